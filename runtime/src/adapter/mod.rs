@@ -1,0 +1,106 @@
+//! Adapters: what runs a [`Graph`]. One file each; only `wgpu` names wgpu.
+
+pub mod host;
+pub mod micro_batch;
+pub mod wgpu;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::graph::{Graph, Phase, TensorId};
+use crate::kernel::Step;
+
+/// What kind of device an adapter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// A GPU with memory of its own.
+    DiscreteGpu,
+    /// A GPU that shares the processor's memory.
+    IntegratedGpu,
+    /// A GPU seen through virtualisation.
+    VirtualGpu,
+    /// Gradflow's own kernels in Rust.
+    Cpu,
+    /// A graphics driver that computes on the processor.
+    SoftwareRasterizer,
+    /// Not told by the driver.
+    Other,
+}
+
+/// What an adapter is, as `runtime devices` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Info {
+    /// The device's name, as its driver gives it.
+    pub name: String,
+    /// `cpu`, `vulkan`, `gl`, `metal` or `dx12`.
+    pub backend: &'static str,
+    /// The driver and its version.
+    pub driver: String,
+    /// What kind of device it is.
+    pub kind: DeviceKind,
+    /// What it can hold and dispatch.
+    pub limits: Limits,
+}
+
+/// The limits that decide how many images an adapter takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// The largest storage buffer binding, in bytes.
+    pub binding_bytes: u64,
+    /// The largest buffer, in bytes.
+    pub buffer_bytes: u64,
+    /// The most workgroups in one dimension of a dispatch.
+    pub workgroups: u32,
+    /// The most storage buffers of one kernel.
+    pub storage_buffers: u32,
+}
+
+impl Limits {
+    /// No limits but the machine's memory.
+    pub const NONE: Self = Self {
+        binding_bytes: u64::MAX,
+        buffer_bytes: u64::MAX,
+        workgroups: u32::MAX,
+        storage_buffers: u32::MAX,
+    };
+}
+
+/// A device that can run graphs.
+pub trait Adapter: Send + Sync {
+    /// What it is.
+    fn info(&self) -> &Info;
+
+    /// Makes every buffer and pipeline that the graph needs for micro-batches of up to this many
+    /// images. Nothing is allocated on the adapter afterwards.
+    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> Result<Box<dyn Replica>>;
+}
+
+/// Values going to an adapter.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// Real numbers.
+    Real(&'a [f32]),
+    /// Indices.
+    Index(&'a [u32]),
+}
+
+/// One copy of a model on one adapter.
+pub trait Replica: Send {
+    /// Overwrites the front of a tensor. Takes effect before the next [`Replica::run`].
+    fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()>;
+
+    /// Runs these phases in order. May return before the adapter has finished.
+    fn run(&mut self, phases: &[Phase], step: &Step) -> Result<()>;
+
+    /// Waits for the adapter, then reads the first `len` reals of a tensor.
+    fn read(&mut self, tensor: TensorId, len: usize) -> Result<Vec<f32>>;
+
+    /// Like [`Replica::read`] for indices.
+    fn read_index(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u32>>;
+
+    /// Waits until everything asked for has been done.
+    fn wait(&mut self) -> Result<()>;
+}
