@@ -10,4 +10,5 @@ pub mod kernel;
 pub mod plan;
 pub mod port;
 pub mod random;
+pub mod session;
 pub mod stage;
