@@ -1,5 +1,13 @@
 //! The engine of Gradflow: it knows no stage, no layer and no kernel.
 
 pub mod adapter;
+pub mod channel;
+pub mod config;
+pub mod event;
 pub mod graph;
+pub mod item;
 pub mod kernel;
+pub mod plan;
+pub mod port;
+pub mod random;
+pub mod stage;

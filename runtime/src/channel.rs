@@ -1,0 +1,285 @@
+//! The edges of a running pipeline: bounded, ordered channels between any number of workers.
+//!
+//! Producer `p` of `P` makes items `p, p + P, p + 2P, ...` of a flow, and consumer `c` of `C`
+//! takes items `c, c + C, ...`. Each pair has a bounded lane of its own, so the order of a flow is
+//! fixed by construction: no sequence numbers, no reordering, no dependence on timing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender, bounded};
+
+use crate::item::Item;
+
+/// What a stage has done so far, to be read while it runs.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Items taken in.
+    pub items_in: AtomicU64,
+    /// Items put out.
+    pub items_out: AtomicU64,
+    /// Nanoseconds at work, summed over workers.
+    pub busy_ns: AtomicU64,
+    /// Nanoseconds spent waiting for input, summed over workers.
+    pub input_wait_ns: AtomicU64,
+    /// Nanoseconds spent waiting for room in the output, summed over workers.
+    pub output_wait_ns: AtomicU64,
+}
+
+impl Counters {
+    /// Adds to one of the times.
+    pub fn add(counter: &AtomicU64, time: Duration) {
+        counter.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Nobody listens to this output any more: the stage may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+/// Closes every channel of a run, so that every stage ends.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    stopped: Arc<AtomicBool>,
+    lanes: Vec<Sender<Item>>,
+}
+
+impl Stop {
+    /// Ends all stages.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        for lane in &self.lanes {
+            lane.close();
+        }
+    }
+
+    /// Whether that was asked for.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Watches over one more edge.
+    pub fn watch(&mut self, edge: &[SendHalf]) {
+        self.lanes.extend(edge.iter().flat_map(|half| half.lanes.iter().cloned()));
+    }
+}
+
+/// The end of an edge that one producer writes to.
+#[derive(Debug)]
+pub struct SendHalf {
+    lanes: Vec<Sender<Item>>,
+    next: usize,
+    stride: usize,
+}
+
+/// The end of an edge that one consumer reads from.
+#[derive(Debug)]
+pub struct ReceiveHalf {
+    lanes: Vec<Receiver<Item>>,
+    next: usize,
+    stride: usize,
+}
+
+/// An edge from `producers` workers to `consumers` workers with room for `capacity` items in
+/// each of its lanes.
+pub fn edge(
+    producers: usize,
+    consumers: usize,
+    capacity: usize,
+) -> (Vec<SendHalf>, Vec<ReceiveHalf>) {
+    let mut sends: Vec<SendHalf> = (0..producers)
+        .map(|p| SendHalf { lanes: Vec::new(), next: p % consumers, stride: producers })
+        .collect();
+    let mut receives: Vec<ReceiveHalf> = (0..consumers)
+        .map(|c| ReceiveHalf { lanes: Vec::new(), next: c % producers, stride: consumers })
+        .collect();
+    for send in &mut sends {
+        for receive in &mut receives {
+            let (sender, receiver) = bounded(capacity.max(1));
+            send.lanes.push(sender);
+            receive.lanes.push(receiver);
+        }
+    }
+    (sends, receives)
+}
+
+impl SendHalf {
+    async fn send(&mut self, item: Item) -> Result<(), Closed> {
+        let lane = self.next;
+        self.next = (self.next + self.stride) % self.lanes.len();
+        self.lanes[lane].send(item).await.map_err(|_| Closed)
+    }
+}
+
+impl ReceiveHalf {
+    async fn receive(&mut self) -> Option<Item> {
+        let lane = self.next;
+        self.next = (self.next + self.stride) % self.lanes.len();
+        self.lanes[lane].recv().await.ok()
+    }
+}
+
+/// What a running stage sees of the pipeline: its inputs, its output, nothing else.
+#[derive(Debug)]
+pub struct Ports {
+    inputs: Vec<ReceiveHalf>,
+    // Consumers that are gone are taken out.
+    outputs: Vec<SendHalf>,
+    had_outputs: bool,
+    counters: Arc<Counters>,
+    working_since: Instant,
+}
+
+impl Ports {
+    /// Ports over these edges.
+    pub fn new(inputs: Vec<ReceiveHalf>, outputs: Vec<SendHalf>, counters: Arc<Counters>) -> Self {
+        let had_outputs = !outputs.is_empty();
+        Self { inputs, outputs, had_outputs, counters, working_since: Instant::now() }
+    }
+
+    /// Ports fed with these items, and the output's other end: for tests of a stage by itself.
+    pub fn fed_with(inputs: Vec<Vec<Item>>) -> (Self, ReceiveHalf) {
+        let receives = inputs
+            .into_iter()
+            .map(|items| {
+                let (mut sends, mut receives) = edge(1, 1, items.len());
+                for item in items {
+                    pollster::block_on(sends[0].send(item)).expect("the channel has room for all");
+                }
+                receives.remove(0)
+            })
+            .collect();
+        let (sends, mut outs) = edge(1, 1, 1_000_000);
+        (Self::new(receives, sends, Arc::default()), outs.remove(0))
+    }
+
+    /// The next item of an input, or `None` at its end.
+    pub async fn receive(&mut self, input: usize) -> Option<Item> {
+        let start = Instant::now();
+        Counters::add(&self.counters.busy_ns, start - self.working_since);
+        let item = self.inputs[input].receive().await;
+        self.working_since = Instant::now();
+        Counters::add(&self.counters.input_wait_ns, self.working_since - start);
+        if item.is_some() {
+            self.counters.items_in.fetch_add(1, Ordering::Relaxed);
+        }
+        item
+    }
+
+    /// Hands an item to every consumer, waiting for room.
+    ///
+    /// # Errors
+    /// [`Closed`] once there were consumers and all of them are gone.
+    pub async fn send(&mut self, item: Item) -> Result<(), Closed> {
+        let start = Instant::now();
+        Counters::add(&self.counters.busy_ns, start - self.working_since);
+        let mut gone = Vec::new();
+        let last = self.outputs.len().saturating_sub(1);
+        let mut item = Some(item);
+        for (at, output) in self.outputs.iter_mut().enumerate() {
+            let copy = if at == last { item.take() } else { item.clone() };
+            if let Some(copy) = copy
+                && output.send(copy).await.is_err()
+            {
+                gone.push(at);
+            }
+        }
+        for at in gone.into_iter().rev() {
+            self.outputs.remove(at);
+        }
+        self.working_since = Instant::now();
+        Counters::add(&self.counters.output_wait_ns, self.working_since - start);
+        self.counters.items_out.fetch_add(1, Ordering::Relaxed);
+        if self.outputs.is_empty() && self.had_outputs { Err(Closed) } else { Ok(()) }
+    }
+
+    /// Whether anybody was ever connected to the output.
+    pub fn has_consumers(&self) -> bool {
+        self.had_outputs
+    }
+}
+
+impl ReceiveHalf {
+    /// Everything that was sent, once the sender is done: for tests of a stage by itself.
+    pub fn drain(&mut self) -> Vec<Item> {
+        self.lanes.iter().for_each(|lane| {
+            lane.close();
+        });
+        std::iter::from_fn(|| pollster::block_on(self.receive())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::item::{Batch, Source};
+
+    fn item(number: u64) -> Item {
+        let source = Source {
+            description: String::new(),
+            epoch_images: 1,
+            classes: Vec::new(),
+            stands_in_for: None,
+            limit: None,
+        };
+        Item::Batch(Batch {
+            source: Arc::new(source),
+            number,
+            ids: Vec::new(),
+            labels: Vec::new(),
+            shape: [1, 1, 1],
+            images: Vec::new(),
+            ends_epoch: false,
+        })
+    }
+
+    fn number(item: &Item) -> u64 {
+        match item {
+            Item::Batch(batch) => batch.number,
+            _ => panic!("not what was sent"),
+        }
+    }
+
+    /// source -> `a` workers -> `b` workers -> sink keeps the order.
+    fn order_through(a: usize, b: usize) -> Vec<u64> {
+        let (mut first, into_a) = edge(1, a, 2);
+        let (from_a, into_b) = edge(a, b, 2);
+        let (from_b, mut last) = edge(b, 1, 2);
+        thread::scope(|scope| {
+            let workers = into_a.into_iter().zip(from_a).chain(into_b.into_iter().zip(from_b));
+            for (mut input, mut output) in workers {
+                scope.spawn(move || {
+                    pollster::block_on(async {
+                        while let Some(item) = input.receive().await {
+                            if number(&item) % 3 == 0 {
+                                thread::yield_now();
+                            }
+                            if output.send(item).await.is_err() {
+                                break;
+                            }
+                        }
+                    });
+                });
+            }
+            scope.spawn(move || {
+                for n in 0..100 {
+                    pollster::block_on(first[0].send(item(n))).expect("the sink listens");
+                }
+            });
+            std::iter::from_fn(|| pollster::block_on(last[0].receive()))
+                .map(|i| number(&i))
+                .collect()
+        })
+    }
+
+    #[test]
+    fn order_is_kept_for_any_number_of_workers() {
+        let expected: Vec<u64> = (0..100).collect();
+        for (a, b) in [(1, 1), (2, 1), (3, 2), (2, 3), (16, 5)] {
+            assert_eq!(order_through(a, b), expected, "{a} and {b} workers");
+        }
+    }
+}

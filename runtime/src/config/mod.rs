@@ -1,0 +1,4 @@
+//! The YAML of a pipeline.
+
+pub mod decode;
+pub mod node;

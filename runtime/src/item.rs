@@ -1,0 +1,202 @@
+//! What crosses the edges of a pipeline.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::graph::Graph;
+
+/// Which image of which pass over the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SampleId {
+    /// The pass over the data, from 0.
+    pub epoch: u64,
+    /// The image's number in its data set, from 0.
+    pub index: u64,
+}
+
+/// What an image shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Label {
+    /// One class.
+    Class(u32),
+    /// A probability per class.
+    Distribution(Arc<[f32]>),
+}
+
+impl Label {
+    /// Writes one probability per class.
+    pub fn write(&self, classes: &mut [f32]) {
+        match self {
+            Self::Class(class) => {
+                classes.fill(0.0);
+                if let Some(value) = classes.get_mut(*class as usize) {
+                    *value = 1.0;
+                }
+            }
+            Self::Distribution(values) => classes.copy_from_slice(values),
+        }
+    }
+}
+
+/// The values of an image: height, width, channels, the channel running fastest.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pixels {
+    /// Bytes, 0 to 255, shared with the data set in memory.
+    U8(Bytes),
+    /// Reals; unscaled images run from 0 to 255.
+    F32(Vec<f32>),
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// Height, width, channels.
+    pub shape: [usize; 3],
+    /// The values.
+    pub pixels: Pixels,
+}
+
+impl Image {
+    /// Makes the pixels reals (0 to 255 stay 0 to 255) and gives them to be changed in place.
+    pub fn as_f32(&mut self) -> &mut Vec<f32> {
+        if let Pixels::U8(bytes) = &self.pixels {
+            self.pixels = Pixels::F32(bytes.iter().map(|byte| f32::from(*byte)).collect());
+        }
+        match &mut self.pixels {
+            Pixels::F32(values) => values,
+            Pixels::U8(_) => unreachable!("the line above made them reals"),
+        }
+    }
+}
+
+/// One image with its label on its way through the per-image stages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Which image it is.
+    pub id: SampleId,
+    /// What it shows.
+    pub label: Label,
+    /// The image.
+    pub image: Image,
+}
+
+/// How long a run goes on; the limit reached first counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limit {
+    /// Passes over the training data.
+    pub epochs: Option<f64>,
+    /// Steps of the optimiser.
+    pub steps: Option<u64>,
+}
+
+impl Limit {
+    /// Steps until the limit, if there is one.
+    pub fn total_steps(&self, epoch_images: u64, batch: usize) -> Option<u64> {
+        let by_epochs =
+            self.epochs.map(|epochs| (epochs * epoch_images as f64 / batch as f64).floor() as u64);
+        match (by_epochs, self.steps) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// Where images come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// For people: `CIFAR-10 train, 50,000 images`.
+    pub description: String,
+    /// Images in one pass.
+    pub epoch_images: u64,
+    /// The names of the classes.
+    pub classes: Vec<String>,
+    /// What this data stands in for, if it is not what was asked for.
+    pub stands_in_for: Option<String>,
+    /// A run limit of the data's own, instead of the pipeline's.
+    pub limit: Option<Limit>,
+}
+
+/// Some images in a row.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Where they come from.
+    pub source: Arc<Source>,
+    /// The images.
+    pub samples: Vec<Sample>,
+    /// Whether the last image of an epoch is the last of this block.
+    pub ends_epoch: bool,
+}
+
+/// Images for one step.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Where they come from.
+    pub source: Arc<Source>,
+    /// The batch's number in its flow, from 0.
+    pub number: u64,
+    /// Which images they are.
+    pub ids: Vec<SampleId>,
+    /// What they show.
+    pub labels: Vec<Label>,
+    /// Height, width, channels of each.
+    pub shape: [usize; 3],
+    /// All pixels, one image after the other.
+    pub images: Vec<f32>,
+    /// Whether the last image of an epoch is the last of this batch.
+    pub ends_epoch: bool,
+}
+
+/// The gradient of a batch, described but not yet computed.
+///
+/// Whoever owns the weights decides where it is computed: on one adapter, or cut over several.
+#[derive(Clone, Debug)]
+pub struct GradientTask {
+    /// The model.
+    pub graph: Arc<Graph>,
+    /// The images.
+    pub batch: Batch,
+}
+
+/// The trained numbers after some step.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// Steps done.
+    pub step: u64,
+    /// The model.
+    pub graph: Arc<Graph>,
+    /// The weights, in the order of the graph's parameters.
+    pub raw: Vec<Vec<f32>>,
+    /// Their moving averages.
+    pub averages: Vec<Vec<f32>>,
+}
+
+/// The class scores of a batch.
+#[derive(Clone, Debug)]
+pub struct Scores {
+    /// Steps done by the weights that gave the scores.
+    pub step: u64,
+    /// The batch without its pixels: ids, labels and source.
+    pub batch: Batch,
+    /// One number per image and class.
+    pub logits: Vec<f32>,
+    /// The cross-entropy of each image.
+    pub image_loss: Vec<f32>,
+    /// The number of classes.
+    pub classes: usize,
+}
+
+/// Anything that crosses an edge.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Images.
+    Block(Block),
+    /// Images for one step.
+    Batch(Batch),
+    /// A gradient to compute.
+    GradientTask(GradientTask),
+    /// Trained numbers.
+    Weights(Arc<Weights>),
+    /// Class scores.
+    Scores(Scores),
+}

@@ -1,0 +1,77 @@
+//! The types of edges: checked through the whole pipeline before anything opens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::graph::Graph;
+
+/// The element type of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PixelType {
+    /// Bytes, 0 to 255.
+    U8,
+    /// 32-bit reals.
+    F32,
+}
+
+/// The type of images that cross an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageType {
+    /// The element type.
+    pub pixel: PixelType,
+    /// Height, width, channels.
+    pub shape: [usize; 3],
+    /// The number of classes of the labels.
+    pub classes: usize,
+}
+
+impl fmt::Display for ImageType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pixel = match self.pixel {
+            PixelType::U8 => "u8",
+            PixelType::F32 => "f32",
+        };
+        let [height, width, channels] = self.shape;
+        write!(f, "{pixel}[{height}, {width}, {channels}]")
+    }
+}
+
+/// The type of what a stage puts out.
+#[derive(Clone, Debug)]
+pub enum Port {
+    /// Images, one by one, in blocks.
+    Samples(ImageType),
+    /// Images for one step, this many of them.
+    Batches(ImageType, usize),
+    /// Gradients of this model, on batches of this many images.
+    Gradients(Arc<Graph>, usize),
+    /// Trained numbers of this model.
+    Weights(Arc<Graph>),
+    /// Scores of this many classes.
+    Scores(usize),
+}
+
+impl Port {
+    /// Whether the same kind of thing of the same shape crosses both.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Gradients(a, _), Self::Gradients(b, _))
+            | (Self::Weights(a), Self::Weights(b)) => Arc::ptr_eq(a, b),
+            _ => self.to_string() == other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Samples(image) => write!(f, "images {image}"),
+            Self::Batches(image, size) => write!(f, "batches {size} x {image}"),
+            Self::Gradients(graph, batch) => {
+                write!(f, "gradients of {} numbers, batch {batch}", graph.parameter_count())
+            }
+            Self::Weights(graph) => write!(f, "weights, {} numbers", graph.parameter_count()),
+            Self::Scores(classes) => write!(f, "scores of {classes} classes"),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What a stage is: a config that can be checked without touching a file or a GPU, and a runner
+//! built from it. Writing a stage means implementing [`Config`] and one of [`Map`] and [`Stage`],
+//! and adding one [`Kind`] to a list.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use futures::future::BoxFuture;
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+
+use crate::channel::Ports;
+use crate::config::decode::{self, Problems};
+use crate::config::node::{Node, Path};
+use crate::event::Events;
+use crate::item::{Limit, Sample};
+use crate::port::Port;
+use crate::random::Random;
+
+/// The YAML of one stage: plain data.
+pub trait Config: Debug + Send + Sync + 'static {
+    /// What the stage puts out given what comes in (`None`: nothing, it ends a flow), or what is
+    /// wrong. Opens no file and touches no GPU.
+    fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch>;
+
+    /// Opens files, compiles kernels, allocates: everything that may fail before the first step.
+    fn build(&self, context: &Context<'_>) -> Result<Runner>;
+
+    /// The stages' fields that change nothing here, said as warnings by `check`.
+    fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
+        Vec::new()
+    }
+
+    /// What a person should see of this stage before anything runs, beside its ports.
+    fn summary(&self, _inputs: &[Port]) -> Option<String> {
+        None
+    }
+}
+
+/// What is wrong with a stage's configuration. The engine adds the stage, the ports and the place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Where below the stage's fields: `["layers", "2", "conv2d", "kernel"]`; empty for all of it.
+    pub field: Vec<String>,
+    /// What was expected and found.
+    pub message: String,
+    /// What to do next.
+    pub help: Option<String>,
+}
+
+impl Mismatch {
+    /// Something wrong with the stage as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+
+    /// Something wrong with one field (dots separate nested ones).
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        Self {
+            field: field.split('.').map(str::to_owned).collect(),
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// Adds what to do next.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Moves the place below another field.
+    pub fn below(mut self, outer: &[&str]) -> Self {
+        self.field.splice(0..0, outer.iter().map(|part| (*part).to_owned()));
+        self
+    }
+}
+
+/// What a stage may know of its run when it is built.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The stage's id.
+    pub stage: &'a str,
+    /// What comes in.
+    pub inputs: &'a [Port],
+    /// The run's settings.
+    pub run: &'a RunSettings,
+    /// Where to say what happens.
+    pub events: Events,
+}
+
+/// What holds for all stages of a run.
+#[derive(Clone, Debug, Default)]
+pub struct RunSettings {
+    /// The seed that every random number is keyed by.
+    pub seed: u64,
+    /// When to stop.
+    pub limit: Limit,
+    /// The adapter asked for, on the command line or in the YAML; `None` for `auto`.
+    pub adapter: Option<String>,
+    /// Where the data is, if said on the command line.
+    pub data: Option<PathBuf>,
+    /// Where the data may be, from the environment.
+    pub data_default: Option<PathBuf>,
+    /// Images in one block.
+    pub block_images: usize,
+    /// Blocks waiting in one channel.
+    pub channel_blocks: usize,
+    /// The folder that relative paths of the pipeline start from.
+    pub folder: PathBuf,
+}
+
+/// A built stage.
+pub enum Runner {
+    /// One image in, one image out: the engine owns loop, order, threads and counters.
+    Map {
+        /// What is done to each image.
+        map: Arc<dyn Map>,
+        /// Threads that do it; 0 for one per core.
+        workers: usize,
+    },
+    /// Anything else: a loop of its own on a thread of its own.
+    Stage(Box<dyn Stage>),
+}
+
+/// One image in, one image out, no state.
+pub trait Map: Send + Sync {
+    /// Changes the image in place. All randomness comes from `random`, which is keyed by the
+    /// run's seed, the stage's id, and the sample's epoch and number.
+    fn map(&self, sample: &mut Sample, random: &mut Random) -> Result<()>;
+}
+
+/// A running stage. It ends when its inputs end or its output is closed.
+pub trait Stage: Send {
+    /// Receives and sends until there is nothing more to do.
+    fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>>;
+}
+
+/// Turns a YAML body into a config, or says what is wrong with it.
+pub type Parse = Arc<dyn Fn(&Node, &Path, &mut Problems) -> Option<Box<dyn Config>> + Send + Sync>;
+
+/// One kind of stage, as `list` and `inspect` show it and as the parser knows it.
+#[derive(Clone)]
+pub struct Kind {
+    /// The key in the YAML.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// A YAML body that is valid, for `inspect`.
+    pub example: &'static str,
+    /// The fields with their types, defaults and descriptions.
+    pub schema: Schema,
+    /// The parser.
+    pub parse: Parse,
+    /// Kinds of things inside this stage that have fields of their own (a model's layers).
+    pub parts: Vec<Part>,
+}
+
+/// One kind of thing inside a stage, such as a layer.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The key in the YAML.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// A YAML body that is valid.
+    pub example: &'static str,
+    /// The fields.
+    pub schema: Schema,
+}
+
+impl Kind {
+    /// A kind whose YAML body is read by serde.
+    pub fn of<C: Config + DeserializeOwned + JsonSchema>(
+        name: &'static str,
+        about: &'static str,
+        example: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            about,
+            example,
+            schema: schemars::schema_for!(C),
+            parse: Arc::new(|node, path, problems| {
+                decode::decode::<C>(node, path, problems)
+                    .map(|config| Box::new(config) as Box<dyn Config>)
+            }),
+            parts: Vec::new(),
+        }
+    }
+}
