@@ -11,3 +11,4 @@ pub mod plan;
 pub mod port;
 pub mod random;
 pub mod stage;
+pub mod verify;
