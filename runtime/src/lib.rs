@@ -14,3 +14,4 @@ pub mod random;
 pub mod run;
 pub mod session;
 pub mod stage;
+pub mod verify;
