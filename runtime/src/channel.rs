@@ -139,14 +139,20 @@ pub struct Ports {
     outputs: Vec<SendHalf>,
     had_outputs: bool,
     counters: Arc<Counters>,
+    stop: Stop,
     working_since: Instant,
 }
 
 impl Ports {
     /// Ports over these edges.
-    pub fn new(inputs: Vec<ReceiveHalf>, outputs: Vec<SendHalf>, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        inputs: Vec<ReceiveHalf>,
+        outputs: Vec<SendHalf>,
+        counters: Arc<Counters>,
+        stop: Stop,
+    ) -> Self {
         let had_outputs = !outputs.is_empty();
-        Self { inputs, outputs, had_outputs, counters, working_since: Instant::now() }
+        Self { inputs, outputs, had_outputs, counters, stop, working_since: Instant::now() }
     }
 
     /// Ports fed with these items, and the output's other end: for tests of a stage by itself.
@@ -162,11 +168,14 @@ impl Ports {
             })
             .collect();
         let (sends, mut outs) = edge(1, 1, 1_000_000);
-        (Self::new(receives, sends, Arc::default()), outs.remove(0))
+        (Self::new(receives, sends, Arc::default(), Stop::default()), outs.remove(0))
     }
 
-    /// The next item of an input, or `None` at its end.
+    /// The next item of an input, or `None` at its end and when the run is asked to stop.
     pub async fn receive(&mut self, input: usize) -> Option<Item> {
+        if self.stop.is_stopped() {
+            return None;
+        }
         let start = Instant::now();
         Counters::add(&self.counters.busy_ns, start - self.working_since);
         let item = self.inputs[input].receive().await;

@@ -152,8 +152,6 @@ pub struct Batch {
 /// Whoever owns the weights decides where it is computed: on one adapter, or cut over several.
 #[derive(Clone, Debug)]
 pub struct GradientTask {
-    /// The model.
-    pub graph: Arc<Graph>,
     /// The images.
     pub batch: Batch,
 }

@@ -153,7 +153,7 @@ impl Running {
             let ports = inputs
                 .into_iter()
                 .zip(outputs)
-                .map(|(i, o)| Ports::new(i, o, Arc::clone(&segment.counters)));
+                .map(|(i, o)| Ports::new(i, o, Arc::clone(&segment.counters), self.stop.clone()));
             let ids: Vec<String> =
                 segment.stages.iter().map(|stage| plan.stages[*stage].id.clone()).collect();
             let mut bodies: Vec<Body> = Vec::new();

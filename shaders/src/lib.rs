@@ -7,6 +7,7 @@ mod form;
 
 pub mod add_forward;
 pub mod add_into;
+pub mod copy;
 pub mod l2_partials;
 pub mod local_response_norm_backward;
 pub mod local_response_norm_forward;
@@ -27,6 +28,7 @@ use runtime::kernel::Kernel;
 pub const ALL: &[&Kernel] = &[
     &add_forward::KERNEL,
     &add_into::KERNEL,
+    &copy::KERNEL,
     &l2_partials::KERNEL,
     &local_response_norm_backward::KERNEL,
     &local_response_norm_forward::KERNEL,
