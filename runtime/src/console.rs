@@ -83,16 +83,14 @@ impl Console {
             bar.set_position(report.step + 1);
             bar.set_message(format!("{:.0} images/s", report.images_per_s));
         }
-        if report.log {
-            self.line(&format!(
-                "{}: step {}, loss = {:.2} ({:.1} examples/sec; {:.3} sec/batch)",
-                now(),
-                report.step,
-                report.loss,
-                report.images_per_s,
-                report.batch_s
-            ));
-        }
+        self.line(&format!(
+            "{}: step {}, loss = {:.2} ({:.1} examples/sec; {:.3} sec/batch)",
+            now(),
+            report.step,
+            report.loss,
+            report.images_per_s,
+            report.batch_s
+        ));
     }
 
     fn evaluation(&self, report: &EvaluationReport) {

@@ -174,6 +174,8 @@ pub struct Weights {
 pub struct Scores {
     /// Steps done by the weights that gave the scores.
     pub step: u64,
+    /// Whether those were moving averages.
+    pub averaged: bool,
     /// The batch without its pixels: ids, labels and source.
     pub batch: Batch,
     /// One number per image and class.
