@@ -10,5 +10,6 @@ pub mod kernel;
 pub mod plan;
 pub mod port;
 pub mod random;
+pub mod session;
 pub mod stage;
 pub mod verify;
