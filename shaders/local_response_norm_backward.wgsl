@@ -56,19 +56,19 @@ fn main(
 
     for (var i = local; i < 256u + 4u * RADIUS; i += 256u) {
         // Counted from 2 * RADIUS before the start; that may lie before the first element.
-        let from = start + i;
+        let place = start + i;
         var x = 0.0;
-        if (from >= 2u * RADIUS && from - 2u * RADIUS < elements) {
-            x = f32(input[from - 2u * RADIUS]);
+        if (place >= 2u * RADIUS && place - 2u * RADIUS < elements) {
+            x = f32(input[place - 2u * RADIUS]);
         }
         inputs[i] = x;
     }
     workgroupBarrier();
 
     for (var i = local; i < 256u + 2u * RADIUS; i += 256u) {
-        let from = start + i;
-        if (from >= RADIUS && from - RADIUS < elements) {
-            let channel = (from - RADIUS) % CHANNELS;
+        let place = start + i;
+        if (place >= RADIUS && place - RADIUS < elements) {
+            let channel = (place - RADIUS) % CHANNELS;
             let first = i + RADIUS - min(channel, RADIUS);
             let last = i + RADIUS + min(CHANNELS - 1u - channel, RADIUS);
             var sum = 0.0;
@@ -76,7 +76,7 @@ fn main(
                 sum += inputs[neighbour] * inputs[neighbour];
             }
             let scale = BIAS + ALPHA * sum;
-            let passed = f32(output_gradients[from - RADIUS]) * power(scale);
+            let passed = f32(output_gradients[place - RADIUS]) * power(scale);
             terms[i] = passed * inputs[i + RADIUS] / scale;
             if (i >= RADIUS && i < 256u + RADIUS) {
                 direct[i - RADIUS] = passed;

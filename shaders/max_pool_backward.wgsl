@@ -56,10 +56,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     var sum = 0.0;
     for (var y = first_window(row, KERNEL_HEIGHT, STRIDE_Y); y < last_y; y++) {
         for (var x = first_window(column, KERNEL_WIDTH, STRIDE_X); x < last_x; x++) {
-            let from = ((image * OUT_HEIGHT + y) * OUT_WIDTH + x) * CHANNELS + channel;
+            let source = ((image * OUT_HEIGHT + y) * OUT_WIDTH + x) * CHANNELS + channel;
             let here = (row - y * STRIDE_Y) * KERNEL_WIDTH + column - x * STRIDE_X;
-            if (winners[from] == here) {
-                sum += f32(output_gradients[from]);
+            if (winners[source] == here) {
+                sum += f32(output_gradients[source]);
             }
         }
     }

@@ -17,7 +17,6 @@ struct Step {
 
 override LENGTH: u32;
 override OFFSET: u32;
-override TOTAL: u32;
 
 @group(0) @binding(0) var<storage, read> image_values: array<Element>;
 @group(0) @binding(1) var<storage, read_write> means: array<Element>;

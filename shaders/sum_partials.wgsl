@@ -18,7 +18,6 @@ struct Step {
 override PARTS: u32;
 override LENGTH: u32;
 override OFFSET: u32;
-override TOTAL: u32;
 override SCALE: f32;
 
 @group(0) @binding(0) var<storage, read> partials: array<Element>;
