@@ -14,6 +14,7 @@ pub mod bias_backward;
 pub mod conv2d_backward_input;
 pub mod conv2d_backward_weights;
 pub mod conv2d_forward;
+pub mod copy;
 pub mod dense_backward_input;
 pub mod dense_backward_weights;
 pub mod dense_forward;
@@ -41,6 +42,7 @@ pub const ALL: &[&Kernel] = &[
     &conv2d_backward_input::KERNEL,
     &conv2d_backward_weights::KERNEL,
     &conv2d_forward::KERNEL,
+    &copy::KERNEL,
     &dense_backward_input::KERNEL,
     &dense_backward_weights::KERNEL,
     &dense_forward::KERNEL,

@@ -131,9 +131,9 @@ fn reference(args: &mut Args<'_, f64>) {
         let x = &input[position * channels..][..channels];
         for i in 0..channels {
             let mut sum = 0.0;
-            for j in 0..channels {
+            for (j, neighbour) in x.iter().enumerate() {
                 if j.abs_diff(i) <= radius {
-                    sum += x[j] * x[j];
+                    sum += neighbour * neighbour;
                 }
             }
             let scale = args.constants.real("BIAS") + args.constants.real("ALPHA") * sum;
