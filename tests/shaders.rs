@@ -16,16 +16,8 @@ use runtime::kernel::{Access, Case, Dtype, Kernel, Variant};
 
 const ELEMENT: &str = "alias Element = f32;";
 
-const STEP: &str = "struct Step {
-    images: u32,
-    batch: u32,
-    accumulate: u32,
-    step: u32,
-    learning_rate: f32,
-    average_decay: f32,
-    seed: u32,
-    padding: u32,
-}
+const STEP: &str = "struct Step { images: u32, batch: u32, accumulate: u32, step: u32, \
+    learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
 ";
 
 /// WebGPU's default limits.
@@ -221,7 +213,9 @@ fn the_bindings_are_those_declared() {
                     let TypeInner::Array { base, .. } = module.types[global.ty].inner else {
                         panic!("{}: {name} is no array", variant.name);
                     };
-                    let TypeInner::Scalar(scalar) = module.types[base].inner else {
+                    let (TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. }) =
+                        module.types[base].inner
+                    else {
                         panic!("{}: {name} is no array of numbers", variant.name);
                     };
                     found.insert(at.binding as usize, (name, access, scalar.kind));

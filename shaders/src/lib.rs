@@ -3,11 +3,21 @@
 //! The Rust file holds the kernel's declaration, its form for the `cpu` adapter and its
 //! reference in f64.
 
+mod conv2d;
+mod dense;
 mod form;
+mod product;
 
 pub mod add_forward;
 pub mod add_into;
+pub mod bias_backward;
+pub mod conv2d_backward_input;
+pub mod conv2d_backward_weights;
+pub mod conv2d_forward;
 pub mod copy;
+pub mod dense_backward_input;
+pub mod dense_backward_weights;
+pub mod dense_forward;
 pub mod l2_partials;
 pub mod local_response_norm_backward;
 pub mod local_response_norm_forward;
@@ -28,7 +38,14 @@ use runtime::kernel::Kernel;
 pub const ALL: &[&Kernel] = &[
     &add_forward::KERNEL,
     &add_into::KERNEL,
+    &bias_backward::KERNEL,
+    &conv2d_backward_input::KERNEL,
+    &conv2d_backward_weights::KERNEL,
+    &conv2d_forward::KERNEL,
     &copy::KERNEL,
+    &dense_backward_input::KERNEL,
+    &dense_backward_weights::KERNEL,
+    &dense_forward::KERNEL,
     &l2_partials::KERNEL,
     &local_response_norm_backward::KERNEL,
     &local_response_norm_forward::KERNEL,

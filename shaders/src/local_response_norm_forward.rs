@@ -50,6 +50,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case(1, 33, 33, 2, [0.5, 0.3, 0.75]),
         // A window over all channels of many workgroups.
         case(1, 2, 700, 300, [1.0, 0.01, 0.75]),
+        // A radius far beyond the channels.
+        case(1, 3, 11, 1000, [1.0, 0.2, 0.75]),
         // The tutorial's network, and coefficients under which the normalisation is strong.
         case(2, 144, 64, 4, [1.0, 0.001 / 9.0, 0.75]),
         case(1, 144, 64, 4, [1.0, 1.0, 0.75]),
@@ -131,9 +133,9 @@ fn reference(args: &mut Args<'_, f64>) {
         let x = &input[position * channels..][..channels];
         for i in 0..channels {
             let mut sum = 0.0;
-            for j in 0..channels {
+            for (j, neighbour) in x.iter().enumerate() {
                 if j.abs_diff(i) <= radius {
-                    sum += x[j] * x[j];
+                    sum += neighbour * neighbour;
                 }
             }
             let scale = args.constants.real("BIAS") + args.constants.real("ALPHA") * sum;
