@@ -3,6 +3,7 @@
 pub mod adapter;
 pub mod channel;
 pub mod config;
+pub mod diagnostic;
 pub mod event;
 pub mod graph;
 pub mod item;

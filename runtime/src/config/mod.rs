@@ -4,6 +4,6 @@ pub mod decode;
 pub mod entry;
 mod merge;
 pub mod node;
-mod suggest;
-mod token;
+pub(crate) mod suggest;
+pub(crate) mod token;
 pub mod yaml;

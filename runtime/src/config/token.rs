@@ -1,5 +1,11 @@
 //! How far the word at a place in the text goes, so that it can be underlined.
 
+/// The nearest place at or before this one that is not inside a letter.
+pub(crate) fn floor(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
 /// The end of the word, quoted or plain, that starts here.
 pub(super) fn end(text: &str, start: usize) -> usize {
     let rest = &text[start..];
@@ -30,7 +36,8 @@ pub(super) fn end(text: &str, start: usize) -> usize {
             .map(|(at, _)| at),
     };
     let word = &rest[..length.unwrap_or(rest.len())];
-    start + word.trim_end().len().max(1).min(rest.len())
+    let first = rest.chars().next().map_or(0, char::len_utf8);
+    start + word.trim_end().len().max(first)
 }
 
 /// The start of the word behind an anchor, `&name word`.
@@ -42,6 +49,39 @@ pub(super) fn skip_properties(text: &str, start: usize) -> usize {
     let name = rest.find(char::is_whitespace).unwrap_or(rest.len());
     let gap = rest[name..].find(|letter: char| !letter.is_whitespace()).unwrap_or(0);
     start + name + gap
+}
+
+/// The place of a bracket that is open in more brackets than anybody writes.
+///
+/// The library takes time by the square of the depth before it refuses it.
+pub(super) fn too_deep(text: &str) -> Option<usize> {
+    const DEPTH_MAX: usize = 256;
+    let mut depth = 0;
+    let mut quote = None;
+    // What came before decides whether a mark means something.
+    let (mut before, mut before_word) = ('\n', '\n');
+    let mut comment = false;
+    for (at, letter) in text.char_indices() {
+        match (letter, quote) {
+            ('\n', _) => comment = false,
+            _ if comment => {}
+            (mark, Some(open)) if mark == open && (open == '\'' || before != '\\') => quote = None,
+            (_, Some(_)) => {}
+            ('"' | '\'', None) if "\n[{,:-?".contains(before_word) => quote = Some(letter),
+            ('#', None) if before.is_whitespace() => comment = true,
+            ('[' | '{', None) => depth += 1,
+            (']' | '}', None) => depth = depth.max(1) - 1,
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Some(at);
+        }
+        before = letter;
+        if !letter.is_whitespace() || letter == '\n' {
+            before_word = letter;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -64,7 +104,21 @@ mod tests {
         assert_eq!(word("\"open\nx"), "\"open");
         assert_eq!(word("[1, 2]"), "[");
         assert_eq!(word("é"), "é");
+        assert_eq!(word("\u{2028} x\n"), "\u{2028} x");
+        assert_eq!(word("\u{2028}\n"), "\u{2028}");
         assert_eq!(word(""), "");
+    }
+
+    #[test]
+    fn depth_counts_brackets_that_nest() {
+        assert_eq!(too_deep(&"[".repeat(300)), Some(256));
+        assert_eq!(too_deep(&"[ # ]\n".repeat(300)), Some(256 * 6));
+        assert_eq!(too_deep(&"[ ']', ".repeat(300)), Some(256 * 7));
+        assert_eq!(too_deep(&"a: \"[\" # don't [\nb: { c: [d] }\n".repeat(300)), None);
+    }
+
+    #[test]
+    fn anchors_are_stepped_over() {
         assert_eq!(skip_properties("&crop 24", 0), 6);
         assert_eq!(skip_properties("&crop\n  a: 1", 0), 8);
         assert_eq!(skip_properties("24", 0), 0);

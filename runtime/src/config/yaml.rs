@@ -24,6 +24,11 @@ const WEIGHT_MAX: usize = 8 << 20;
 /// What one value weighs beside its text.
 const NODE_WEIGHT: usize = 8;
 
+/// What the library says that it expected when a key is a list or a map.
+const KEY_EXPECTED: &str = "a key that is plain text";
+
+const DEEP: &str = "too deeply nested";
+
 /// A text that is YAML.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -60,12 +65,18 @@ impl Document {
         }
         // The library counts a byte order mark in some places and not in others.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+        if let Some(start) = token::too_deep(&text) {
+            return Err(Unreadable { span: Some(start..start + 1), ..Unreadable::new(DEEP) });
+        }
         let build = Build { weight: Cell::new(0), refusal: RefCell::new(None) };
         let parsed = build.deserialize(serde_yaml::Deserializer::from_str(&text));
         let raw = parsed.map_err(|error| {
             let refusal = build.refusal.borrow_mut().take();
             unreadable(&text, &error, refusal)
         })?;
+        if raw == Node::Null {
+            return Err(Unreadable::new("the text is empty"));
+        }
         let mut document = Self { text, raw, node: Node::Null };
         match merge::merge(&document.raw, &Path::default()) {
             Ok(node) => document.node = node,
@@ -127,9 +138,7 @@ impl Document {
 
 /// Where in the text, in bytes, the library failed.
 fn offset(text: &str, error: &serde_yaml::Error) -> Option<usize> {
-    let index = error.location()?.index();
-    // The library counts characters.
-    Some(text.char_indices().nth(index).map_or(text.len(), |(byte, _)| byte))
+    Some(token::floor(text, error.location()?.index()))
 }
 
 fn unreadable(text: &str, error: &serde_yaml::Error, refusal: Option<String>) -> Unreadable {
@@ -142,11 +151,11 @@ fn unreadable(text: &str, error: &serde_yaml::Error, refusal: Option<String>) ->
     let message = if let Some(refusal) = refusal {
         refusal
     } else if said.contains("recursion limit") {
-        "too deeply nested".to_owned()
+        DEEP.to_owned()
     } else if said.contains("repetition limit") {
         "the aliases repeat too much".to_owned()
-    } else if said.contains("EndOfStream") || said.contains("EOF while parsing") {
-        return Unreadable::new("the text is empty");
+    } else if said.contains(KEY_EXPECTED) {
+        "a key must be plain text".to_owned()
     } else if said.contains("more than one document") {
         "only one YAML document is read; `---` begins another".to_owned()
     } else {
@@ -196,6 +205,10 @@ impl<'de> Visitor<'de> for &Build {
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Node, E> {
         self.weigh(0).map(|()| Node::Null)
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<Node, E> {
+        self.visit_unit()
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Node, E> {
@@ -271,7 +284,7 @@ impl Visitor<'_> for Key<'_> {
     type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key that is plain text")
+        f.write_str(KEY_EXPECTED)
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<String, E> {
@@ -384,7 +397,7 @@ impl Visitor<'_> for SeekKey<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+        f.write_str(KEY_EXPECTED)
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<bool, E> {
@@ -480,6 +493,7 @@ stages:
         assert_eq!(refusal("{x: {b: 1, b: 2}}"), "`b` is written twice @b");
         assert_eq!(refusal(""), "the text is empty");
         assert_eq!(refusal("# nothing\n"), "the text is empty");
+        assert_eq!(refusal("{[]: 1}"), "a key must be plain text @[");
         assert_eq!(
             refusal("a: 1\n---\nb: 2\n"),
             "only one YAML document is read; `---` begins another"
