@@ -60,11 +60,11 @@ fn main(
         let place = start + i;
         if (place >= RADIUS && place - RADIUS < elements) {
             let channel = (place - RADIUS) % CHANNELS;
-            let first = i + RADIUS - min(channel, RADIUS);
-            let last = i + RADIUS + min(CHANNELS - 1u - channel, RADIUS);
             var sum = 0.0;
-            for (var neighbour = first; neighbour <= last; neighbour++) {
-                sum += inputs[neighbour] * inputs[neighbour];
+            for (var shift = 0u; shift <= 2u * RADIUS; shift++) {
+                // Channels before the first wrap around to very large numbers.
+                let x = select(0.0, inputs[i + shift], channel + shift - RADIUS < CHANNELS);
+                sum += x * x;
             }
             let scale = BIAS + ALPHA * sum;
             let passed = f32(output_gradients[place - RADIUS]) * power(scale);
@@ -79,11 +79,9 @@ fn main(
     let at = start + local;
     if (at < elements) {
         let channel = at % CHANNELS;
-        let first = local + RADIUS - min(channel, RADIUS);
-        let last = local + RADIUS + min(CHANNELS - 1u - channel, RADIUS);
         var sum = 0.0;
-        for (var neighbour = first; neighbour <= last; neighbour++) {
-            sum += terms[neighbour];
+        for (var shift = 0u; shift <= 2u * RADIUS; shift++) {
+            sum += select(0.0, terms[local + shift], channel + shift - RADIUS < CHANNELS);
         }
         let x = inputs[local + 2u * RADIUS];
         input_gradients[at] = Element(direct[local] - 2.0 * ALPHA * BETA * x * sum);

@@ -34,12 +34,13 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         return;
     }
     let channel = at % CHANNELS;
-    let first = at - min(channel, RADIUS);
-    let last = at + min(CHANNELS - 1u - channel, RADIUS);
     var sum = 0.0;
-    for (var neighbour = first; neighbour <= last; neighbour++) {
-        let x = f32(input[neighbour]);
-        sum += x * x;
+    for (var shift = 0u; shift <= 2u * RADIUS; shift++) {
+        // Channels before the first wrap around to very large numbers.
+        if (channel + shift - RADIUS < CHANNELS) {
+            let x = f32(input[at + shift - RADIUS]);
+            sum += x * x;
+        }
     }
     output[at] = Element(f32(input[at]) * power(BIAS + ALPHA * sum));
 }

@@ -18,18 +18,14 @@ override STRIDE_X: u32;
 override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
+// Windows over one element, in each direction.
+override WINDOWS_Y: u32 = (KERNEL_HEIGHT + STRIDE_Y - 1u) / STRIDE_Y;
+override WINDOWS_X: u32 = (KERNEL_WIDTH + STRIDE_X - 1u) / STRIDE_X;
+
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> winners: array<u32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
 @group(1) @binding(0) var<uniform> step: Step;
-
-// The first window that reaches a position counted from the padding's first.
-fn first_window(position: u32, window: u32, stride: u32) -> u32 {
-    if (position < window) {
-        return 0u;
-    }
-    return (position - window) / stride + 1u;
-}
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -42,15 +38,23 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     let row = at / (CHANNELS * IN_WIDTH) % IN_HEIGHT + PAD_TOP;
     let image = at / (CHANNELS * IN_WIDTH * IN_HEIGHT);
 
-    let last_y = min(row / STRIDE_Y + 1u, OUT_HEIGHT);
-    let last_x = min(column / STRIDE_X + 1u, OUT_WIDTH);
     var sum = 0.0;
-    for (var y = first_window(row, KERNEL_HEIGHT, STRIDE_Y); y < last_y; y++) {
-        for (var x = first_window(column, KERNEL_WIDTH, STRIDE_X); x < last_x; x++) {
-            let source = ((image * OUT_HEIGHT + y) * OUT_WIDTH + x) * CHANNELS + channel;
-            let here = (row - y * STRIDE_Y) * KERNEL_WIDTH + column - x * STRIDE_X;
-            if (winners[source] == here) {
-                sum += f32(output_gradients[source]);
+    for (var back_y = 0u; back_y < WINDOWS_Y; back_y++) {
+        // Windows before the first wrap around to very large numbers.
+        let y = row / STRIDE_Y - back_y;
+        let ky = row - y * STRIDE_Y;
+        if (y >= OUT_HEIGHT || ky >= KERNEL_HEIGHT) {
+            continue;
+        }
+        for (var back_x = 0u; back_x < WINDOWS_X; back_x++) {
+            let x = column / STRIDE_X - back_x;
+            let kx = column - x * STRIDE_X;
+            if (x >= OUT_WIDTH || kx >= KERNEL_WIDTH) {
+                continue;
+            }
+            let window = ((image * OUT_HEIGHT + y) * OUT_WIDTH + x) * CHANNELS + channel;
+            if (winners[window] == ky * KERNEL_WIDTH + kx) {
+                sum += f32(output_gradients[window]);
             }
         }
     }

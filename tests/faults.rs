@@ -15,6 +15,9 @@ struct Fault {
     cpu: fn(&mut Args<'_, f32>),
 }
 
+/// Takes effect where a bias is read, not in the declaration.
+const NO_BIAS: &[(&str, &str)] = &[("biases[", "0.0 * biases[")];
+
 /// Takes effect everywhere but in the declaration, which must keep its name.
 const PADDING_SHIFT: &[(&str, &str)] =
     &[("PAD_LEFT", "(PAD_LEFT + 1u)"), ("override (PAD_LEFT + 1u)", "override PAD_LEFT")];
@@ -23,7 +26,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "alpha is divided by the window",
         kernel: &shaders::local_response_norm_forward::KERNEL,
-        wgsl: &[("ALPHA * sum", "ALPHA / f32(2u * RADIUS + 9u) * sum")],
+        wgsl: &[("BIAS + ALPHA", "BIAS + ALPHA / 9.0")],
         cpu: |args| {
             change(args, "ALPHA", |alpha| alpha / 9.0);
             (shaders::local_response_norm_forward::KERNEL.cpu)(args);
@@ -32,10 +35,49 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "alpha is divided by the window in the derivative",
         kernel: &shaders::local_response_norm_backward::KERNEL,
-        wgsl: &[("ALPHA * sum", "ALPHA / f32(2u * RADIUS + 9u) * sum")],
+        wgsl: &[("BIAS + ALPHA", "BIAS + ALPHA / 9.0")],
         cpu: |args| {
             change(args, "ALPHA", |alpha| alpha / 9.0);
             (shaders::local_response_norm_backward::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the convolution forgets its biases",
+        kernel: &shaders::conv2d_forward::KERNEL,
+        wgsl: NO_BIAS,
+        cpu: |args| without_biases(args, &shaders::conv2d_forward::KERNEL),
+    },
+    Fault {
+        name: "the dense layer forgets its biases",
+        kernel: &shaders::dense_forward::KERNEL,
+        wgsl: NO_BIAS,
+        cpu: |args| without_biases(args, &shaders::dense_forward::KERNEL),
+    },
+    Fault {
+        name: "the convolution is one column off",
+        kernel: &shaders::conv2d_forward::KERNEL,
+        wgsl: PADDING_SHIFT,
+        cpu: |args| {
+            change(args, "PAD_LEFT", |pad| pad + 1.0);
+            (shaders::conv2d_forward::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the convolution's derivative for its input is one column off",
+        kernel: &shaders::conv2d_backward_input::KERNEL,
+        wgsl: PADDING_SHIFT,
+        cpu: |args| {
+            change(args, "PAD_LEFT", |pad| pad + 1.0);
+            (shaders::conv2d_backward_input::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the convolution's derivative for its weights is one column off",
+        kernel: &shaders::conv2d_backward_weights::KERNEL,
+        wgsl: PADDING_SHIFT,
+        cpu: |args| {
+            change(args, "PAD_LEFT", |pad| pad + 1.0);
+            (shaders::conv2d_backward_weights::KERNEL.cpu)(args);
         },
     },
     Fault {
@@ -130,6 +172,18 @@ fn change_step(args: &mut Args<'_, f32>, how: fn(&mut Step)) {
     let mut step = *args.step;
     how(&mut step);
     args.step = Box::leak(Box::new(step));
+}
+
+/// Has the kernel see biases of zero.
+fn without_biases(args: &mut Args<'_, f32>, kernel: &Kernel) {
+    let zeros = vec![0.0; args.read("biases").len()];
+    let slots = vec![
+        ("input", Slot::Read(args.read("input"))),
+        ("weights", Slot::Read(args.read("weights"))),
+        ("biases", Slot::Read(&zeros)),
+        ("output", Slot::Write(args.write("output"))),
+    ];
+    (kernel.cpu)(&mut Args::new(args.constants, args.step, slots));
 }
 
 /// The same numbers, later ones raised by less than any bound, so that of equal ones in a window

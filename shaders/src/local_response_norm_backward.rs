@@ -1,16 +1,18 @@
 //! The derivative of local response normalisation.
 
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
+use runtime::kernel::linear_workgroups;
+use runtime::kernel::{Args, Binding, Constants, Extent::PerImage, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
 use crate::local_response_norm_forward::{Position, cases, length};
 
+/// The largest radius for which 256 elements and their neighbours fit the workgroup memory that
+/// WebGPU promises.
+const MOST_RADIUS: usize = 512;
+
 /// `dx_i = g_i * N_i^-BETA - 2 * ALPHA * BETA * x_i * sum of g_j * y_j / N_j`, over the channels
 /// `j` within `RADIUS` of `i`; `N` and `y` as in the forward kernel.
-///
-/// The WGSL form keeps 256 elements and their neighbours in workgroup memory, of which WebGPU
-/// promises enough for a radius of up to 554.
 pub static KERNEL: Kernel = Kernel {
     name: "local_response_norm_backward",
     about: "Takes gradients back through the local response normalisation.",
@@ -22,15 +24,27 @@ pub static KERNEL: Kernel = Kernel {
     lengths: |c| vec![length(c); 3],
     // Each of the window's gradients holds a sum over a window of its own.
     terms: |c, _| 2 * (2 * c.size("RADIUS") + 1),
-    variants: &[only(
-        "local_response_norm_backward",
-        include_str!("../local_response_norm_backward.wgsl"),
-        |c, images| linear_workgroups(images * length(c), WORKGROUP),
-    )],
+    variants: &[
+        Variant {
+            name: "local_response_norm_backward",
+            wgsl: include_str!("../local_response_norm_backward.wgsl"),
+            applies: |c| c.size("RADIUS") <= MOST_RADIUS,
+            workgroups,
+        },
+        only(
+            "local_response_norm_backward_any",
+            include_str!("../local_response_norm_backward_any.wgsl"),
+            workgroups,
+        ),
+    ],
     cpu,
     reference,
     cases,
 };
+
+fn workgroups(c: &Constants, images: usize) -> [u32; 3] {
+    linear_workgroups(images * length(c), WORKGROUP)
+}
 
 fn cpu(args: &mut Args<'_, f32>) {
     let (length, channels) = (length(args.constants), args.size("CHANNELS"));

@@ -50,6 +50,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case(1, 33, 33, 2, [0.5, 0.3, 0.75]),
         // A window over all channels of many workgroups.
         case(1, 2, 700, 300, [1.0, 0.01, 0.75]),
+        // A radius far beyond the channels.
+        case(1, 3, 11, 1000, [1.0, 0.2, 0.75]),
         // The tutorial's network, and coefficients under which the normalisation is strong.
         case(2, 144, 64, 4, [1.0, 0.001 / 9.0, 0.75]),
         case(1, 144, 64, 4, [1.0, 1.0, 0.75]),
