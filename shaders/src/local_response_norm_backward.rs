@@ -1,8 +1,8 @@
 //! The derivative of local response normalisation.
 
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Constants, Extent::PerImage, Kernel, Variant};
 use runtime::kernel::linear_workgroups;
+use runtime::kernel::{Args, Binding, Constants, Extent::PerImage, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
 use crate::local_response_norm_forward::{Position, cases, length};
