@@ -2,6 +2,8 @@
 //!
 //! The tests use this, and so does `runtime selftest` on the machine at hand.
 
+pub mod network;
+
 use std::fmt;
 use std::sync::Arc;
 

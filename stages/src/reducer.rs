@@ -105,10 +105,7 @@ impl Config for Reducer {
             one if one == *batch => String::new(),
             part => format!(", in micro-batches of {part}"),
         };
-        context.events.fact(
-            "adapter",
-            format!("{}/{} ({})", info.backend, info.name, info.driver),
-        );
+        context.events.fact("adapter", format!("{}/{} ({})", info.backend, info.name, info.driver));
         context.events.fact(
             "model",
             format!(

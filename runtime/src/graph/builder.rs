@@ -1,8 +1,6 @@
 //! Builds a [`Graph`].
 
-use super::{
-    Graph, Initial, LayerSummary, Node, Op, Parameter, Role, Tensor, TensorId,
-};
+use super::{Graph, Initial, LayerSummary, Node, Op, Parameter, Role, Tensor, TensorId};
 use crate::kernel::{Access, Constants, Dtype, Extent, Kernel};
 
 /// Builds a [`Graph`] layer by layer.

@@ -97,8 +97,10 @@ fn inputs_of(
                 output.read = true;
                 Ok(output.tensor)
             }
-            None => Err(Mismatch::field("from", format!("no layer before this is called `{name}`"))
-                .help("a layer reads earlier layers, by name, or `images`")),
+            None => {
+                Err(Mismatch::field("from", format!("no layer before this is called `{name}`"))
+                    .help("a layer reads earlier layers, by name, or `images`"))
+            }
         }
     };
     names.iter().map(find).collect()
@@ -184,9 +186,7 @@ fn lower_loss_terms(graph: &mut GraphBuilder) -> Result<(), Mismatch> {
         graph.update(
             &shaders::weight_decay_backward::KERNEL,
             &[parameter.value, parameter.gradient],
-            Constants::default()
-                .with("LENGTH", length)
-                .with_real("FACTOR", parameter.weight_decay),
+            Constants::default().with("LENGTH", length).with_real("FACTOR", parameter.weight_decay),
         );
     }
     Ok(())

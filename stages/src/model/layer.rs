@@ -20,7 +20,8 @@ pub trait Layer: Debug + Send + Sync + 'static {
 }
 
 /// Turns a YAML body into a layer, or says what is wrong with it.
-pub type ParseLayer = Arc<dyn Fn(&Node, &Path, &mut Problems) -> Option<Arc<dyn Layer>> + Send + Sync>;
+pub type ParseLayer =
+    Arc<dyn Fn(&Node, &Path, &mut Problems) -> Option<Arc<dyn Layer>> + Send + Sync>;
 
 /// One kind of layer.
 #[derive(Clone)]

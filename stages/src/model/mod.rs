@@ -4,11 +4,13 @@
 //! as a gradient to compute. With weights as a second input it scores batches with those.
 
 pub mod compile;
+pub mod golden;
 pub mod initializer;
 pub mod layer;
 pub mod layers;
 pub mod score;
 pub mod train;
+pub mod tutorial;
 pub mod window;
 
 use std::sync::Arc;
@@ -79,12 +81,7 @@ pub fn kind(layers: Vec<LayerKind>) -> Kind {
     }
 }
 
-fn parse(
-    kinds: &[LayerKind],
-    node: &Node,
-    path: &Path,
-    problems: &mut Problems,
-) -> Option<Model> {
+fn parse(kinds: &[LayerKind], node: &Node, path: &Path, problems: &mut Problems) -> Option<Model> {
     let listed = node.get("layers").cloned();
     let fields: Option<Fields> = match node {
         Node::Map(entries) => {
@@ -215,9 +212,7 @@ impl Model {
 impl Config for Model {
     fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
         match self.reads(inputs)? {
-            Reads::Training(image, size) => {
-                Ok(Some(Port::Gradients(self.compile(image)?, size)))
-            }
+            Reads::Training(image, size) => Ok(Some(Port::Gradients(self.compile(image)?, size))),
             Reads::Scoring { graph, .. } => {
                 let classes = graph.labels.map_or(0, |id| graph.tensor(id).len());
                 Ok(Some(Port::Scores(classes)))
@@ -247,8 +242,10 @@ impl Config for Model {
 
 /// What each layer puts out, holds and costs.
 fn table(graph: &Graph) -> String {
-    let mut text =
-        format!("{:<24}{:<24}{:>14}{:>14}{:>16}\n", "layer", "kind", "output", "parameters", "multiply-adds");
+    let mut text = format!(
+        "{:<24}{:<24}{:>14}{:>14}{:>16}\n",
+        "layer", "kind", "output", "parameters", "multiply-adds"
+    );
     for layer in &graph.layers {
         let output = format!("{:?}", layer.output);
         text.push_str(&format!(

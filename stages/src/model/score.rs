@@ -22,12 +22,7 @@ pub struct Score {
 
 impl Score {
     /// A replica of its own, without anything that only training needs.
-    pub fn new(
-        adapter: Option<&str>,
-        graph: &Graph,
-        batch: usize,
-        averaged: bool,
-    ) -> Result<Self> {
+    pub fn new(adapter: Option<&str>, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
         let adapter = select::select(adapter.unwrap_or("auto"))?;
         let session = Session::new(adapter.as_ref(), &Arc::new(graph.inference()), batch)?;
         Ok(Self { session, averaged, batches: 0, weights: 1 })

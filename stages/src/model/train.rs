@@ -28,7 +28,11 @@ impl Stage for Train {
                 let Item::Batch(batch) = item else { bail!("it takes batches only") };
                 for (label, id) in batch.labels.iter().zip(&batch.ids) {
                     check_label(label, self.classes).map_err(|wrong| {
-                        anyhow::anyhow!("image {} of {}: {wrong}", id.index, batch.source.description)
+                        anyhow::anyhow!(
+                            "image {} of {}: {wrong}",
+                            id.index,
+                            batch.source.description
+                        )
                     })?;
                 }
                 if ports.send(Item::GradientTask(GradientTask { batch })).await.is_err() {

@@ -72,8 +72,7 @@ impl Layer for Conv2d {
         let window = Window::new([height, width], self.kernel, self.stride, self.padding)?;
         let [out_height, out_width] = window.output;
         let shape = [window.kernel[0], window.kernel[1], channels, self.channels];
-        let weights =
-            graph.parameter("weights", &shape, self.weights.initial(), self.weight_decay);
+        let weights = graph.parameter("weights", &shape, self.weights.initial(), self.weight_decay);
         let biases = graph.parameter("biases", &[self.channels], self.biases.initial(), 0.0);
         let y = graph.activation(&[out_height, out_width, self.channels]);
 

@@ -56,8 +56,7 @@ impl Layer for Dense {
         check_decay(self.weight_decay)?;
         let inputs = graph.shape(x).iter().product();
         let shape = [inputs, self.units];
-        let weights =
-            graph.parameter("weights", &shape, self.weights.initial(), self.weight_decay);
+        let weights = graph.parameter("weights", &shape, self.weights.initial(), self.weight_decay);
         let biases = graph.parameter("biases", &[self.units], self.biases.initial(), 0.0);
         let y = graph.activation(&[self.units]);
 
