@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod channel;
 pub mod config;
 pub mod console;
+pub mod diagnostic;
 pub mod event;
 pub mod graph;
 pub mod item;

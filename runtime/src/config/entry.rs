@@ -2,7 +2,7 @@
 //! model.
 
 use super::decode::{Problem, Problems};
-use super::node::{Node, Path};
+use super::node::{Node, Path, short};
 use super::suggest;
 
 static NO_FIELDS: Node = Node::Map(Vec::new());
@@ -34,7 +34,7 @@ pub fn entry<'n>(
     let unknown = |name: &str, path: Path, on_key: bool| Problem {
         path,
         on_key,
-        message: format!("there is no {what} `{name}`"),
+        message: format!("there is no {what} `{}`", short(name)),
         help: suggest::help(name, kinds),
     };
     let entries = match node {

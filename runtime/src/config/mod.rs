@@ -2,5 +2,8 @@
 
 pub mod decode;
 pub mod entry;
+mod merge;
 pub mod node;
-mod suggest;
+pub(crate) mod suggest;
+pub(crate) mod token;
+pub mod yaml;

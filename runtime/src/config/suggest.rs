@@ -1,7 +1,13 @@
 //! What a person may have meant by an unknown name.
 
+/// No name that anybody meant to write is longer, and comparing takes time.
+const LETTERS_MAX: usize = 64;
+
 /// The name closest to this one, if any is close enough to be worth saying.
 pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if name.len() > LETTERS_MAX {
+        return None;
+    }
     let allowed = name.chars().count().div_ceil(3).max(1);
     known
         .iter()

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de;
 
+use crate::config::node::short;
+
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum What {
@@ -114,7 +116,7 @@ fn people_found(found: de::Unexpected<'_>) -> String {
         de::Unexpected::Unsigned(value) => format!("`{value}`"),
         de::Unexpected::Signed(value) => format!("`{value}`"),
         de::Unexpected::Float(value) => format!("`{value}`"),
-        de::Unexpected::Str(value) => format!("\"{value}\""),
+        de::Unexpected::Str(value) => format!("\"{}\"", short(value)),
         de::Unexpected::Unit => "nothing".to_owned(),
         de::Unexpected::Seq => "a list".to_owned(),
         de::Unexpected::Map => "a map".to_owned(),

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use self::fault::{Fault, What};
 use self::reader::{Patches, Reader, TEXT};
-use super::node::{Node, Path};
+use super::node::{Node, Path, short};
 use super::suggest;
 
 /// Something wrong in the configuration, and where.
@@ -27,10 +27,13 @@ pub struct Problem {
 /// All that is wrong.
 pub type Problems = Vec<Problem>;
 
+/// More problems of one body are not looked for: each costs one more reading.
+const PROBLEMS_MAX: usize = 32;
+
 /// Reads a `T`, or adds everything that is wrong to `problems`.
 ///
 /// Serde stops at the first fault. So what is at fault is dropped, or read as if it were some
-/// harmless value, and the whole is read again until nothing new is found.
+/// harmless value, and the whole is read again until nothing new is found, or enough.
 pub fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
     let mut patches = Patches::default();
     loop {
@@ -43,7 +46,7 @@ pub fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Prob
                 if more || patches.is_empty() {
                     problems.push(problem(&fault, path));
                 }
-                if !more {
+                if !more || patches.len() == PROBLEMS_MAX {
                     return None;
                 }
             }
@@ -76,7 +79,7 @@ fn problem(fault: &Fault, base: &Path) -> Problem {
     let mut on_key = fault.on_key;
     let (message, help) = match &*fault.what {
         What::UnknownField { name, known } => {
-            (format!("there is no field `{name}`"), suggest::help(name, known))
+            (format!("there is no field `{}`", short(name)), suggest::help(name, known))
         }
         What::UnknownVariant { name, known } => {
             let field = if fault.on_key { &relative[..relative.len() - 1] } else { relative };
@@ -85,7 +88,7 @@ fn problem(fault: &Fault, base: &Path) -> Problem {
             } else {
                 format!(" for `{}`", field.join("."))
             };
-            (format!("there is no `{name}`{subject}"), suggest::help(name, known))
+            (format!("there is no `{}`{subject}", short(name)), suggest::help(name, known))
         }
         What::MissingField(field) => {
             // The fields that are there are not to blame: point at the name they belong to.

@@ -25,8 +25,12 @@ pub(super) struct Patches {
 }
 
 impl Patches {
+    pub(super) fn len(&self) -> usize {
+        self.dropped.len() + self.neutral.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.dropped.is_empty() && self.neutral.is_empty()
+        self.len() == 0
     }
 }
 
