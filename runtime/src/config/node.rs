@@ -48,11 +48,21 @@ impl Node {
             Self::Int(value) => format!("`{value}`"),
             Self::UInt(value) => format!("`{value}`"),
             Self::Float(value) => format!("`{value}`"),
-            Self::Text(value) => format!("\"{value}\""),
+            Self::Text(value) => format!("\"{}\"", short(value)),
             Self::List(_) => "a list".to_owned(),
             Self::Map(_) => "a map".to_owned(),
         }
     }
+}
+
+/// The beginning of a text that may be too long to be shown.
+pub fn short(text: &str) -> String {
+    const LETTERS_MAX: usize = 60;
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= LETTERS_MAX && line.len() == text.len() {
+        return text.to_owned();
+    }
+    line.chars().take(LETTERS_MAX).chain(['…']).collect()
 }
 
 /// The keys and list positions that lead to a value.

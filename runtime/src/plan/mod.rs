@@ -1,7 +1,16 @@
 //! A pipeline checked whole: every stage with its types, before anything opens.
 
+mod check;
+mod links;
+mod load;
+mod overrides;
+mod top;
+
+use crate::config::node::Node;
 use crate::port::Port;
 use crate::stage::{Config, RunSettings};
+
+pub use self::top::schema as settings_schema;
 
 /// A checked pipeline, its stages in an order in which inputs come before what reads them.
 #[derive(Debug)]
@@ -10,6 +19,8 @@ pub struct Plan {
     pub settings: RunSettings,
     /// The stages.
     pub stages: Vec<PlannedStage>,
+    /// The pipeline as it was read, with everything merged and overridden.
+    pub document: Node,
 }
 
 /// A checked stage.
@@ -28,3 +39,6 @@ pub struct PlannedStage {
     /// The type of what it puts out.
     pub output: Option<Port>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! Checks a pipeline that is YAML: its settings, its stages, and what flows between them.
+
+use std::collections::HashMap;
+
+use super::top::Top;
+use super::{Plan, PlannedStage, links};
+use crate::config::decode::{Problem, Problems, decode};
+use crate::config::entry::entry;
+use crate::config::node::{Node, Path, short};
+use crate::config::suggest;
+use crate::port::Port;
+use crate::stage::{Config, Kind, Mismatch, RunSettings};
+
+/// Something to be told, and what else matters about it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Finding {
+    pub(super) problem: Problem,
+    pub(super) notes: Vec<String>,
+}
+
+impl From<Problem> for Finding {
+    fn from(problem: Problem) -> Self {
+        Self { problem, notes: Vec::new() }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// The plan, if there are no errors.
+    pub(super) plan: Option<Plan>,
+    pub(super) errors: Vec<Finding>,
+    pub(super) warnings: Vec<Finding>,
+}
+
+/// A stage as read, before its types are known.
+struct Read {
+    id: String,
+    /// Where the kind's fields are.
+    body: Path,
+    parsed: Option<(&'static str, Box<dyn Config>)>,
+    /// Names of the stages it reads from, and where each is written.
+    sources: Vec<(String, Path)>,
+}
+
+fn stages_path() -> Path {
+    Path::default().join(STAGES)
+}
+
+const STAGES: &str = "stages";
+const FROM: &str = "from";
+
+/// Checks everything that can be checked without opening anything.
+pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked {
+    let mut problems = Problems::new();
+    let Some(entries) = node.entries() else {
+        problems.push(Problem {
+            path: Path::default(),
+            on_key: false,
+            message: format!("expected a map of settings and stages, found {}", node.describe()),
+            help: None,
+        });
+        return Checked { errors: into_findings(problems), ..Checked::default() };
+    };
+    let settings = entries.iter().filter(|(key, _)| key != STAGES).cloned().collect();
+    let top = decode::<Top>(&Node::Map(settings), &Path::default(), &mut problems);
+    let stages = read_stages(kinds, node.get(STAGES), &mut problems);
+    let (from, links_known) = resolve(&stages, &mut problems);
+    let (order, circles) = links::sort(&from);
+    for circle in &circles {
+        problems.push(circular(&stages, circle));
+    }
+    // Who reads what is known for sure only if every entry and every link could be read.
+    let links_known = links_known && circles.is_empty();
+
+    let mut checked = Checked { errors: into_findings(problems), ..Checked::default() };
+    let outputs = infer(&stages, &from, &order, &mut checked);
+    if links_known {
+        tell_unread(&stages, &from, &outputs, &mut checked.errors);
+    }
+    if let (Some(top), true) = (top, checked.errors.is_empty()) {
+        let settings = top.settings(base);
+        let stages = assemble(stages, &from, &order, &outputs);
+        checked.plan = Some(Plan { settings, stages, document: node.clone() });
+    }
+    checked
+}
+
+fn into_findings(problems: Problems) -> Vec<Finding> {
+    problems.into_iter().map(Finding::from).collect()
+}
+
+fn read_stages(kinds: &[Kind], node: Option<&Node>, problems: &mut Problems) -> Vec<Read> {
+    let path = stages_path();
+    let entries = match node {
+        Some(Node::Map(entries)) => entries.as_slice(),
+        Some(Node::Null) | None => &[],
+        Some(other) => {
+            problems.push(Problem {
+                path,
+                on_key: false,
+                message: format!("expected a map of stages, found {}", other.describe()),
+                help: Some("write `NAME: { from: OTHER, KIND: { .. } }`".to_owned()),
+            });
+            return Vec::new();
+        }
+    };
+    if entries.is_empty() {
+        problems.push(Problem {
+            path: path.clone(),
+            on_key: true,
+            message: "the pipeline has no stages".to_owned(),
+            help: Some("`runtime list` shows the kinds of stages".to_owned()),
+        });
+    }
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+    entries
+        .iter()
+        .map(|(id, node)| {
+            let path = path.join(id);
+            check_id(id, &path, problems);
+            let sources = node.get(FROM).map(|from| read_from(from, &path, problems));
+            let found = entry(node, &path, &[FROM], &names, "stage", problems);
+            let body = found.as_ref().map_or_else(|| path.clone(), |entry| entry.body_path.clone());
+            let parsed = found.and_then(|entry| {
+                let kind = &kinds[entry.kind];
+                let before = problems.len();
+                let config = (kind.parse)(entry.body, &entry.body_path, problems);
+                for problem in &mut problems[before..] {
+                    problem.message = format!("{id}: {}", problem.message);
+                }
+                config.map(|config| (kind.name, config))
+            });
+            Read { id: id.clone(), body, parsed, sources: sources.unwrap_or_default() }
+        })
+        .collect()
+}
+
+/// Names end up in paths with dots, in logs and in drawings of the graph.
+fn check_id(id: &str, path: &Path, problems: &mut Problems) {
+    let is_plain = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '-';
+    if id.is_empty() || !id.chars().all(is_plain) {
+        problems.push(Problem {
+            path: path.clone(),
+            on_key: true,
+            message: format!("`{}` cannot name a stage", short(id)),
+            help: Some("use letters, digits, `_` and `-`".to_owned()),
+        });
+    }
+}
+
+fn read_from(node: &Node, stage: &Path, problems: &mut Problems) -> Vec<(String, Path)> {
+    let path = stage.join(FROM);
+    let mut wrong = |node: &Node, path: Path| {
+        problems.push(Problem {
+            path,
+            on_key: false,
+            message: format!("expected the name of a stage, found {}", node.describe()),
+            help: None,
+        });
+    };
+    match node {
+        Node::Null => Vec::new(),
+        Node::Text(name) => vec![(name.clone(), path)],
+        Node::List(items) => {
+            let mut sources = Vec::new();
+            for (position, item) in items.iter().enumerate() {
+                let path = path.join(position);
+                match item {
+                    Node::Text(name) => sources.push((name.clone(), path)),
+                    other => wrong(other, path),
+                }
+            }
+            sources
+        }
+        other => {
+            wrong(other, path);
+            Vec::new()
+        }
+    }
+}
+
+/// The stages that each stage reads from, and whether all of them are known.
+fn resolve(stages: &[Read], problems: &mut Problems) -> (Vec<Vec<usize>>, bool) {
+    let before = problems.len();
+    let ids: Vec<&str> = stages.iter().map(|stage| &*stage.id).collect();
+    let positions: HashMap<&str, usize> =
+        ids.iter().enumerate().map(|(position, id)| (*id, position)).collect();
+    let mut from = Vec::with_capacity(stages.len());
+    for (stage, read) in stages.iter().enumerate() {
+        let mut sources = Vec::new();
+        for (name, path) in &read.sources {
+            let mut tell = |message: String, help: Option<String>| {
+                problems.push(Problem { path: path.clone(), on_key: false, message, help });
+            };
+            match positions.get(&**name) {
+                None => tell(
+                    format!("there is no stage named `{}`", short(name)),
+                    suggest::help(name, &ids),
+                ),
+                Some(source) if *source == stage => {
+                    tell(format!("`{name}` reads from itself"), None);
+                }
+                Some(source) if sources.contains(source) => {
+                    tell(format!("`{}` reads from `{name}` twice", read.id), None);
+                }
+                Some(source) => sources.push(*source),
+            }
+        }
+        from.push(sources);
+    }
+    let read_well = stages.iter().all(|stage| stage.parsed.is_some());
+    (from, read_well && problems.len() == before)
+}
+
+fn circular(stages: &[Read], circle: &[usize]) -> Problem {
+    let ids = circle.iter().chain(&circle[..1]).map(|stage| format!("`{}`", stages[*stage].id));
+    Problem {
+        path: stages_path().join(&stages[circle[0]].id).join(FROM),
+        on_key: false,
+        message: format!("the flow goes in a circle: {}", ids.collect::<Vec<_>>().join(" to ")),
+        help: Some("data flows one way".to_owned()),
+    }
+}
+
+/// What is known of a stage's output.
+#[derive(Clone, Debug)]
+enum Output {
+    /// The stage, or one before it, is wrong.
+    Unknown,
+    /// As checked.
+    Known { inputs: Vec<Port>, output: Option<Port> },
+}
+
+/// Checks every stage whose inputs are known. Stages behind one that is wrong are left alone:
+/// what would be told about them follows from what is told already.
+fn infer(
+    stages: &[Read],
+    from: &[Vec<usize>],
+    order: &[usize],
+    checked: &mut Checked,
+) -> Vec<Output> {
+    let mut outputs = vec![Output::Unknown; stages.len()];
+    for stage in order {
+        let read = &stages[*stage];
+        let Some((_, config)) = &read.parsed else { continue };
+        if from[*stage].len() != read.sources.len() {
+            continue;
+        }
+        let mut inputs = Vec::new();
+        for (source, (name, path)) in from[*stage].iter().zip(&read.sources) {
+            match &outputs[*source] {
+                Output::Known { output: Some(port), .. } => inputs.push(port.clone()),
+                Output::Known { output: None, .. } => checked.errors.push(Finding::from(Problem {
+                    path: path.clone(),
+                    on_key: false,
+                    message: format!("`{name}` puts out nothing that `{}` could read", read.id),
+                    help: None,
+                })),
+                Output::Unknown => {}
+            }
+        }
+        if inputs.len() != read.sources.len() {
+            continue;
+        }
+        match config.check(&inputs) {
+            Ok(output) => {
+                let warnings = config.warnings(&inputs);
+                checked
+                    .warnings
+                    .extend(warnings.into_iter().map(|warning| finding(read, &inputs, warning)));
+                outputs[*stage] = Output::Known { inputs, output };
+            }
+            Err(mismatch) => checked.errors.push(finding(read, &inputs, mismatch)),
+        }
+    }
+    outputs
+}
+
+/// Places what a stage says about itself.
+fn finding(stage: &Read, inputs: &[Port], mismatch: Mismatch) -> Finding {
+    let mut path = stage.body.clone();
+    let on_key = mismatch.field.is_empty();
+    if mismatch.field.first().is_some_and(|field| field == FROM) {
+        path = stages_path().join(&stage.id);
+    }
+    path.0.extend(mismatch.field);
+    let notes = inputs
+        .iter()
+        .zip(&stage.sources)
+        .map(|(port, (name, _))| format!("{} takes {port} from {name}", stage.id))
+        .collect();
+    let message = format!("{}: {}", stage.id, mismatch.message);
+    Finding { problem: Problem { path, on_key, message, help: mismatch.help }, notes }
+}
+
+/// A flow that ends nowhere is a stage forgotten. Weights are different: they stay where they are
+/// trained.
+fn tell_unread(
+    stages: &[Read],
+    from: &[Vec<usize>],
+    outputs: &[Output],
+    errors: &mut Vec<Finding>,
+) {
+    let mut is_read = vec![false; stages.len()];
+    for source in from.iter().flatten() {
+        is_read[*source] = true;
+    }
+    for ((stage, output), is_read) in stages.iter().zip(outputs).zip(is_read) {
+        let Output::Known { output: Some(port), .. } = output else { continue };
+        let id = &stage.id;
+        let message = match port {
+            _ if is_read => continue,
+            Port::Weights(_) => continue,
+            Port::Gradients(..) => format!("nothing applies the gradients of `{id}`"),
+            Port::Samples(_) | Port::Batches(..) | Port::Scores(_) => {
+                format!("nobody reads what `{id}` puts out")
+            }
+        };
+        let help = match port {
+            Port::Gradients(..) => format!("add a reducer with `from: {id}`"),
+            _ => format!("add `from: {id}` to the stage that should read it, or remove `{id}`"),
+        };
+        errors.push(Finding {
+            problem: Problem {
+                path: stages_path().join(id),
+                on_key: true,
+                message,
+                help: Some(help),
+            },
+            notes: vec![format!("{id} puts out {port}")],
+        });
+    }
+}
+
+/// Puts the stages in order. All of them are known to be right.
+fn assemble(
+    stages: Vec<Read>,
+    from: &[Vec<usize>],
+    order: &[usize],
+    outputs: &[Output],
+) -> Vec<PlannedStage> {
+    let mut position = vec![0; stages.len()];
+    for (place, stage) in order.iter().enumerate() {
+        position[*stage] = place;
+    }
+    let mut planned: Vec<(usize, PlannedStage)> = stages
+        .into_iter()
+        .zip(outputs)
+        .enumerate()
+        .filter_map(|(stage, (read, output))| {
+            let (kind, config) = read.parsed?;
+            let Output::Known { inputs, output } = output.clone() else { return None };
+            let from = from[stage].iter().map(|source| position[*source]).collect();
+            let planned = PlannedStage { id: read.id, kind, config, from, inputs, output };
+            Some((position[stage], planned))
+        })
+        .collect();
+    planned.sort_by_key(|(place, _)| *place);
+    planned.into_iter().map(|(_, stage)| stage).collect()
+}

@@ -1,0 +1,80 @@
+//! The settings at the top of a pipeline file, beside its stages.
+
+use std::num::NonZeroU64;
+
+use schemars::{JsonSchema, Schema};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use crate::item::Limit;
+use crate::stage::RunSettings;
+
+/// The settings of a run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Top {
+    /// The seed that every random number is keyed by.
+    #[serde(default)]
+    seed: u64,
+    /// Passes over the training data. The run ends at this or at `steps`, whichever comes first.
+    #[serde(default, deserialize_with = "above_zero")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    epochs: Option<f64>,
+    /// Steps of the optimiser. The run ends at this or at `epochs`, whichever comes first.
+    steps: Option<NonZeroU64>,
+    /// What computes: `auto`, `cpu`, or part of the name of a device that `runtime devices` lists.
+    adapter: Option<String>,
+    /// Images that travel between stages in one block.
+    #[serde(default = "block_images", deserialize_with = "up_to::<65_536, _>")]
+    #[schemars(range(min = 1, max = 65_536))]
+    block_images: usize,
+    /// Blocks that wait in the channel between two stages.
+    #[serde(default = "channel_blocks", deserialize_with = "up_to::<1_024, _>")]
+    #[schemars(range(min = 1, max = 1_024))]
+    channel_blocks: usize,
+}
+
+fn block_images() -> usize {
+    64
+}
+
+fn channel_blocks() -> usize {
+    4
+}
+
+fn above_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let value = Option::<f64>::deserialize(deserializer)?;
+    match value {
+        Some(value) if value <= 0.0 => Err(D::Error::custom("must be above 0")),
+        other => Ok(other),
+    }
+}
+
+fn up_to<'de, const MAX: usize, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let value = usize::deserialize(deserializer)?;
+    if (1..=MAX).contains(&value) {
+        Ok(value)
+    } else {
+        Err(D::Error::custom(format!("must be from 1 to {MAX}")))
+    }
+}
+
+impl Top {
+    /// The run's settings, of which those from the command line hold.
+    pub(super) fn settings(self, base: &RunSettings) -> RunSettings {
+        let adapter = base.adapter.clone().or(self.adapter);
+        RunSettings {
+            seed: self.seed,
+            limit: Limit { epochs: self.epochs, steps: self.steps.map(NonZeroU64::get) },
+            adapter: adapter.filter(|name| name != "auto"),
+            block_images: self.block_images,
+            channel_blocks: self.channel_blocks,
+            ..base.clone()
+        }
+    }
+}
+
+/// The settings with their types, defaults and descriptions.
+pub fn schema() -> Schema {
+    schemars::schema_for!(Top)
+}
