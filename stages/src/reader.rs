@@ -245,7 +245,7 @@ mod tests {
     use std::sync::atomic::Ordering;
     use std::thread;
 
-    use runtime::channel::{Counters, edge};
+    use runtime::channel::{Counters, Stop, edge};
     use runtime::event::Events;
     use runtime::item::{Label, Pixels};
     use runtime::stage::RunSettings;
@@ -398,7 +398,7 @@ mod tests {
 
         let (sends, mut receives) = edge(1, 1, 7);
         let counters = Arc::<Counters>::default();
-        let mut ports = Ports::new(Vec::new(), sends, counters.clone());
+        let mut ports = Ports::new(Vec::new(), sends, counters.clone(), Stop::default());
         let items = thread::scope(|scope| {
             let running = scope.spawn(move || pollster::block_on(stage.run(&mut ports)));
             while counters.items_out.load(Ordering::Relaxed) < 7 {
