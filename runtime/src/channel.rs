@@ -4,8 +4,8 @@
 //! takes items `c, c + C, ...`. Each pair has a bounded lane of its own, so the order of a flow is
 //! fixed by construction: no sequence numbers, no reordering, no dependence on timing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, bounded};
@@ -42,14 +42,14 @@ pub struct Closed;
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     stopped: Arc<AtomicBool>,
-    lanes: Vec<Sender<Item>>,
+    lanes: Arc<Mutex<Vec<Sender<Item>>>>,
 }
 
 impl Stop {
     /// Ends all stages.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        for lane in &self.lanes {
+        for lane in self.lanes().iter() {
             lane.close();
         }
     }
@@ -60,8 +60,19 @@ impl Stop {
     }
 
     /// Watches over one more edge.
-    pub fn watch(&mut self, edge: &[SendHalf]) {
-        self.lanes.extend(edge.iter().flat_map(|half| half.lanes.iter().cloned()));
+    pub fn watch(&self, edge: &[SendHalf]) {
+        let mut lanes = self.lanes();
+        for lane in edge.iter().flat_map(|half| &half.lanes) {
+            // Asked to stop before the channels were made: they are born closed.
+            if self.is_stopped() {
+                lane.close();
+            }
+            lanes.push(lane.clone());
+        }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Vec<Sender<Item>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,14 +139,20 @@ pub struct Ports {
     outputs: Vec<SendHalf>,
     had_outputs: bool,
     counters: Arc<Counters>,
+    stop: Stop,
     working_since: Instant,
 }
 
 impl Ports {
     /// Ports over these edges.
-    pub fn new(inputs: Vec<ReceiveHalf>, outputs: Vec<SendHalf>, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        inputs: Vec<ReceiveHalf>,
+        outputs: Vec<SendHalf>,
+        counters: Arc<Counters>,
+        stop: Stop,
+    ) -> Self {
         let had_outputs = !outputs.is_empty();
-        Self { inputs, outputs, had_outputs, counters, working_since: Instant::now() }
+        Self { inputs, outputs, had_outputs, counters, stop, working_since: Instant::now() }
     }
 
     /// Ports fed with these items, and the output's other end: for tests of a stage by itself.
@@ -151,11 +168,14 @@ impl Ports {
             })
             .collect();
         let (sends, mut outs) = edge(1, 1, 1_000_000);
-        (Self::new(receives, sends, Arc::default()), outs.remove(0))
+        (Self::new(receives, sends, Arc::default(), Stop::default()), outs.remove(0))
     }
 
-    /// The next item of an input, or `None` at its end.
+    /// The next item of an input, or `None` at its end and when the run is asked to stop.
     pub async fn receive(&mut self, input: usize) -> Option<Item> {
+        if self.stop.is_stopped() {
+            return None;
+        }
         let start = Instant::now();
         Counters::add(&self.counters.busy_ns, start - self.working_since);
         let item = self.inputs[input].receive().await;

@@ -44,8 +44,6 @@ pub struct StepReport {
     pub images_per_s: f64,
     /// Seconds per batch since the last report.
     pub batch_s: f64,
-    /// Whether the loss is to be printed, or only the progress shown.
-    pub log: bool,
 }
 
 /// One evaluation.

@@ -152,8 +152,6 @@ pub struct Batch {
 /// Whoever owns the weights decides where it is computed: on one adapter, or cut over several.
 #[derive(Clone, Debug)]
 pub struct GradientTask {
-    /// The model.
-    pub graph: Arc<Graph>,
     /// The images.
     pub batch: Batch,
 }
@@ -176,6 +174,8 @@ pub struct Weights {
 pub struct Scores {
     /// Steps done by the weights that gave the scores.
     pub step: u64,
+    /// Whether those were moving averages.
+    pub averaged: bool,
     /// The batch without its pixels: ids, labels and source.
     pub batch: Batch,
     /// One number per image and class.

@@ -173,6 +173,7 @@ pub struct Variant {
 }
 
 /// One named piece of arithmetic, in all its forms.
+#[derive(Clone)]
 pub struct Kernel {
     /// The name: that of its Rust file and of its first WGSL file.
     pub name: &'static str,

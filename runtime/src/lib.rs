@@ -3,6 +3,7 @@
 pub mod adapter;
 pub mod channel;
 pub mod config;
+pub mod console;
 pub mod diagnostic;
 pub mod event;
 pub mod graph;
@@ -11,4 +12,7 @@ pub mod kernel;
 pub mod plan;
 pub mod port;
 pub mod random;
+pub mod run;
+pub mod session;
 pub mod stage;
+pub mod verify;

@@ -1,1 +1,62 @@
-//! shaders
+//! The kernels of Gradflow: one WGSL file and one Rust file of the same name each.
+//!
+//! The Rust file holds the kernel's declaration, its form for the `cpu` adapter and its
+//! reference in f64.
+
+mod conv2d;
+mod dense;
+mod form;
+mod product;
+
+pub mod add_forward;
+pub mod add_into;
+pub mod bias_backward;
+pub mod conv2d_backward_input;
+pub mod conv2d_backward_weights;
+pub mod conv2d_forward;
+pub mod copy;
+pub mod dense_backward_input;
+pub mod dense_backward_weights;
+pub mod dense_forward;
+pub mod l2_partials;
+pub mod local_response_norm_backward;
+pub mod local_response_norm_forward;
+pub mod max_pool_backward;
+pub mod max_pool_forward;
+pub mod mean_over_images;
+pub mod moving_average_update;
+pub mod relu_backward;
+pub mod relu_forward;
+pub mod sgd_update;
+pub mod softmax_cross_entropy;
+pub mod sum_partials;
+pub mod weight_decay_backward;
+
+use runtime::kernel::Kernel;
+
+/// Every kernel, by name.
+pub const ALL: &[&Kernel] = &[
+    &add_forward::KERNEL,
+    &add_into::KERNEL,
+    &bias_backward::KERNEL,
+    &conv2d_backward_input::KERNEL,
+    &conv2d_backward_weights::KERNEL,
+    &conv2d_forward::KERNEL,
+    &copy::KERNEL,
+    &dense_backward_input::KERNEL,
+    &dense_backward_weights::KERNEL,
+    &dense_forward::KERNEL,
+    &l2_partials::KERNEL,
+    &local_response_norm_backward::KERNEL,
+    &local_response_norm_forward::KERNEL,
+    &max_pool_backward::KERNEL,
+    &max_pool_forward::KERNEL,
+    &mean_over_images::KERNEL,
+    &moving_average_update::KERNEL,
+    &relu_backward::KERNEL,
+    &relu_forward::KERNEL,
+    &sgd_update::KERNEL,
+    &softmax_cross_entropy::KERNEL,
+    &sum_partials::KERNEL,
+    &weight_decay_backward::KERNEL,
+];

@@ -2,6 +2,7 @@
 
 pub mod host;
 pub mod micro_batch;
+pub mod select;
 pub mod wgpu;
 
 use std::sync::Arc;

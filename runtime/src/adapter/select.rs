@@ -1,0 +1,194 @@
+//! Which adapter runs: by index, by name, or the best there is.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+
+use super::host::Cpu;
+use super::{Adapter, DeviceKind, Info, wgpu};
+
+/// Every adapter of this machine; an adapter's index is its position here. `cpu` comes first, so
+/// that its index never depends on drivers.
+pub fn all() -> Result<Vec<Box<dyn Adapter>>> {
+    let mut adapters: Vec<Box<dyn Adapter>> = vec![Box::new(Cpu::new(0)?)];
+    adapters.extend(wgpu::enumerate().into_iter().map(|a| Box::new(a) as Box<dyn Adapter>));
+    Ok(adapters)
+}
+
+/// The adapter that `asked` names: an index, `auto`, a name or part of one, or `backend/name`.
+///
+/// # Errors
+/// If none or several fit; the message lists the choices.
+pub fn select(asked: &str) -> Result<Box<dyn Adapter>> {
+    if asked == "cpu" {
+        // No driver is loaded for the adapter that needs none.
+        return Ok(Box::new(Cpu::new(0)?));
+    }
+    let mut adapters = all()?;
+    let infos: Vec<Info> = adapters.iter().map(|a| a.info().clone()).collect();
+    let at = choose(asked, &infos)?;
+    Ok(adapters.swap_remove(at))
+}
+
+/// The position of the adapter that `asked` names among these.
+pub fn choose(asked: &str, infos: &[Info]) -> Result<usize> {
+    if asked == "auto" {
+        return Ok(best(infos));
+    }
+    if let Ok(index) = asked.parse::<usize>() {
+        if index < infos.len() {
+            return Ok(index);
+        }
+        bail!("there is no adapter {index}.\n{}", choices(infos));
+    }
+    let fitting: Vec<usize> = (0..infos.len()).filter(|i| fits(asked, &infos[*i])).collect();
+    match fitting.as_slice() {
+        [] => bail!("no adapter is called {asked:?}.\n{}", choices(infos)),
+        [one] => Ok(*one),
+        // One device through several backends is no ambiguity: the preferred backend is meant.
+        // A name that fits unlike devices is.
+        several => {
+            let devices = devices(infos);
+            let same = devices.iter().find(|backends| several.iter().all(|i| backends.contains(i)));
+            match same.and_then(|backends| backends.iter().find(|i| several.contains(i))) {
+                Some(preferred) => Ok(*preferred),
+                None => bail!("{asked:?} fits more than one adapter.\n{}", choices(infos)),
+            }
+        }
+    }
+}
+
+fn fits(asked: &str, info: &Info) -> bool {
+    // Names that people use for what the drivers call otherwise.
+    let asked = match asked {
+        "lavapipe" => "vulkan/llvmpipe",
+        "swiftshader" => "vulkan/SwiftShader",
+        other => other,
+    };
+    let name = match asked.split_once('/') {
+        Some((backend, name)) if backend.eq_ignore_ascii_case(info.backend) => name,
+        Some(_) => return false,
+        None if asked.eq_ignore_ascii_case(info.backend) => return true,
+        None => asked,
+    };
+    info.name.to_lowercase().contains(&name.to_lowercase())
+}
+
+/// A real GPU if there is one, then `cpu`, and a software rasteriser never before that.
+fn best(infos: &[Info]) -> usize {
+    let rank = |kind: DeviceKind| match kind {
+        DeviceKind::DiscreteGpu => 0,
+        DeviceKind::IntegratedGpu => 1,
+        DeviceKind::VirtualGpu => 2,
+        DeviceKind::Cpu => 3,
+        DeviceKind::Other => 4,
+        DeviceKind::SoftwareRasterizer => 5,
+    };
+    let key = |i: &usize| (rank(infos[*i].kind), backend_rank(infos[*i].backend), *i);
+    (0..infos.len()).min_by_key(key).unwrap_or(0)
+}
+
+/// GL comes last: it is the slowest way to a device that has another.
+fn backend_rank(backend: &str) -> usize {
+    ["cpu", "metal", "dx12", "vulkan", "gl"].iter().position(|b| *b == backend).unwrap_or(9)
+}
+
+/// Adapters grouped by physical device, each group's preferred backend first.
+pub fn devices(infos: &[Info]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, info) in infos.iter().enumerate() {
+        groups.entry(device_name(info)).or_default().push(index);
+    }
+    let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+    for group in &mut groups {
+        group.sort_by_key(|i| (backend_rank(infos[*i].backend), *i));
+    }
+    groups.sort_by_key(|group| group.iter().min().copied());
+    groups
+}
+
+/// The device's name without what backends add to it: GL wraps it in a vendor and a driver.
+fn device_name(info: &Info) -> String {
+    let name = info.name.split("/PCIe").next().unwrap_or(&info.name);
+    let name = name.split(" (").next().unwrap_or(name);
+    let name = name.strip_prefix("Mesa ").unwrap_or(name);
+    name.trim().to_lowercase()
+}
+
+fn choices(infos: &[Info]) -> String {
+    let mut text = "The adapters of this machine, by index or by backend/name:".to_owned();
+    for (index, info) in infos.iter().enumerate() {
+        text.push_str(&format!("\n  {index}  {}/{}", info.backend, info.name));
+    }
+    text.push_str("\n`auto` takes the best of them.");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::Limits;
+
+    fn info(name: &str, backend: &'static str, kind: DeviceKind) -> Info {
+        Info { name: name.to_owned(), backend, driver: String::new(), kind, limits: Limits::NONE }
+    }
+
+    fn laptop() -> Vec<Info> {
+        vec![
+            info("cpu", "cpu", DeviceKind::Cpu),
+            info("Intel(R) Iris(R) Xe Graphics", "vulkan", DeviceKind::IntegratedGpu),
+            info("NVIDIA GeForce RTX 3060 Laptop GPU", "vulkan", DeviceKind::DiscreteGpu),
+            info("NVIDIA GeForce RTX 3060 Laptop GPU/PCIe/SSE2", "gl", DeviceKind::DiscreteGpu),
+            info("llvmpipe (LLVM 15.0.6, 256 bits)", "vulkan", DeviceKind::SoftwareRasterizer),
+            info("llvmpipe (LLVM 15.0.6, 256 bits)", "gl", DeviceKind::SoftwareRasterizer),
+            info("SwiftShader Device (LLVM 10.0.0)", "vulkan", DeviceKind::SoftwareRasterizer),
+        ]
+    }
+
+    #[test]
+    fn auto_prefers_a_gpu_then_cpu_then_software() {
+        let all = laptop();
+        assert_eq!(choose("auto", &all).expect("a choice"), 2);
+        let without = |skip: &[usize]| -> Vec<Info> {
+            all.iter()
+                .enumerate()
+                .filter(|(i, _)| !skip.contains(i))
+                .map(|(_, a)| a.clone())
+                .collect()
+        };
+        let software = without(&[1, 2, 3]);
+        assert_eq!(software[choose("auto", &software).expect("a choice")].name, "cpu");
+    }
+
+    #[test]
+    fn names_aliases_backends_and_indices_choose() {
+        let all = laptop();
+        for (asked, expected) in [
+            ("0", 0),
+            ("cpu", 0),
+            ("iris", 1),
+            ("rtx 3060", 2),
+            ("gl/RTX", 3),
+            ("lavapipe", 4),
+            ("llvmpipe", 4),
+            ("gl/llvmpipe", 5),
+            ("swiftshader", 6),
+        ] {
+            assert_eq!(choose(asked, &all).expect(asked), expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn absent_and_ambiguous_names_list_the_choices() {
+        let all = laptop();
+        for asked in ["radeon", "99", "vulkan", "vulkan/"] {
+            let error = choose(asked, &all).expect_err(asked).to_string();
+            assert!(error.contains("vulkan/NVIDIA GeForce RTX 3060"), "{asked}: {error}");
+        }
+    }
+
+    #[test]
+    fn backends_of_one_device_are_one_group() {
+        assert_eq!(devices(&laptop()), [vec![0], vec![1], vec![2, 3], vec![4, 5], vec![6]]);
+    }
+}

@@ -1,0 +1,278 @@
+//! A model compiled into a graph of named kernels over tensors that are all known beforehand.
+//!
+//! The graph belongs to no adapter. It has four phases, each a list in execution order:
+//! `forward` (images to logits), `loss`, `backward` and `update`. The first three run once per
+//! micro-batch, `update` once per step.
+
+mod builder;
+
+pub use builder::GraphBuilder;
+
+use crate::kernel::{Constants, Dtype, Extent, Kernel};
+
+/// A tensor of a [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub usize);
+
+/// How a tensor's first values are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    /// All values alike.
+    Constant(f64),
+    /// Normal with this standard deviation, values beyond two of them drawn again.
+    TruncatedNormal(f64),
+}
+
+/// What a tensor is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Role {
+    /// Written from outside before each micro-batch: images, labels, sample ids.
+    Input,
+    /// A value between layers.
+    Activation,
+    /// The loss's derivative with respect to an activation.
+    ActivationGradient,
+    /// A trained weight.
+    Parameter(Initial),
+    /// The loss's derivative with respect to a parameter.
+    ParameterGradient(TensorId),
+    /// The moving average of a parameter.
+    Average(TensorId),
+    /// What an optimiser or a layer keeps from step to step without training it.
+    State(Initial),
+    /// Workspace of a reduction.
+    Partial,
+    /// The terms of the loss: cross-entropy first, then one term per decayed parameter.
+    Losses,
+}
+
+/// One buffer of the graph.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// A name such as `conv1/weights`.
+    pub name: String,
+    /// The element type.
+    pub dtype: Dtype,
+    /// The sizes; for one image where `extent` is [`Extent::PerImage`].
+    pub shape: Vec<usize>,
+    /// How it relates to the batch.
+    pub extent: Extent,
+    /// What it is for.
+    pub role: Role,
+}
+
+impl Tensor {
+    /// Elements, per image or in all.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Elements when this many images are held at once.
+    pub fn len_for(&self, images: usize) -> usize {
+        match self.extent {
+            Extent::PerImage => self.len() * images,
+            Extent::Summed | Extent::Whole => self.len(),
+        }
+    }
+}
+
+/// One use of a kernel.
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Its bindings, in order.
+    pub tensors: Vec<TensorId>,
+    /// Its constants.
+    pub constants: Constants,
+    /// The layer it belongs to, an index into [`Graph::layers`].
+    pub layer: usize,
+}
+
+/// One entry of a phase.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// Run a kernel.
+    Run(Op),
+    /// Average this tensor over all adapters before going on (batch statistics). With a single
+    /// adapter there is nothing to do.
+    AllReduce(TensorId),
+}
+
+/// The parts of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Images to logits.
+    Forward,
+    /// Logits and labels to the loss and its derivative.
+    Loss,
+    /// Derivatives of everything.
+    Backward,
+    /// Weight decay, the optimiser, the averages.
+    Update,
+}
+
+/// One trained tensor and its companions.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// The weights.
+    pub value: TensorId,
+    /// Their gradient.
+    pub gradient: TensorId,
+    /// Their moving average.
+    pub average: TensorId,
+    /// The factor of the decay term `factor / 2 * sum of squares`; 0 for none.
+    pub weight_decay: f64,
+    /// The layer it belongs to.
+    pub layer: usize,
+}
+
+/// What a person wants to know of a layer before anything runs.
+#[derive(Clone, Debug)]
+pub struct LayerSummary {
+    /// The layer's name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The shape of its output for one image.
+    pub output: Vec<usize>,
+    /// The tensor that holds its output.
+    pub tensor: TensorId,
+    /// Trained numbers.
+    pub parameters: usize,
+    /// Multiply-adds per image, products with padding counted.
+    pub multiply_adds: u64,
+}
+
+/// A compiled model.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// Every buffer.
+    pub tensors: Vec<Tensor>,
+    /// Images to logits.
+    pub forward: Vec<Node>,
+    /// Logits to the loss.
+    pub loss: Vec<Node>,
+    /// The loss's derivatives.
+    pub backward: Vec<Node>,
+    /// What changes the weights.
+    pub update: Vec<Node>,
+    /// The trained tensors, in layer order.
+    pub parameters: Vec<Parameter>,
+    /// The layers, in the order listed.
+    pub layers: Vec<LayerSummary>,
+    /// Where each parameter gradient becomes final: (parameter index, nodes of `backward` run).
+    pub finals: Vec<(usize, usize)>,
+    /// The images, `[height, width, channels]`.
+    pub images: Option<TensorId>,
+    /// The labels, one probability per class.
+    pub labels: Option<TensorId>,
+    /// Sample numbers, two words each: low and high.
+    pub sample_ids: Option<TensorId>,
+    /// The class scores.
+    pub logits: Option<TensorId>,
+    /// The cross-entropy of each image.
+    pub image_loss: Option<TensorId>,
+    /// All terms of the loss.
+    pub losses: Option<TensorId>,
+    /// The names of the terms of the loss.
+    pub loss_terms: Vec<String>,
+}
+
+impl Graph {
+    /// The nodes of a phase.
+    pub fn phase(&self, phase: Phase) -> &[Node] {
+        match phase {
+            Phase::Forward => &self.forward,
+            Phase::Loss => &self.loss,
+            Phase::Backward => &self.backward,
+            Phase::Update => &self.update,
+        }
+    }
+
+    /// All uses of kernels in a phase.
+    pub fn ops(&self, phase: Phase) -> impl Iterator<Item = &Op> {
+        self.phase(phase).iter().filter_map(|node| match node {
+            Node::Run(op) => Some(op),
+            Node::AllReduce(_) => None,
+        })
+    }
+
+    /// The tensor of this id.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.0]
+    }
+
+    /// The id of the tensor of this name.
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        self.tensors.iter().position(|t| t.name == name).map(TensorId)
+    }
+
+    /// Trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.layers.iter().map(|layer| layer.parameters).sum()
+    }
+
+    /// Multiply-adds per image in the forward pass, products with padding counted.
+    pub fn multiply_adds(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.multiply_adds).sum()
+    }
+
+    /// Bytes of all buffers on an adapter that holds this many images at once.
+    pub fn bytes(&self, micro_batch: usize) -> u64 {
+        self.tensors.iter().map(|t| 4 * t.len_for(micro_batch) as u64).sum()
+    }
+
+    /// The same model without what only training needs.
+    pub fn inference(&self) -> Self {
+        let mut kept = vec![false; self.tensors.len()];
+        let phases = [Phase::Forward, Phase::Loss];
+        for op in phases.into_iter().flat_map(|phase| self.ops(phase)) {
+            op.tensors.iter().for_each(|id| kept[id.0] = true);
+        }
+        for id in [self.images, self.labels, self.sample_ids].into_iter().flatten() {
+            kept[id.0] = true;
+        }
+        let mut new_id = vec![TensorId(0); self.tensors.len()];
+        let mut tensors = Vec::new();
+        for (old, tensor) in self.tensors.iter().enumerate().filter(|(old, _)| kept[*old]) {
+            new_id[old] = TensorId(tensors.len());
+            tensors.push(tensor.clone());
+        }
+        let renumber = |nodes: &[Node]| {
+            nodes
+                .iter()
+                .cloned()
+                .map(|node| match node {
+                    Node::Run(mut op) => {
+                        op.tensors.iter_mut().for_each(|id| *id = new_id[id.0]);
+                        Node::Run(op)
+                    }
+                    Node::AllReduce(id) => Node::AllReduce(new_id[id.0]),
+                })
+                .collect()
+        };
+        let moved = |id: Option<TensorId>| id.map(|id| new_id[id.0]);
+        let mut layers = self.layers.clone();
+        layers.iter_mut().for_each(|layer| layer.tensor = new_id[layer.tensor.0]);
+        Self {
+            forward: renumber(&self.forward),
+            loss: renumber(&self.loss),
+            layers,
+            images: moved(self.images),
+            labels: moved(self.labels),
+            sample_ids: moved(self.sample_ids),
+            logits: moved(self.logits),
+            image_loss: moved(self.image_loss),
+            losses: moved(self.losses).filter(|_| self.losses.is_some_and(|id| kept[id.0])),
+            loss_terms: self.loss_terms.clone(),
+            tensors,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Runs a plan: builds every stage, joins them by channels, one thread per stage or worker.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Error, Result, anyhow};
+
+use crate::channel::{Counters, Ports, ReceiveHalf, SendHalf, Stop, edge};
+use crate::event::{Event, Events};
+use crate::item::{Block, Item, Sample};
+use crate::plan::{Plan, PlannedStage};
+use crate::random::Random;
+use crate::stage::{Context, Map, Runner};
+
+/// How a run went.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What each stage did.
+    pub stages: Vec<StageReport>,
+    /// Whether it was asked to stop before its end.
+    pub interrupted: bool,
+}
+
+/// What one stage did.
+#[derive(Clone, Debug)]
+pub struct StageReport {
+    /// The stage's id.
+    pub id: String,
+    /// How many threads did its work.
+    pub workers: usize,
+    /// Items it put out.
+    pub items_out: u64,
+    /// Time at work, summed over workers.
+    pub busy: Duration,
+    /// Time waiting for input, summed over workers. Stages that share workers share their waits.
+    pub input_wait: Duration,
+    /// Time waiting for room in the output, summed over workers.
+    pub output_wait: Duration,
+}
+
+/// Runs the plan to its end, handing every event to `observe` on the calling thread.
+///
+/// # Errors
+/// The first thing that went wrong in each stage, with the stage's name.
+pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Outcome> {
+    let (events, receiver) = Events::new();
+    let mut running = Running::build(plan, stop, &events)?;
+    // Only the stages' own handles are left, so that the loop below ends when they do.
+    drop(events);
+    let failures = Failures::default();
+    let handles = running.spawn(plan, &failures)?;
+    while let Ok(event) = receiver.recv_blocking() {
+        observe(event);
+    }
+    for handle in handles {
+        // A panic was caught and noted inside the thread.
+        let _ = handle.join();
+    }
+    failures.into_result()?;
+    Ok(running.outcome())
+}
+
+/// What went wrong, by stage.
+#[derive(Clone, Default)]
+struct Failures(Arc<Mutex<Vec<Error>>>);
+
+impl Failures {
+    fn note(&self, error: Error) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+    }
+
+    fn into_result(self) -> Result<()> {
+        let mut errors =
+            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => {
+                let texts: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+                Err(anyhow!("{} stages failed:\n  {}", texts.len(), texts.join("\n  ")))
+            }
+        }
+    }
+}
+
+/// Stages that share a thread: one stage of its own kind, or per-image stages in a row.
+struct Segment {
+    stages: Vec<usize>,
+    work: Work,
+    counters: Arc<Counters>,
+}
+
+enum Work {
+    Stage(Option<Box<dyn crate::stage::Stage>>),
+    Maps { maps: Vec<Arc<dyn Map>>, workers: usize },
+}
+
+impl Segment {
+    fn workers(&self) -> usize {
+        match &self.work {
+            Work::Stage(_) => 1,
+            Work::Maps { workers, .. } => *workers,
+        }
+    }
+}
+
+struct Running {
+    segments: Vec<Segment>,
+    // Of each stage: its id, its counters, and the segment it is in.
+    stages: Vec<(String, Arc<Counters>, usize)>,
+    stop: Stop,
+}
+
+impl Running {
+    fn build(plan: &Plan, stop: Stop, events: &Events) -> Result<Self> {
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut stages = Vec::new();
+        for (index, stage) in plan.stages.iter().enumerate() {
+            let context = Context {
+                stage: &stage.id,
+                inputs: &stage.inputs,
+                run: &plan.settings,
+                events: events.clone(),
+            };
+            let runner =
+                stage.config.build(&context).with_context(|| format!("stage {}", stage.id))?;
+            let at = match runner {
+                Runner::Stage(runner) => {
+                    segments.push(Segment {
+                        stages: vec![index],
+                        work: Work::Stage(Some(runner)),
+                        counters: Arc::default(),
+                    });
+                    segments.len() - 1
+                }
+                Runner::Map { map, workers } => {
+                    let workers = if workers == 0 { cores() } else { workers };
+                    join_or_start(plan, &mut segments, &stages, index, map, workers)
+                }
+            };
+            stages.push((stage.id.clone(), Arc::default(), at));
+        }
+        Ok(Self { segments, stages, stop })
+    }
+
+    fn spawn(&mut self, plan: &Plan, failures: &Failures) -> Result<Vec<thread::JoinHandle<()>>> {
+        let (inputs, outputs) = self.connect(plan);
+        let mut handles = Vec::new();
+        for ((segment, inputs), outputs) in self.segments.iter_mut().zip(inputs).zip(outputs) {
+            let ports = inputs
+                .into_iter()
+                .zip(outputs)
+                .map(|(i, o)| Ports::new(i, o, Arc::clone(&segment.counters), self.stop.clone()));
+            let ids: Vec<String> =
+                segment.stages.iter().map(|stage| plan.stages[*stage].id.clone()).collect();
+            let mut bodies: Vec<Body> = Vec::new();
+            match &mut segment.work {
+                Work::Stage(stage) => {
+                    let mut ports = ports;
+                    if let (Some(mut stage), Some(mut ports)) = (stage.take(), ports.next()) {
+                        bodies.push(Box::new(move || pollster::block_on(stage.run(&mut ports))));
+                    }
+                }
+                Work::Maps { maps, .. } => {
+                    let chain: Vec<Link> = maps
+                        .iter()
+                        .zip(&segment.stages)
+                        .map(|(map, stage)| Link {
+                            id: self.stages[*stage].0.clone(),
+                            map: Arc::clone(map),
+                            counters: Arc::clone(&self.stages[*stage].1),
+                        })
+                        .collect();
+                    let seed = plan.settings.seed;
+                    bodies.extend(ports.map(|mut ports| {
+                        let chain = chain.clone();
+                        Box::new(move || pollster::block_on(map_blocks(&chain, seed, &mut ports)))
+                            as Body
+                    }));
+                }
+            }
+            for (worker, body) in bodies.into_iter().enumerate() {
+                let label = ids.join("+");
+                let failures = failures.clone();
+                let stop = self.stop.clone();
+                let name = format!("{label}.{worker}");
+                let handle = thread::Builder::new()
+                    .name(name)
+                    .spawn(move || guard(&label, body, &failures, &stop))
+                    .context("could not start a thread")?;
+                handles.push(handle);
+            }
+        }
+        Ok(handles)
+    }
+
+    /// Channels between the segments: for each segment and worker, its inputs and outputs.
+    #[expect(clippy::type_complexity, reason = "two tables of the same shape, used right away")]
+    fn connect(&mut self, plan: &Plan) -> (Vec<Vec<Vec<ReceiveHalf>>>, Vec<Vec<Vec<SendHalf>>>) {
+        let mut inputs: Vec<Vec<Vec<ReceiveHalf>>> =
+            self.segments.iter().map(|s| (0..s.workers()).map(|_| Vec::new()).collect()).collect();
+        let mut outputs: Vec<Vec<Vec<SendHalf>>> =
+            self.segments.iter().map(|s| (0..s.workers()).map(|_| Vec::new()).collect()).collect();
+        for (index, stage) in plan.stages.iter().enumerate() {
+            for from in &stage.from {
+                let (producer, consumer) = (self.stages[*from].2, self.stages[index].2);
+                if producer == consumer {
+                    continue;
+                }
+                let (sends, receives) = edge(
+                    self.segments[producer].workers(),
+                    self.segments[consumer].workers(),
+                    plan.settings.channel_blocks,
+                );
+                self.stop.watch(&sends);
+                sends.into_iter().zip(&mut outputs[producer]).for_each(|(s, o)| o.push(s));
+                receives.into_iter().zip(&mut inputs[consumer]).for_each(|(r, i)| i.push(r));
+            }
+        }
+        (inputs, outputs)
+    }
+
+    fn outcome(&self) -> Outcome {
+        let nanos = |counter: &std::sync::atomic::AtomicU64| {
+            Duration::from_nanos(counter.load(Ordering::Relaxed))
+        };
+        let stages = self
+            .stages
+            .iter()
+            .map(|(id, own, segment)| {
+                let segment = &self.segments[*segment];
+                let shared = &segment.counters;
+                let busy = match segment.work {
+                    Work::Stage(_) => nanos(&shared.busy_ns),
+                    Work::Maps { .. } => nanos(&own.busy_ns),
+                };
+                StageReport {
+                    id: id.clone(),
+                    workers: segment.workers(),
+                    items_out: shared.items_out.load(Ordering::Relaxed),
+                    busy,
+                    input_wait: nanos(&shared.input_wait_ns),
+                    output_wait: nanos(&shared.output_wait_ns),
+                }
+            })
+            .collect();
+        Outcome { stages, interrupted: self.stop.is_stopped() }
+    }
+}
+
+type Body = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// Runs one thread's work; whatever goes wrong ends the whole run.
+fn guard(label: &str, body: Body, failures: &Failures, stop: &Stop) {
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(anyhow!("it panicked, which is a defect of the stage: {text}"))
+    });
+    if let Err(error) = result {
+        failures.note(error.context(format!("stage {label}")));
+        stop.stop();
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Adds a per-image stage to the segment of the one before it, if both have the same number of
+/// workers and nobody else reads in between; else starts a segment of its own.
+fn join_or_start(
+    plan: &Plan,
+    segments: &mut Vec<Segment>,
+    stages: &[(String, Arc<Counters>, usize)],
+    index: usize,
+    map: Arc<dyn Map>,
+    workers: usize,
+) -> usize {
+    if let [before] = plan.stages[index].from.as_slice() {
+        let readers = plan.stages.iter().filter(|s| s.from.contains(before)).count();
+        let at = stages[*before].2;
+        if let Work::Maps { maps, workers: theirs } = &mut segments[at].work
+            && readers == 1
+            && *theirs == workers
+        {
+            maps.push(map);
+            segments[at].stages.push(index);
+            return at;
+        }
+    }
+    segments.push(Segment {
+        stages: vec![index],
+        work: Work::Maps { maps: vec![map], workers },
+        counters: Arc::default(),
+    });
+    segments.len() - 1
+}
+
+/// One per-image stage of a worker's chain.
+#[derive(Clone)]
+struct Link {
+    id: String,
+    map: Arc<dyn Map>,
+    counters: Arc<Counters>,
+}
+
+async fn map_blocks(chain: &[Link], seed: u64, ports: &mut Ports) -> Result<()> {
+    while let Some(item) = ports.receive(0).await {
+        let Item::Block(mut block) = item else {
+            return Err(anyhow!("it takes images only"));
+        };
+        for link in chain {
+            let start = Instant::now();
+            map_block(link, seed, &mut block)?;
+            Counters::add(&link.counters.busy_ns, start.elapsed());
+        }
+        if ports.send(Item::Block(block)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn map_block(link: &Link, seed: u64, block: &mut Block) -> Result<()> {
+    for sample in &mut block.samples {
+        let Sample { id, .. } = *sample;
+        let mut random = Random::keyed(seed, &link.id, id.epoch, id.index);
+        link.map
+            .map(sample, &mut random)
+            .with_context(|| format!("{}: image {} of epoch {}", link.id, id.index, id.epoch))?;
+    }
+    Ok(())
+}
+
+/// The planned stage of this id.
+pub fn find<'a>(plan: &'a Plan, id: &str) -> Option<&'a PlannedStage> {
+    plan.stages.iter().find(|stage| stage.id == id)
+}

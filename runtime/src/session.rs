@@ -1,0 +1,187 @@
+//! Steps of one model on one adapter: micro-batches, gradients, updates, scores.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::adapter::{Adapter, Replica, Values, micro_batch};
+use crate::graph::{Graph, Initial, Phase, Role, TensorId};
+use crate::item::Batch;
+use crate::kernel::Step;
+use crate::random::Random;
+
+/// One model on one adapter, with batches of any size cut into micro-batches that fit.
+pub struct Session {
+    graph: Arc<Graph>,
+    replica: Box<dyn Replica>,
+    micro_batch: usize,
+    labels: Vec<f32>,
+    ids: Vec<u32>,
+}
+
+/// The class scores of a batch and the cross-entropy of each of its images.
+#[derive(Clone, Debug, Default)]
+pub struct Scored {
+    /// One number per image and class.
+    pub logits: Vec<f32>,
+    /// One number per image.
+    pub image_loss: Vec<f32>,
+}
+
+impl Session {
+    /// Makes everything that batches of up to `batch` images need on this adapter.
+    pub fn new(adapter: &dyn Adapter, graph: &Arc<Graph>, batch: usize) -> Result<Self> {
+        let micro_batch = micro_batch::plan(graph, batch, &adapter.info().limits)
+            .with_context(|| format!("the model does not fit {}", adapter.info().name))?;
+        let replica = adapter.lower(graph, micro_batch)?;
+        Ok(Self {
+            graph: Arc::clone(graph),
+            replica,
+            micro_batch,
+            labels: Vec::new(),
+            ids: Vec::new(),
+        })
+    }
+
+    /// Images taken at once.
+    pub fn micro_batch(&self) -> usize {
+        self.micro_batch
+    }
+
+    /// Draws the first values of all weights and states, and starts the averages there.
+    pub fn initialize(&mut self, seed: u64) -> Result<()> {
+        let graph = Arc::clone(&self.graph);
+        for (at, tensor) in graph.tensors.iter().enumerate() {
+            let (Role::Parameter(initial) | Role::State(initial)) = tensor.role else { continue };
+            let values = initial_values(initial, &tensor.name, tensor.len(), seed);
+            self.replica.write(TensorId(at), Values::Real(&values))?;
+            if let Some(parameter) = graph.parameters.iter().find(|p| p.value.0 == at) {
+                self.replica.write(parameter.average, Values::Real(&values))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the loss of a batch and, with `backward`, its gradient; over as many micro-batches
+    /// as it takes, summed in order.
+    fn pass(
+        &mut self,
+        batch: &Batch,
+        step: &Step,
+        phases: &[Phase],
+        mut after: impl FnMut(&mut dyn Replica, &Graph, usize) -> Result<()>,
+    ) -> Result<()> {
+        let images = batch.ids.len();
+        let each: usize = batch.shape.iter().product();
+        let classes = self.graph.labels.map_or(0, |id| self.graph.tensor(id).len());
+        for first in (0..images).step_by(self.micro_batch) {
+            let last = (first + self.micro_batch).min(images);
+            self.labels.resize((last - first) * classes, 0.0);
+            let labels = self.labels.chunks_exact_mut(classes.max(1));
+            batch.labels[first..last].iter().zip(labels).for_each(|(l, to)| l.write(to));
+            self.ids.clear();
+            self.ids.extend(
+                batch.ids[first..last]
+                    .iter()
+                    .flat_map(|id| [id.index as u32, (id.index >> 32) as u32]),
+            );
+            let pixels = &batch.images[first * each..last * each];
+            for (id, values) in [
+                (self.graph.images, Values::Real(pixels)),
+                (self.graph.labels, Values::Real(&self.labels)),
+                (self.graph.sample_ids, Values::Index(&self.ids)),
+            ] {
+                let Some(id) = id else { bail!("the model has no input for its images") };
+                self.replica.write(id, values)?;
+            }
+            let part = Step {
+                images: (last - first) as u32,
+                batch: images as u32,
+                accumulate: u32::from(first > 0),
+                ..*step
+            };
+            self.replica.run(phases, &part)?;
+            after(self.replica.as_mut(), &self.graph, last - first)?;
+        }
+        Ok(())
+    }
+
+    /// One step: loss, gradient, update. May return before the adapter has finished.
+    pub fn train(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        if batch.ids.len() <= self.micro_batch {
+            // The whole step in one go: nothing waits between gradient and update.
+            let phases = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
+            return self.pass(batch, step, &phases, |_, _, _| Ok(()));
+        }
+        self.gradient(batch, step)?;
+        self.update(step)
+    }
+
+    /// The loss and the gradient of a batch, without weight decay, left on the adapter.
+    pub fn gradient(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        let phases = [Phase::Forward, Phase::Loss, Phase::Backward];
+        self.pass(batch, step, &phases, |_, _, _| Ok(()))
+    }
+
+    /// Weight decay, the optimiser and the averages.
+    pub fn update(&mut self, step: &Step) -> Result<()> {
+        // Nothing in the update is divided by images or added to an earlier part of it.
+        let step = Step { images: 0, accumulate: 0, ..*step };
+        self.replica.run(&[Phase::Update], &step)
+    }
+
+    /// The terms of the last step's loss. Waits for the adapter.
+    pub fn losses(&mut self) -> Result<Vec<f32>> {
+        let Some(losses) = self.graph.losses else { bail!("the model has no loss") };
+        self.replica.read(losses, self.graph.tensor(losses).len())
+    }
+
+    /// The scores of a batch. Waits for the adapter.
+    pub fn score(&mut self, batch: &Batch) -> Result<Scored> {
+        let mut scored = Scored::default();
+        let phases = [Phase::Forward, Phase::Loss];
+        let step = Step::of(batch.ids.len());
+        self.pass(batch, &step, &phases, |replica, graph, images| {
+            let outputs =
+                [(graph.logits, &mut scored.logits), (graph.image_loss, &mut scored.image_loss)];
+            for (id, to) in outputs {
+                let Some(id) = id else { bail!("the model has no class scores") };
+                to.extend(replica.read(id, graph.tensor(id).len_for(images))?);
+            }
+            Ok(())
+        })?;
+        Ok(scored)
+    }
+
+    /// The values of a tensor. Waits for the adapter.
+    pub fn read(&mut self, tensor: TensorId) -> Result<Vec<f32>> {
+        let len = self.graph.tensor(tensor).len_for(self.micro_batch);
+        self.replica.read(tensor, len)
+    }
+
+    /// Overwrites the values of a tensor.
+    pub fn write(&mut self, tensor: TensorId, values: &[f32]) -> Result<()> {
+        self.replica.write(tensor, Values::Real(values))
+    }
+
+    /// Waits until the adapter has done everything asked for.
+    pub fn wait(&mut self) -> Result<()> {
+        self.replica.wait()
+    }
+
+    /// The graph that runs here.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+}
+
+/// The first values of a tensor, keyed by the seed, its name and each element's position.
+pub fn initial_values(initial: Initial, name: &str, len: usize, seed: u64) -> Vec<f32> {
+    match initial {
+        Initial::Constant(value) => vec![value as f32; len],
+        Initial::TruncatedNormal(deviation) => {
+            let mut random = Random::keyed(seed, name, 0, 0);
+            (0..len).map(|_| (deviation * random.truncated_normal()) as f32).collect()
+        }
+    }
+}

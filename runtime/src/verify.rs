@@ -1,0 +1,298 @@
+//! Holds the kernels of an adapter against their reference in f64.
+//!
+//! The tests use this, and so does `runtime selftest` on the machine at hand.
+
+pub mod network;
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+
+use crate::adapter::host::Reference;
+use crate::adapter::{Adapter, Replica, Values};
+use crate::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
+use crate::kernel::{Access, Binding, Case, Dtype, Kernel, Step, Variant};
+use crate::random::Random;
+
+/// The relative error allowed for a single rounding, a little above that of f32.
+const ROUNDING: f64 = 1e-6;
+
+/// What one form of a kernel did on one case.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Its WGSL variant, or `cpu`.
+    pub variant: &'static str,
+    /// The sizes.
+    pub case: String,
+    /// The binding that came closest to its bound, or went beyond it.
+    pub binding: &'static str,
+    /// The largest difference to the reference in that binding; for indices, how many differ.
+    pub worst_error: f64,
+    /// The largest difference allowed.
+    pub bound: f64,
+    /// Whether every binding is within its bound and free of NaN.
+    pub passed: bool,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { variant, case, binding, worst_error, bound, passed, .. } = self;
+        let verdict = if *passed { "ok" } else { "FAILED" };
+        write!(f, "{verdict} {variant} ({case}): {binding} {worst_error:.1e} of {bound:.1e}")
+    }
+}
+
+/// Runs a kernel on all its cases, and on an adapter that takes WGSL in each variant that can do
+/// the case.
+///
+/// # Errors
+/// If the adapter cannot run the kernel at all. Wrong results are outcomes.
+pub fn kernel(adapter: &dyn Adapter, kernel: &'static Kernel) -> Result<Vec<Outcome>> {
+    // An adapter takes the first variant that applies, so each gets a kernel of its own. A graph
+    // refers to kernels forever; these few bytes are never given back.
+    let forms: Vec<(&'static str, &'static Kernel, Option<Variant>)> =
+        if adapter.info().backend == "cpu" {
+            vec![("cpu", kernel, None)]
+        } else {
+            let alone = |variant: &Variant| -> &'static Kernel {
+                let variants = Box::leak(Box::new([*variant]));
+                Box::leak(Box::new(Kernel { variants, ..kernel.clone() }))
+            };
+            kernel.variants.iter().map(|v| (v.name, alone(v), Some(*v))).collect()
+        };
+    let mut outcomes = Vec::new();
+    for (number, case) in (kernel.cases)().iter().enumerate() {
+        let trial = Trial::new(kernel, case, number as u64)?;
+        for (name, kernel, variant) in &forms {
+            if variant.is_some_and(|variant| !(variant.applies)(&case.constants)) {
+                continue;
+            }
+            let outcome = trial.outcome(adapter, name, kernel);
+            outcomes.push(outcome.with_context(|| format!("{name} ({})", trial.describe()))?);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// A case with its inputs and the reference's results.
+struct Trial<'a> {
+    kernel: &'static Kernel,
+    case: &'a Case,
+    step: Step,
+    /// What each binding holds before; outputs too, so that what a kernel must leave alone and
+    /// what it must not read both show.
+    before: Vec<Contents>,
+    /// What each binding holds afterwards.
+    expected: Vec<Expected>,
+}
+
+enum Contents {
+    Real(Vec<f32>),
+    Index(Vec<u32>),
+}
+
+enum Expected {
+    Real(Vec<f64>),
+    Index(Vec<u32>),
+}
+
+impl<'a> Trial<'a> {
+    fn new(kernel: &'static Kernel, case: &'a Case, number: u64) -> Result<Self> {
+        let mut step = Step::of(case.images);
+        step.step = 3;
+        step.learning_rate = 0.1;
+        step.average_decay = 0.9;
+        step.seed = 17;
+        if case.accumulate {
+            step.accumulate = 1;
+            step.batch = 3 * step.images;
+        }
+        let graph = graph(kernel, case);
+        let mut before = Vec::new();
+        for (binding, tensor) in kernel.bindings.iter().zip(&graph.tensors) {
+            let length = tensor.len_for(room(case));
+            let mut random = Random::keyed(number, kernel.name, 0, before.len() as u64);
+            before.push(
+                contents(binding, case, length, &mut random)
+                    .with_context(|| format!("{}: {} of a case", kernel.name, binding.name))?,
+            );
+        }
+        let mut reference = Reference::lower(&graph, room(case))?;
+        fill(&mut reference, &before)?;
+        reference.run(&[Phase::Forward], &step)?;
+        let mut expected = Vec::new();
+        for (at, contents) in before.iter().enumerate() {
+            expected.push(match contents {
+                Contents::Real(_) => Expected::Real(reference.values(TensorId(at)).to_vec()),
+                Contents::Index(values) => {
+                    Expected::Index(reference.read_index(TensorId(at), values.len())?)
+                }
+            });
+        }
+        Ok(Self { kernel, case, step, before, expected })
+    }
+
+    fn describe(&self) -> String {
+        let Case { constants, images, accumulate, given } = self.case;
+        let mut text = format!("images={images} {constants}");
+        if *accumulate {
+            text.push_str(" accumulating");
+        }
+        for (name, _) in given {
+            text.push_str(&format!(" given {name}"));
+        }
+        text
+    }
+
+    fn outcome(
+        &self,
+        adapter: &dyn Adapter,
+        variant: &'static str,
+        kernel: &'static Kernel,
+    ) -> Result<Outcome> {
+        let mut replica = adapter.lower(&graph(kernel, self.case), room(self.case))?;
+        fill(replica.as_mut(), &self.before)?;
+        replica.run(&[Phase::Forward], &self.step)?;
+        let mut outcome = Outcome {
+            kernel: kernel.name,
+            variant,
+            case: self.describe(),
+            binding: "",
+            worst_error: 0.0,
+            bound: 0.0,
+            passed: true,
+        };
+        let terms = (self.kernel.terms)(&self.case.constants, self.case.images).max(1);
+        let mut worst_share = f64::NEG_INFINITY;
+        for (at, (binding, expected)) in self.kernel.bindings.iter().zip(&self.expected).enumerate()
+        {
+            let (error, bound) = match expected {
+                Expected::Real(expected) => {
+                    let actual = replica.read(TensorId(at), expected.len())?;
+                    let written = expected.len() - self.spare(at);
+                    let largest = expected[..written].iter().fold(0.0_f64, |m, r| m.max(r.abs()));
+                    let bound = ROUNDING * (terms as f64).sqrt() * largest;
+                    (worst_difference(&actual, expected), bound)
+                }
+                Expected::Index(expected) => {
+                    let actual = replica.read_index(TensorId(at), expected.len())?;
+                    let wrong = actual.iter().zip(expected).filter(|(a, r)| a != r).count();
+                    (wrong as f64, 0.0)
+                }
+            };
+            // A NaN is within no bound.
+            let passed = error <= bound;
+            outcome.passed &= passed;
+            let share = match error / bound {
+                _ if !passed => f64::INFINITY,
+                share if share.is_nan() => 0.0,
+                share => share,
+            };
+            if binding.access == Access::Write && share > worst_share || !passed {
+                worst_share = share;
+                (outcome.binding, outcome.worst_error, outcome.bound) =
+                    (binding.name, error, bound);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Elements of a binding beyond the images of the step.
+    fn spare(&self, at: usize) -> usize {
+        let tensor = &graph(self.kernel, self.case).tensors[at];
+        tensor.len_for(room(self.case)) - tensor.len_for(self.case.images)
+    }
+}
+
+/// Images to make room for: one more than the kernel is to touch.
+fn room(case: &Case) -> usize {
+    case.images + 1
+}
+
+/// A graph of a single node.
+fn graph(kernel: &'static Kernel, case: &Case) -> Arc<Graph> {
+    let lengths = (kernel.lengths)(&case.constants);
+    let tensors = kernel.bindings.iter().zip(lengths).map(|(binding, length)| Tensor {
+        name: binding.name.to_owned(),
+        dtype: binding.dtype,
+        shape: vec![length],
+        extent: binding.extent,
+        role: Role::Activation,
+    });
+    let tensors: Vec<Tensor> = tensors.collect();
+    let op = Op {
+        kernel,
+        tensors: (0..tensors.len()).map(TensorId).collect(),
+        constants: case.constants.clone(),
+        layer: 0,
+    };
+    Arc::new(Graph { tensors, forward: vec![Node::Run(op)], ..Graph::default() })
+}
+
+/// What a binding holds before the kernel runs: what the case gives, else normal numbers, rounded
+/// to f32 so that the reference starts from the same ones.
+fn contents(
+    binding: &Binding,
+    case: &Case,
+    length: usize,
+    random: &mut Random,
+) -> Result<Contents> {
+    let given = case.given.iter().find(|(name, _)| *name == binding.name).map(|(_, v)| v);
+    if let Some(given) = given
+        && given.len() > length
+    {
+        bail!("{} values given for {length} elements", given.len());
+    }
+    let given = given.into_iter().flatten();
+    match (binding.dtype, binding.access) {
+        (Dtype::Real, _) => {
+            let mut values: Vec<f32> = given.map(|value| *value as f32).collect();
+            values.resize_with(length, || random.normal() as f32);
+            Ok(Contents::Real(values))
+        }
+        (Dtype::Index, Access::Write) => {
+            Ok(Contents::Index((0..length).map(|_| random.bits()).collect()))
+        }
+        (Dtype::Index, Access::Read) => {
+            let mut values: Vec<u32> = given.map(|value| *value as u32).collect();
+            if values.is_empty() {
+                bail!("indices must be given");
+            }
+            values.resize(length, 0);
+            Ok(Contents::Index(values))
+        }
+    }
+}
+
+fn fill(replica: &mut dyn Replica, contents: &[Contents]) -> Result<()> {
+    for (at, contents) in contents.iter().enumerate() {
+        let values = match contents {
+            Contents::Real(values) => Values::Real(values),
+            Contents::Index(values) => Values::Index(values),
+        };
+        replica.write(TensorId(at), values)?;
+    }
+    Ok(())
+}
+
+/// The largest difference; NaN if there is any NaN.
+fn worst_difference(actual: &[f32], expected: &[f64]) -> f64 {
+    let differences = actual.iter().zip(expected).map(|(a, r)| (f64::from(*a) - r).abs());
+    differences.fold(0.0, |worst, d| if d.is_nan() || d > worst { d } else { worst })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nan_is_a_difference_wherever_it_stands() {
+        assert!(worst_difference(&[f32::NAN, 1.0], &[0.0, 0.0]).is_nan());
+        assert!(worst_difference(&[1.0, f32::NAN], &[0.0, 0.0]).is_nan());
+        assert_eq!(worst_difference(&[1.0, 2.5], &[0.0, 2.0]), 1.0);
+    }
+}

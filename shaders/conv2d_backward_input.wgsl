@@ -1,0 +1,154 @@
+// The derivative of a convolution by its input, a row at a time.
+//
+// Reads output_gradients and weights; writes input_gradients. All are taken four channels at once.
+// Dispatch: one invocation per (image, input row, segment of the row, 4 input channels), the
+// channels fastest, in one dimension folded into two.
+// This is a convolution with the taps in reverse, and is tiled like the forward pass: up to 12
+// neighbouring positions x 4 channels in registers, up to 16 loaded gradients for 5 taps x 12
+// positions. Neighbouring invocations load the same gradients, and of the weights neighbouring
+// rows that stay in the cache while the loop walks along them. Needs strides of 1, at most 5
+// columns of taps, and channels in multiples of 4.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+
+@group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+// A row is cut into the fewest segments of at most 12 positions, and those are kept as short as
+// covers the row: 3, 2 or 1 tiles of 4 positions.
+override SEGMENTS: u32 = (IN_WIDTH + 11u) / 12u;
+override TILES: u32 = (IN_WIDTH + 4u * SEGMENTS - 1u) / (4u * SEGMENTS);
+override COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
+override IN_VECTORS: u32 = IN_CHANNELS / 4u;
+override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
+
+// Four output channels, `ahead` columns into the window of the segment; 0 outside the image.
+fn load_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4<f32> {
+    let x = first + ahead;
+    if (ahead >= COLUMNS || x >= OUT_WIDTH) {
+        return vec4<f32>();
+    }
+    return vec4<f32>(output_gradients[(row * OUT_WIDTH + x) * OUT_VECTORS + vector]);
+}
+
+// The weights of one tap: 4 output channels (columns) x 4 input channels.
+fn load_weights(at: u32) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(
+        vec4<f32>(weights[at]),
+        vec4<f32>(weights[at + OUT_VECTORS]),
+        vec4<f32>(weights[at + 2u * OUT_VECTORS]),
+        vec4<f32>(weights[at + 3u * OUT_VECTORS]),
+    ));
+}
+
+fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
+    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
+}
+
+// sum + w * (a, b, c, d), one column per position.
+fn add_product(sum: mat4x4<f32>, w: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        add_column(sum[0], w, a),
+        add_column(sum[1], w, b),
+        add_column(sum[2], w, c),
+        add_column(sum[3], w, d),
+    );
+}
+
+fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
+    let at = (row * IN_WIDTH + x) * IN_VECTORS + vector;
+    if (x < IN_WIDTH) { input_gradients[at] = vec4<Element>(sums[0]); }
+    if (x + 1u < IN_WIDTH) { input_gradients[at + IN_VECTORS] = vec4<Element>(sums[1]); }
+    if (x + 2u < IN_WIDTH) { input_gradients[at + 2u * IN_VECTORS] = vec4<Element>(sums[2]); }
+    if (x + 3u < IN_WIDTH) { input_gradients[at + 3u * IN_VECTORS] = vec4<Element>(sums[3]); }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let number = id.x + id.y * groups.x * 64u;
+    let in_vector = number % IN_VECTORS;
+    let segment = number / IN_VECTORS % SEGMENTS;
+    let in_row = number / IN_VECTORS / SEGMENTS;
+    if (in_row >= step.images * IN_HEIGHT) {
+        return;
+    }
+    let image = in_row / IN_HEIGHT;
+    let in_x = segment * 4u * TILES;
+    // The last column of taps meets the window's first column.
+    let first = in_x + PAD_LEFT + 1u - KERNEL_WIDTH;
+    var sums0 = mat4x4<f32>();
+    var sums1 = mat4x4<f32>();
+    var sums2 = mat4x4<f32>();
+    for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
+        let y = in_row % IN_HEIGHT + PAD_TOP - ky;
+        if (y >= OUT_HEIGHT) {
+            continue;
+        }
+        let row = image * OUT_HEIGHT + y;
+        for (var vector = 0u; vector < OUT_VECTORS; vector++) {
+            let g0 = load_gradient(row, first, 0u, vector);
+            let g1 = load_gradient(row, first, 1u, vector);
+            let g2 = load_gradient(row, first, 2u, vector);
+            let g3 = load_gradient(row, first, 3u, vector);
+            let g4 = load_gradient(row, first, 4u, vector);
+            let g5 = load_gradient(row, first, 5u, vector);
+            let g6 = load_gradient(row, first, 6u, vector);
+            let g7 = load_gradient(row, first, 7u, vector);
+            let g8 = load_gradient(row, first, 8u, vector);
+            let g9 = load_gradient(row, first, 9u, vector);
+            let g10 = load_gradient(row, first, 10u, vector);
+            let g11 = load_gradient(row, first, 11u, vector);
+            let g12 = load_gradient(row, first, 12u, vector);
+            let g13 = load_gradient(row, first, 13u, vector);
+            let g14 = load_gradient(row, first, 14u, vector);
+            let g15 = load_gradient(row, first, 15u, vector);
+            let tap = IN_CHANNELS * OUT_VECTORS;
+            let at = (ky * KERNEL_WIDTH + KERNEL_WIDTH - 1u) * tap + in_vector * 4u * OUT_VECTORS + vector;
+            let w0 = load_weights(at);
+            sums0 = add_product(sums0, w0, g0, g1, g2, g3);
+            if (TILES > 1u) { sums1 = add_product(sums1, w0, g4, g5, g6, g7); }
+            if (TILES > 2u) { sums2 = add_product(sums2, w0, g8, g9, g10, g11); }
+            if (KERNEL_WIDTH > 1u) {
+                let w1 = load_weights(at - tap);
+                sums0 = add_product(sums0, w1, g1, g2, g3, g4);
+                if (TILES > 1u) { sums1 = add_product(sums1, w1, g5, g6, g7, g8); }
+                if (TILES > 2u) { sums2 = add_product(sums2, w1, g9, g10, g11, g12); }
+            }
+            if (KERNEL_WIDTH > 2u) {
+                let w2 = load_weights(at - 2u * tap);
+                sums0 = add_product(sums0, w2, g2, g3, g4, g5);
+                if (TILES > 1u) { sums1 = add_product(sums1, w2, g6, g7, g8, g9); }
+                if (TILES > 2u) { sums2 = add_product(sums2, w2, g10, g11, g12, g13); }
+            }
+            if (KERNEL_WIDTH > 3u) {
+                let w3 = load_weights(at - 3u * tap);
+                sums0 = add_product(sums0, w3, g3, g4, g5, g6);
+                if (TILES > 1u) { sums1 = add_product(sums1, w3, g7, g8, g9, g10); }
+                if (TILES > 2u) { sums2 = add_product(sums2, w3, g11, g12, g13, g14); }
+            }
+            if (KERNEL_WIDTH > 4u) {
+                let w4 = load_weights(at - 4u * tap);
+                sums0 = add_product(sums0, w4, g4, g5, g6, g7);
+                if (TILES > 1u) { sums1 = add_product(sums1, w4, g8, g9, g10, g11); }
+                if (TILES > 2u) { sums2 = add_product(sums2, w4, g12, g13, g14, g15); }
+            }
+        }
+    }
+    store(in_row, in_x, in_vector, sums0);
+    if (TILES > 1u) { store(in_row, in_x + 4u, in_vector, sums1); }
+    if (TILES > 2u) { store(in_row, in_x + 8u, in_vector, sums2); }
+}

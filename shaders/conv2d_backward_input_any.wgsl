@@ -1,0 +1,61 @@
+// The derivative of a convolution by its input for every stride, kernel and number of channels.
+//
+// Reads output_gradients and weights; writes input_gradients.
+// Dispatch: one invocation per element of the input, channels fastest, in one dimension folded
+// into two.
+// Untiled, and gathered rather than scattered, so that no two invocations write one element:
+// neighbouring invocations load the same gradients and neighbouring rows of weights.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override STRIDE_X: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+
+@group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<Element>;
+@group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let number = id.x + id.y * groups.x * 64u;
+    let in_channel = number % IN_CHANNELS;
+    let in_x = number / IN_CHANNELS % IN_WIDTH;
+    let in_y = number / IN_CHANNELS / IN_WIDTH % IN_HEIGHT;
+    let image = number / IN_CHANNELS / IN_WIDTH / IN_HEIGHT;
+    if (image >= step.images) {
+        return;
+    }
+    var sum = 0.0;
+    for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
+        let from_top = in_y + PAD_TOP - ky;
+        let y = from_top / STRIDE_Y;
+        if (ky > in_y + PAD_TOP || from_top % STRIDE_Y != 0u || y >= OUT_HEIGHT) {
+            continue;
+        }
+        for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
+            let from_left = in_x + PAD_LEFT - kx;
+            let x = from_left / STRIDE_X;
+            if (kx > in_x + PAD_LEFT || from_left % STRIDE_X != 0u || x >= OUT_WIDTH) {
+                continue;
+            }
+            let gradients_at = ((image * OUT_HEIGHT + y) * OUT_WIDTH + x) * OUT_CHANNELS;
+            let weights_at = ((ky * KERNEL_WIDTH + kx) * IN_CHANNELS + in_channel) * OUT_CHANNELS;
+            for (var channel = 0u; channel < OUT_CHANNELS; channel++) {
+                sum = fma(f32(output_gradients[gradients_at + channel]), f32(weights[weights_at + channel]), sum);
+            }
+        }
+    }
+    input_gradients[number] = Element(sum);
+}

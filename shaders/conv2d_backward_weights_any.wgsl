@@ -1,0 +1,62 @@
+// The derivative of a convolution by its weights for every stride, kernel and number of channels.
+//
+// Reads input and output_gradients; writes one sum per split of the images to partials.
+// Dispatch: one invocation per element of partials, output channels fastest, in one dimension
+// folded into two.
+// Untiled: neighbouring invocations load neighbouring gradients and the same inputs.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override STRIDE_X: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+override SPLITS: u32;
+
+@group(0) @binding(0) var<storage, read> input: array<Element>;
+@group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
+@group(0) @binding(2) var<storage, read_write> partials: array<Element>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let number = id.x + id.y * groups.x * 64u;
+    let out_channel = number % OUT_CHANNELS;
+    let in_channel = number / OUT_CHANNELS % IN_CHANNELS;
+    let tap = number / OUT_CHANNELS / IN_CHANNELS % (KERNEL_HEIGHT * KERNEL_WIDTH);
+    let split = number / OUT_CHANNELS / IN_CHANNELS / (KERNEL_HEIGHT * KERNEL_WIDTH);
+    if (split >= SPLITS) {
+        return;
+    }
+    let split_images = (step.images + SPLITS - 1u) / SPLITS;
+    let begin = min(split * split_images, step.images);
+    let end = min(begin + split_images, step.images);
+    var sum = 0.0;
+    for (var out_row = begin * OUT_HEIGHT; out_row < end * OUT_HEIGHT; out_row++) {
+        // Rows and columns before the image wrap around to very large ones.
+        let y = out_row % OUT_HEIGHT * STRIDE_Y + tap / KERNEL_WIDTH - PAD_TOP;
+        if (y >= IN_HEIGHT) {
+            continue;
+        }
+        let input_at = (out_row / OUT_HEIGHT * IN_HEIGHT + y) * IN_WIDTH * IN_CHANNELS + in_channel;
+        let gradients_at = out_row * OUT_WIDTH * OUT_CHANNELS + out_channel;
+        for (var out_x = 0u; out_x < OUT_WIDTH; out_x++) {
+            let x = out_x * STRIDE_X + tap % KERNEL_WIDTH - PAD_LEFT;
+            if (x >= IN_WIDTH) {
+                continue;
+            }
+            let gradient = f32(output_gradients[gradients_at + out_x * OUT_CHANNELS]);
+            sum = fma(f32(input[input_at + x * IN_CHANNELS]), gradient, sum);
+        }
+    }
+    partials[number] = Element(sum);
+}

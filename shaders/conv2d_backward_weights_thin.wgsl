@@ -1,0 +1,132 @@
+// The derivative of a convolution by its weights for few or odd input channels, a kernel row at a
+// time.
+//
+// Reads input and output_gradients; writes one sum per split of the images to partials. Output
+// channels are taken four at once, input channels one by one.
+// Dispatch: one invocation per (split, kernel row, input channel, 4 output channels), the output
+// channels fastest, in one dimension folded into two.
+// An invocation keeps the gradients of a whole row of up to 5 taps x 4 output channels in
+// registers and walks along the image rows 4 positions at a time: the 8 inputs that those taps
+// meet are a sliding window, of which 4 are new. Neighbouring invocations load neighbouring
+// gradients and the same inputs. Needs a horizontal stride of 1, at most 5 columns of taps, and
+// output channels in multiples of 4.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+override SPLITS: u32;
+
+@group(0) @binding(0) var<storage, read> input: array<Element>;
+@group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read_write> partials: array<vec4<Element>>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
+
+// One input; 0 outside the image.
+fn load_input(row: u32, x: u32, channel: u32) -> f32 {
+    if (x >= IN_WIDTH) {
+        return 0.0;
+    }
+    return f32(input[(row * IN_WIDTH + x) * IN_CHANNELS + channel]);
+}
+
+// Four output channels; 0 past the end of the row.
+fn load_gradient(row: u32, x: u32, vector: u32) -> vec4<f32> {
+    if (x >= OUT_WIDTH) {
+        return vec4<f32>();
+    }
+    return vec4<f32>(output_gradients[(row * OUT_WIDTH + x) * OUT_VECTORS + vector]);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let number = id.x + id.y * groups.x * 64u;
+    let out_vector = number % OUT_VECTORS;
+    let channel = number / OUT_VECTORS % IN_CHANNELS;
+    let ky = number / OUT_VECTORS / IN_CHANNELS % KERNEL_HEIGHT;
+    let split = number / OUT_VECTORS / IN_CHANNELS / KERNEL_HEIGHT;
+    if (split >= SPLITS) {
+        return;
+    }
+    let split_images = (step.images + SPLITS - 1u) / SPLITS;
+    let begin = min(split * split_images, step.images);
+    let end = min(begin + split_images, step.images);
+    var sums0 = vec4<f32>();
+    var sums1 = vec4<f32>();
+    var sums2 = vec4<f32>();
+    var sums3 = vec4<f32>();
+    var sums4 = vec4<f32>();
+    for (var out_row = begin * OUT_HEIGHT; out_row < end * OUT_HEIGHT; out_row++) {
+        let y = out_row % OUT_HEIGHT * STRIDE_Y + ky - PAD_TOP;
+        if (y >= IN_HEIGHT) {
+            continue;
+        }
+        let row = out_row / OUT_HEIGHT * IN_HEIGHT + y;
+        var x0 = load_input(row, 0u - PAD_LEFT, channel);
+        var x1 = load_input(row, 1u - PAD_LEFT, channel);
+        var x2 = load_input(row, 2u - PAD_LEFT, channel);
+        var x3 = load_input(row, 3u - PAD_LEFT, channel);
+        for (var x = 0u; x < OUT_WIDTH; x += 4u) {
+            let ahead = x + 4u - PAD_LEFT;
+            let x4 = load_input(row, ahead, channel);
+            let x5 = load_input(row, ahead + 1u, channel);
+            let x6 = load_input(row, ahead + 2u, channel);
+            let x7 = load_input(row, ahead + 3u, channel);
+            let g0 = load_gradient(out_row, x, out_vector);
+            let g1 = load_gradient(out_row, x + 1u, out_vector);
+            let g2 = load_gradient(out_row, x + 2u, out_vector);
+            let g3 = load_gradient(out_row, x + 3u, out_vector);
+            sums0 = fma(g0, vec4(x0), sums0);
+            sums0 = fma(g1, vec4(x1), sums0);
+            sums0 = fma(g2, vec4(x2), sums0);
+            sums0 = fma(g3, vec4(x3), sums0);
+            if (KERNEL_WIDTH > 1u) {
+                sums1 = fma(g0, vec4(x1), sums1);
+                sums1 = fma(g1, vec4(x2), sums1);
+                sums1 = fma(g2, vec4(x3), sums1);
+                sums1 = fma(g3, vec4(x4), sums1);
+            }
+            if (KERNEL_WIDTH > 2u) {
+                sums2 = fma(g0, vec4(x2), sums2);
+                sums2 = fma(g1, vec4(x3), sums2);
+                sums2 = fma(g2, vec4(x4), sums2);
+                sums2 = fma(g3, vec4(x5), sums2);
+            }
+            if (KERNEL_WIDTH > 3u) {
+                sums3 = fma(g0, vec4(x3), sums3);
+                sums3 = fma(g1, vec4(x4), sums3);
+                sums3 = fma(g2, vec4(x5), sums3);
+                sums3 = fma(g3, vec4(x6), sums3);
+            }
+            if (KERNEL_WIDTH > 4u) {
+                sums4 = fma(g0, vec4(x4), sums4);
+                sums4 = fma(g1, vec4(x5), sums4);
+                sums4 = fma(g2, vec4(x6), sums4);
+                sums4 = fma(g3, vec4(x7), sums4);
+            }
+            x0 = x4;
+            x1 = x5;
+            x2 = x6;
+            x3 = x7;
+        }
+    }
+    let tap = IN_CHANNELS * OUT_VECTORS;
+    let at = (split * KERNEL_HEIGHT + ky) * KERNEL_WIDTH * tap + channel * OUT_VECTORS + out_vector;
+    partials[at] = vec4<Element>(sums0);
+    if (KERNEL_WIDTH > 1u) { partials[at + tap] = vec4<Element>(sums1); }
+    if (KERNEL_WIDTH > 2u) { partials[at + 2u * tap] = vec4<Element>(sums2); }
+    if (KERNEL_WIDTH > 3u) { partials[at + 3u * tap] = vec4<Element>(sums3); }
+    if (KERNEL_WIDTH > 4u) { partials[at + 4u * tap] = vec4<Element>(sums4); }
+}

@@ -1,0 +1,60 @@
+// Convolution of NHWC images for every stride, kernel and number of channels.
+//
+// Reads input, weights and biases; writes output.
+// Dispatch: one invocation per element of the output, channels fastest, in one dimension folded
+// into two.
+// Untiled: neighbouring invocations load neighbouring weights and the same inputs.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override STRIDE_X: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+
+@group(0) @binding(0) var<storage, read> input: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<Element>;
+@group(0) @binding(2) var<storage, read> biases: array<Element>;
+@group(0) @binding(3) var<storage, read_write> output: array<Element>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let number = id.x + id.y * groups.x * 64u;
+    let out_channel = number % OUT_CHANNELS;
+    let out_x = number / OUT_CHANNELS % OUT_WIDTH;
+    let out_y = number / OUT_CHANNELS / OUT_WIDTH % OUT_HEIGHT;
+    let image = number / OUT_CHANNELS / OUT_WIDTH / OUT_HEIGHT;
+    if (image >= step.images) {
+        return;
+    }
+    var sum = f32(biases[out_channel]);
+    for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
+        // Rows and columns before the image wrap around to very large ones.
+        let y = out_y * STRIDE_Y + ky - PAD_TOP;
+        if (y >= IN_HEIGHT) {
+            continue;
+        }
+        for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
+            let x = out_x * STRIDE_X + kx - PAD_LEFT;
+            if (x >= IN_WIDTH) {
+                continue;
+            }
+            let input_at = ((image * IN_HEIGHT + y) * IN_WIDTH + x) * IN_CHANNELS;
+            let weights_at = (ky * KERNEL_WIDTH + kx) * IN_CHANNELS * OUT_CHANNELS + out_channel;
+            for (var channel = 0u; channel < IN_CHANNELS; channel++) {
+                sum = fma(f32(input[input_at + channel]), f32(weights[weights_at + channel * OUT_CHANNELS]), sum);
+            }
+        }
+    }
+    output[number] = Element(sum);
+}

@@ -1,0 +1,141 @@
+// Convolution of NHWC images with few or odd input channels, a row of outputs at a time.
+//
+// Reads input, weights and biases; writes output. Output channels are taken four at once, input
+// channels one by one.
+// Dispatch: one invocation per (image, output row, segment of the row, 4 output channels), the
+// channels fastest, in one dimension folded into two.
+// An invocation keeps up to 12 neighbouring positions x 4 channels in registers. The taps of a
+// kernel row overlap, so up to 16 loaded inputs serve 5 taps x 12 positions; neighbouring
+// invocations load neighbouring weights and the same inputs. Needs a horizontal stride of 1, at
+// most 5 columns of taps, and output channels in multiples of 4.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+
+@group(0) @binding(0) var<storage, read> input: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4<Element>>;
+@group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+// A row is cut into the fewest segments of at most 12 positions, and those are kept as short as
+// covers the row: 3, 2 or 1 tiles of 4 positions.
+override SEGMENTS: u32 = (OUT_WIDTH + 11u) / 12u;
+override TILES: u32 = (OUT_WIDTH + 4u * SEGMENTS - 1u) / (4u * SEGMENTS);
+override COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
+override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
+
+// One input, `ahead` columns into the window of the segment; 0 outside the image.
+fn load_input(row: u32, first: u32, ahead: u32, channel: u32) -> f32 {
+    let x = first + ahead;
+    if (ahead >= COLUMNS || x >= IN_WIDTH) {
+        return 0.0;
+    }
+    return f32(input[(row * IN_WIDTH + x) * IN_CHANNELS + channel]);
+}
+
+// sum + w * (a, b, c, d), one column per position.
+fn add_product(sum: mat4x4<f32>, w: vec4<f32>, a: f32, b: f32, c: f32, d: f32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        fma(w, vec4(a), sum[0]),
+        fma(w, vec4(b), sum[1]),
+        fma(w, vec4(c), sum[2]),
+        fma(w, vec4(d), sum[3]),
+    );
+}
+
+fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
+    let at = (row * OUT_WIDTH + x) * OUT_VECTORS + vector;
+    if (x < OUT_WIDTH) { output[at] = vec4<Element>(sums[0]); }
+    if (x + 1u < OUT_WIDTH) { output[at + OUT_VECTORS] = vec4<Element>(sums[1]); }
+    if (x + 2u < OUT_WIDTH) { output[at + 2u * OUT_VECTORS] = vec4<Element>(sums[2]); }
+    if (x + 3u < OUT_WIDTH) { output[at + 3u * OUT_VECTORS] = vec4<Element>(sums[3]); }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let number = id.x + id.y * groups.x * 64u;
+    let out_vector = number % OUT_VECTORS;
+    let segment = number / OUT_VECTORS % SEGMENTS;
+    let out_row = number / OUT_VECTORS / SEGMENTS;
+    if (out_row >= step.images * OUT_HEIGHT) {
+        return;
+    }
+    let image = out_row / OUT_HEIGHT;
+    let out_x = segment * 4u * TILES;
+    let first = out_x - PAD_LEFT;
+    let bias = vec4<f32>(biases[out_vector]);
+    var sums0 = mat4x4<f32>(bias, bias, bias, bias);
+    var sums1 = sums0;
+    var sums2 = sums0;
+    for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
+        let y = out_row % OUT_HEIGHT * STRIDE_Y + ky - PAD_TOP;
+        if (y >= IN_HEIGHT) {
+            continue;
+        }
+        let row = image * IN_HEIGHT + y;
+        for (var channel = 0u; channel < IN_CHANNELS; channel++) {
+            let x0 = load_input(row, first, 0u, channel);
+            let x1 = load_input(row, first, 1u, channel);
+            let x2 = load_input(row, first, 2u, channel);
+            let x3 = load_input(row, first, 3u, channel);
+            let x4 = load_input(row, first, 4u, channel);
+            let x5 = load_input(row, first, 5u, channel);
+            let x6 = load_input(row, first, 6u, channel);
+            let x7 = load_input(row, first, 7u, channel);
+            let x8 = load_input(row, first, 8u, channel);
+            let x9 = load_input(row, first, 9u, channel);
+            let x10 = load_input(row, first, 10u, channel);
+            let x11 = load_input(row, first, 11u, channel);
+            let x12 = load_input(row, first, 12u, channel);
+            let x13 = load_input(row, first, 13u, channel);
+            let x14 = load_input(row, first, 14u, channel);
+            let x15 = load_input(row, first, 15u, channel);
+            let at = (ky * KERNEL_WIDTH * IN_CHANNELS + channel) * OUT_VECTORS + out_vector;
+            let tap = IN_CHANNELS * OUT_VECTORS;
+            let w0 = vec4<f32>(weights[at]);
+            sums0 = add_product(sums0, w0, x0, x1, x2, x3);
+            if (TILES > 1u) { sums1 = add_product(sums1, w0, x4, x5, x6, x7); }
+            if (TILES > 2u) { sums2 = add_product(sums2, w0, x8, x9, x10, x11); }
+            if (KERNEL_WIDTH > 1u) {
+                let w1 = vec4<f32>(weights[at + tap]);
+                sums0 = add_product(sums0, w1, x1, x2, x3, x4);
+                if (TILES > 1u) { sums1 = add_product(sums1, w1, x5, x6, x7, x8); }
+                if (TILES > 2u) { sums2 = add_product(sums2, w1, x9, x10, x11, x12); }
+            }
+            if (KERNEL_WIDTH > 2u) {
+                let w2 = vec4<f32>(weights[at + 2u * tap]);
+                sums0 = add_product(sums0, w2, x2, x3, x4, x5);
+                if (TILES > 1u) { sums1 = add_product(sums1, w2, x6, x7, x8, x9); }
+                if (TILES > 2u) { sums2 = add_product(sums2, w2, x10, x11, x12, x13); }
+            }
+            if (KERNEL_WIDTH > 3u) {
+                let w3 = vec4<f32>(weights[at + 3u * tap]);
+                sums0 = add_product(sums0, w3, x3, x4, x5, x6);
+                if (TILES > 1u) { sums1 = add_product(sums1, w3, x7, x8, x9, x10); }
+                if (TILES > 2u) { sums2 = add_product(sums2, w3, x11, x12, x13, x14); }
+            }
+            if (KERNEL_WIDTH > 4u) {
+                let w4 = vec4<f32>(weights[at + 4u * tap]);
+                sums0 = add_product(sums0, w4, x4, x5, x6, x7);
+                if (TILES > 1u) { sums1 = add_product(sums1, w4, x8, x9, x10, x11); }
+                if (TILES > 2u) { sums2 = add_product(sums2, w4, x12, x13, x14, x15); }
+            }
+        }
+    }
+    store(out_row, out_x, out_vector, sums0);
+    if (TILES > 1u) { store(out_row, out_x + 4u, out_vector, sums1); }
+    if (TILES > 2u) { store(out_row, out_x + 8u, out_vector, sums2); }
+}

@@ -1,0 +1,84 @@
+// The derivative of a dense layer by its weights.
+//
+// Reads input and output_gradients; writes weight_gradients, or adds to them. All are taken four
+// at once.
+// Dispatch: one invocation per (8 inputs, 8 outputs), the outputs fastest, in one dimension folded
+// into two.
+// An invocation keeps 8 x 8 sums in registers and goes through the images in order. Neighbouring
+// invocations load neighbouring gradients and the same inputs. Needs inputs and outputs in
+// multiples of 4.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override INPUTS: u32;
+override OUTPUTS: u32;
+
+@group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
+@group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4<Element>>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+override INPUT_VECTORS: u32 = INPUTS / 4u;
+override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
+override OUTPUT_TILES: u32 = (OUTPUT_VECTORS + 1u) / 2u;
+
+// Adds the product of every input (columns) and every output.
+fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        fma(g, vec4(x.x), sum[0]),
+        fma(g, vec4(x.y), sum[1]),
+        fma(g, vec4(x.z), sum[2]),
+        fma(g, vec4(x.w), sum[3]),
+    );
+}
+
+fn store_row(at: u32, sums: vec4<f32>) {
+    var total = sums;
+    if (step.accumulate != 0u) {
+        total += vec4<f32>(weight_gradients[at]);
+    }
+    weight_gradients[at] = vec4<Element>(total);
+}
+
+fn store(inputs: u32, outputs: u32, sums: mat4x4<f32>) {
+    if (inputs >= INPUT_VECTORS || outputs >= OUTPUT_VECTORS) {
+        return;
+    }
+    let at = inputs * 4u * OUTPUT_VECTORS + outputs;
+    store_row(at, sums[0]);
+    store_row(at + OUTPUT_VECTORS, sums[1]);
+    store_row(at + 2u * OUTPUT_VECTORS, sums[2]);
+    store_row(at + 3u * OUTPUT_VECTORS, sums[3]);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let number = id.x + id.y * groups.x * 64u;
+    let inputs = number / OUTPUT_TILES * 2u;
+    let outputs = number % OUTPUT_TILES * 2u;
+    if (inputs >= INPUT_VECTORS) {
+        return;
+    }
+    // A second vector past the end is computed from the last one and not stored.
+    let next_inputs = min(inputs + 1u, INPUT_VECTORS - 1u);
+    let next_outputs = min(outputs + 1u, OUTPUT_VECTORS - 1u);
+    var sums00 = mat4x4<f32>();
+    var sums01 = mat4x4<f32>();
+    var sums10 = mat4x4<f32>();
+    var sums11 = mat4x4<f32>();
+    for (var image = 0u; image < step.images; image++) {
+        let x0 = vec4<f32>(input[image * INPUT_VECTORS + inputs]);
+        let x1 = vec4<f32>(input[image * INPUT_VECTORS + next_inputs]);
+        let g0 = vec4<f32>(output_gradients[image * OUTPUT_VECTORS + outputs]);
+        let g1 = vec4<f32>(output_gradients[image * OUTPUT_VECTORS + next_outputs]);
+        sums00 = add_outer(sums00, x0, g0);
+        sums01 = add_outer(sums01, x0, g1);
+        sums10 = add_outer(sums10, x1, g0);
+        sums11 = add_outer(sums11, x1, g1);
+    }
+    store(inputs, outputs, sums00);
+    store(inputs, outputs + 1u, sums01);
+    store(inputs + 1u, outputs, sums10);
+    store(inputs + 1u, outputs + 1u, sums11);
+}

@@ -1,0 +1,148 @@
+//! Prints how fast each convolution and dense kernel is at the sizes of the tutorial's network:
+//! `cargo run --release --example kernel_rates [IMAGES] [PART OF AN ADAPTER'S NAME]`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use runtime::adapter::host::Cpu;
+use runtime::adapter::{Adapter, Values, wgpu};
+use runtime::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
+use runtime::kernel::{Constants, Kernel, Step};
+use shaders::{
+    bias_backward, conv2d_backward_input, conv2d_backward_weights, conv2d_forward,
+    dense_backward_input, dense_backward_weights, dense_forward,
+};
+
+/// Parts in which gradients are summed over the images.
+const SPLITS: usize = 16;
+
+/// How often a kernel is timed; the best counts.
+const RUNS: usize = 5;
+
+/// One use of a kernel, and its floating-point operations for an image.
+struct Use {
+    kernel: &'static Kernel,
+    constants: Constants,
+    operations: usize,
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let images = arguments.next().map_or(Ok(128), |text| text.parse()).context("IMAGES")?;
+    let wanted = arguments.next().unwrap_or_default().to_lowercase();
+    let mut adapters: Vec<Box<dyn Adapter>> = vec![Box::new(Cpu::new(0)?)];
+    for adapter in wgpu::enumerate() {
+        adapters.push(Box::new(adapter));
+    }
+    for adapter in adapters {
+        let info = adapter.info();
+        if !format!("{} {}", info.name, info.backend).to_lowercase().contains(&wanted) {
+            continue;
+        }
+        println!("{} ({}, {}), {images} images", info.name, info.backend, info.driver);
+        let mut total = Duration::ZERO;
+        for used in network() {
+            let time = best_time(adapter.as_ref(), &used, images)?;
+            total += time;
+            let rate = (used.operations * images) as f64 / time.as_secs_f64() / 1e9;
+            let milliseconds = 1e3 * time.as_secs_f64();
+            println!(
+                "{rate:8.2} GFLOP/s {milliseconds:9.3} ms  {} {}",
+                used.kernel.name, used.constants
+            );
+        }
+        println!("together {:.1} images/s", images as f64 / total.as_secs_f64());
+    }
+    Ok(())
+}
+
+/// What one training step runs of these kernels.
+fn network() -> Vec<Use> {
+    let mut uses = Vec::new();
+    for (size, channels) in [(24, 3), (12, 64)] {
+        let (kernel, out_channels) = (5, 64);
+        let constants = Constants::default()
+            .with("IN_HEIGHT", size)
+            .with("IN_WIDTH", size)
+            .with("IN_CHANNELS", channels)
+            .with("OUT_HEIGHT", size)
+            .with("OUT_WIDTH", size)
+            .with("OUT_CHANNELS", out_channels)
+            .with("KERNEL_HEIGHT", kernel)
+            .with("KERNEL_WIDTH", kernel)
+            .with("STRIDE_Y", 1)
+            .with("STRIDE_X", 1)
+            .with("PAD_TOP", 2)
+            .with("PAD_LEFT", 2)
+            .with("SPLITS", SPLITS);
+        let operations = 2 * size * size * kernel * kernel * channels * out_channels;
+        let mut add = |kernel| uses.push(Use { kernel, constants: constants.clone(), operations });
+        add(&conv2d_forward::KERNEL);
+        // The images themselves need no gradient.
+        if channels != 3 {
+            add(&conv2d_backward_input::KERNEL);
+        }
+        add(&conv2d_backward_weights::KERNEL);
+        uses.push(bias(size * size, out_channels));
+    }
+    for (inputs, outputs) in [(2304, 384), (384, 192), (192, 10)] {
+        let constants = Constants::default().with("INPUTS", inputs).with("OUTPUTS", outputs);
+        for kernel in
+            [&dense_forward::KERNEL, &dense_backward_input::KERNEL, &dense_backward_weights::KERNEL]
+        {
+            let operations = 2 * inputs * outputs;
+            uses.push(Use { kernel, constants: constants.clone(), operations });
+        }
+        uses.push(bias(1, outputs));
+    }
+    uses
+}
+
+fn bias(positions: usize, channels: usize) -> Use {
+    let constants = Constants::default()
+        .with("POSITIONS", positions)
+        .with("CHANNELS", channels)
+        .with("SPLITS", SPLITS);
+    Use { kernel: &bias_backward::KERNEL, constants, operations: positions * channels }
+}
+
+fn best_time(adapter: &dyn Adapter, used: &Use, images: usize) -> Result<Duration> {
+    let lengths = (used.kernel.lengths)(&used.constants);
+    let bindings = used.kernel.bindings.iter().zip(lengths);
+    let tensors: Vec<Tensor> = bindings
+        .map(|(binding, length)| Tensor {
+            name: binding.name.to_owned(),
+            dtype: binding.dtype,
+            shape: vec![length],
+            extent: binding.extent,
+            role: Role::Activation,
+        })
+        .collect();
+    let values: Vec<Vec<f32>> = tensors
+        .iter()
+        .map(|tensor| (0..tensor.len_for(images)).map(|i| (i % 251) as f32 / 251.0).collect())
+        .collect();
+    let op = Op {
+        kernel: used.kernel,
+        tensors: (0..tensors.len()).map(TensorId).collect(),
+        constants: used.constants.clone(),
+        layer: 0,
+    };
+    let graph = Graph { tensors, forward: vec![Node::Run(op)], ..Graph::default() };
+    let mut replica = adapter.lower(&Arc::new(graph), images)?;
+    for (id, values) in values.iter().enumerate() {
+        replica.write(TensorId(id), Values::Real(values))?;
+    }
+    let step = Step::of(images);
+    let mut best = Duration::MAX;
+    // The first run also compiles.
+    for _ in 0..=RUNS {
+        replica.wait()?;
+        let start = Instant::now();
+        replica.run(&[Phase::Forward], &step)?;
+        replica.wait()?;
+        best = best.min(start.elapsed());
+    }
+    Ok(best)
+}

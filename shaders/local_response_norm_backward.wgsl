@@ -1,0 +1,89 @@
+// The derivative of local response normalisation. With N_i as in the forward pass,
+// dx_i = g_i * N_i^-BETA - 2 * ALPHA * BETA * x_i * sum of g_j * x_j * N_j^(-BETA - 1), over the
+// channels j within RADIUS of i.
+// Reads input and output_gradients, writes input_gradients; POSITIONS x CHANNELS elements per
+// image in all.
+// Dispatch: one invocation per element, in workgroups of 256 neighbouring elements.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override POSITIONS: u32;
+override CHANNELS: u32;
+override RADIUS: u32;
+override BIAS: f32;
+override ALPHA: f32;
+override BETA: f32;
+
+@group(0) @binding(0) var<storage, read> input: array<Element>;
+@group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
+@group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+// A workgroup's elements with a margin on both sides, since the channels of a position and
+// those of its neighbours follow one another: each N is computed once and not once per reader.
+var<workgroup> inputs: array<f32, 256 + 4 * RADIUS>;
+var<workgroup> terms: array<f32, 256 + 2 * RADIUS>;
+var<workgroup> direct: array<f32, 256>;
+
+// scale ^ -BETA.
+fn power(scale: f32) -> f32 {
+    if (BETA == 0.75) {
+        // Two square roots are faster than a power, and more exact on some drivers.
+        let root = sqrt(scale);
+        return 1.0 / (root * sqrt(root));
+    }
+    return pow(scale, -BETA);
+}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let elements = step.images * POSITIONS * CHANNELS;
+    let start = (group.x + group.y * groups.x) * 256u;
+
+    for (var i = local; i < 256u + 4u * RADIUS; i += 256u) {
+        // Counted from 2 * RADIUS before the start; that may lie before the first element.
+        let place = start + i;
+        var x = 0.0;
+        if (place >= 2u * RADIUS && place - 2u * RADIUS < elements) {
+            x = f32(input[place - 2u * RADIUS]);
+        }
+        inputs[i] = x;
+    }
+    workgroupBarrier();
+
+    for (var i = local; i < 256u + 2u * RADIUS; i += 256u) {
+        let place = start + i;
+        if (place >= RADIUS && place - RADIUS < elements) {
+            let channel = (place - RADIUS) % CHANNELS;
+            var sum = 0.0;
+            for (var shift = 0u; shift <= 2u * RADIUS; shift++) {
+                // Channels before the first wrap around to very large numbers.
+                let x = select(0.0, inputs[i + shift], channel + shift - RADIUS < CHANNELS);
+                sum += x * x;
+            }
+            let scale = BIAS + ALPHA * sum;
+            let passed = f32(output_gradients[place - RADIUS]) * power(scale);
+            terms[i] = passed * inputs[i + RADIUS] / scale;
+            if (i >= RADIUS && i < 256u + RADIUS) {
+                direct[i - RADIUS] = passed;
+            }
+        }
+    }
+    workgroupBarrier();
+
+    let at = start + local;
+    if (at < elements) {
+        let channel = at % CHANNELS;
+        var sum = 0.0;
+        for (var shift = 0u; shift <= 2u * RADIUS; shift++) {
+            sum += select(0.0, terms[local + shift], channel + shift - RADIUS < CHANNELS);
+        }
+        let x = inputs[local + 2u * RADIUS];
+        input_gradients[at] = Element(direct[local] - 2.0 * ALPHA * BETA * x * sum);
+    }
+}

@@ -1,0 +1,62 @@
+// The maximum over windows of each channel; padding never competes.
+// Reads input (height, width, channels), writes output and winners. A winner is the position
+// ky * KERNEL_WIDTH + kx in the window of its first maximum in row-major order.
+// Dispatch: one invocation per output element.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override STRIDE_X: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+
+@group(0) @binding(0) var<storage, read> input: array<Element>;
+@group(0) @binding(1) var<storage, read_write> output: array<Element>;
+@group(0) @binding(2) var<storage, read_write> winners: array<u32>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let at = id.x + id.y * groups.x * 256u;
+    if (at >= step.images * OUT_HEIGHT * OUT_WIDTH * CHANNELS) {
+        return;
+    }
+    let channel = at % CHANNELS;
+    let out_x = at / CHANNELS % OUT_WIDTH;
+    let out_y = at / (CHANNELS * OUT_WIDTH) % OUT_HEIGHT;
+    let image = at / (CHANNELS * OUT_WIDTH * OUT_HEIGHT);
+
+    // Beyond the window: what stands here if a window lies wholly in the padding.
+    let none = KERNEL_HEIGHT * KERNEL_WIDTH;
+    var winner = none;
+    var best = 0.0;
+    for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
+        // Rows are counted from the padding's first.
+        let row = out_y * STRIDE_Y + ky;
+        if (row < PAD_TOP || row - PAD_TOP >= IN_HEIGHT) {
+            continue;
+        }
+        let in_row = (image * IN_HEIGHT + row - PAD_TOP) * IN_WIDTH;
+        for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
+            let column = out_x * STRIDE_X + kx;
+            if (column < PAD_LEFT || column - PAD_LEFT >= IN_WIDTH) {
+                continue;
+            }
+            let x = f32(input[(in_row + column - PAD_LEFT) * CHANNELS + channel]);
+            if (winner == none || x > best) {
+                best = x;
+                winner = ky * KERNEL_WIDTH + kx;
+            }
+        }
+    }
+    output[at] = Element(best);
+    winners[at] = winner;
+}

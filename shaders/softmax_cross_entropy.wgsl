@@ -1,0 +1,50 @@
+// The cross-entropy of the softmax of the logits against labels that are a distribution, and its
+// derivative, averaged over the batch.
+// Reads logits and labels, writes image_loss (one number per image) and logit_gradients; CLASSES
+// elements per image in the others.
+// Dispatch: one invocation per image.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+
+override CLASSES: u32;
+
+@group(0) @binding(0) var<storage, read> logits: array<Element>;
+@group(0) @binding(1) var<storage, read> labels: array<Element>;
+@group(0) @binding(2) var<storage, read_write> image_loss: array<Element>;
+@group(0) @binding(3) var<storage, read_write> logit_gradients: array<Element>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let at = id.x + id.y * groups.x * 256u;
+    if (at >= step.images) {
+        return;
+    }
+    let first = at * CLASSES;
+    let end = first + CLASSES;
+
+    // Relative to the largest logit nothing overflows, and the sum is at least 1.
+    var largest = f32(logits[first]);
+    for (var i = first + 1u; i < end; i++) {
+        largest = max(largest, f32(logits[i]));
+    }
+    var sum = 0.0;
+    for (var i = first; i < end; i++) {
+        sum += exp(f32(logits[i]) - largest);
+    }
+    let log_sum = log(sum);
+    var loss = 0.0;
+    var labelled = 0.0;
+    for (var i = first; i < end; i++) {
+        let label = f32(labels[i]);
+        loss += label * (log_sum - (f32(logits[i]) - largest));
+        labelled += label;
+    }
+    image_loss[at] = Element(loss);
+    for (var i = first; i < end; i++) {
+        let probability = exp(f32(logits[i]) - largest) / sum;
+        let gradient = probability * labelled - f32(labels[i]);
+        logit_gradients[i] = Element(gradient / f32(step.batch));
+    }
+}

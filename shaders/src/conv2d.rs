@@ -1,0 +1,194 @@
+//! What the three convolution kernels share: their sizes, the patches of the `cpu` forms, and
+//! the cases of their tests.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use runtime::kernel::{Constants, linear_workgroups};
+
+/// Invocations in a workgroup of the convolution kernels.
+const WORKGROUP: usize = 64;
+
+/// The sizes of a convolution. Images are height x width x channels; weights are kernel height x
+/// kernel width x input channels x output channels.
+#[derive(Clone, Copy)]
+pub(crate) struct Conv2d {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+    pub(crate) out_height: usize,
+    pub(crate) out_width: usize,
+    pub(crate) out_channels: usize,
+    pub(crate) kernel_height: usize,
+    pub(crate) kernel_width: usize,
+    pub(crate) stride_y: usize,
+    pub(crate) stride_x: usize,
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+}
+
+impl From<&Constants> for Conv2d {
+    fn from(c: &Constants) -> Self {
+        Self {
+            height: c.size("IN_HEIGHT"),
+            width: c.size("IN_WIDTH"),
+            channels: c.size("IN_CHANNELS"),
+            out_height: c.size("OUT_HEIGHT"),
+            out_width: c.size("OUT_WIDTH"),
+            out_channels: c.size("OUT_CHANNELS"),
+            kernel_height: c.size("KERNEL_HEIGHT"),
+            kernel_width: c.size("KERNEL_WIDTH"),
+            stride_y: c.size("STRIDE_Y"),
+            stride_x: c.size("STRIDE_X"),
+            top: c.size("PAD_TOP"),
+            left: c.size("PAD_LEFT"),
+        }
+    }
+}
+
+impl Conv2d {
+    /// Elements of an input image.
+    pub(crate) fn input(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Elements of an output image.
+    pub(crate) fn output(&self) -> usize {
+        self.positions() * self.out_channels
+    }
+
+    /// Elements of the weights.
+    pub(crate) fn weights(&self) -> usize {
+        self.patch() * self.out_channels
+    }
+
+    /// Positions of an output image.
+    pub(crate) fn positions(&self) -> usize {
+        self.out_height * self.out_width
+    }
+
+    /// Inputs under the kernel at one position.
+    pub(crate) fn patch(&self) -> usize {
+        self.kernel_height * self.kernel_width * self.channels
+    }
+
+    /// Whether a row of taps slides by one column, and fits the registers of the tiled forms.
+    pub(crate) fn slides(&self) -> bool {
+        self.stride_x == 1 && self.kernel_width <= 5
+    }
+
+    /// Copies what the kernel sees at each position into one row per position.
+    pub(crate) fn gather(&self, image: &[f32], patches: &mut [f32]) {
+        for (position, patch) in patches.chunks_exact_mut(self.patch()).enumerate() {
+            for (ky, row) in patch.chunks_exact_mut(self.kernel_width * self.channels).enumerate() {
+                let (inside, at) = self.run(position, ky);
+                row[..inside.start].fill(0.0);
+                row[inside.end..].fill(0.0);
+                let length = inside.len();
+                row[inside].copy_from_slice(&image[at..at + length]);
+            }
+        }
+    }
+
+    /// Adds one row per position onto what the kernel sees there.
+    pub(crate) fn scatter(&self, patches: &[f32], image: &mut [f32]) {
+        for (position, patch) in patches.chunks_exact(self.patch()).enumerate() {
+            for (ky, row) in patch.chunks_exact(self.kernel_width * self.channels).enumerate() {
+                let (inside, at) = self.run(position, ky);
+                let sums = &mut image[at..at + inside.len()];
+                sums.iter_mut().zip(&row[inside]).for_each(|(sum, value)| *sum += value);
+            }
+        }
+    }
+
+    /// Which part of a row of taps lies inside the image, and where that part begins there. The
+    /// columns of a row are neighbours in both.
+    fn run(&self, position: usize, ky: usize) -> (Range<usize>, usize) {
+        let y = (position / self.out_width * self.stride_y + ky).wrapping_sub(self.top);
+        if y >= self.height {
+            return (0..0, 0);
+        }
+        let x = position % self.out_width * self.stride_x;
+        let begin = self.left.saturating_sub(x).min(self.kernel_width);
+        let end = (self.width + self.left).saturating_sub(x).min(self.kernel_width).max(begin);
+        if begin == end {
+            return (0..0, 0);
+        }
+        let at = (y * self.width + x + begin - self.left) * self.channels;
+        (begin * self.channels..end * self.channels, at)
+    }
+}
+
+/// The number of segments into which the tiled WGSL forms cut a row.
+fn segments(width: usize) -> usize {
+    width.div_ceil(12)
+}
+
+/// Workgroups for one invocation per segment of each row and 4 channels.
+pub(crate) fn row_workgroups(rows: usize, width: usize, channels: usize) -> [u32; 3] {
+    workgroups(rows * segments(width) * (channels / 4))
+}
+
+/// Workgroups for this many invocations.
+pub(crate) fn workgroups(invocations: usize) -> [u32; 3] {
+    linear_workgroups(invocations, WORKGROUP)
+}
+
+/// Lends a thread's scratch memory. It only ever grows, so that training allocates nothing.
+pub(crate) fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < length {
+            scratch.resize(length, 0.0);
+        }
+        work(&mut scratch[..length]);
+    });
+}
+
+/// Images and sizes to test the convolution kernels on.
+pub(crate) fn sizes() -> Vec<(usize, Constants)> {
+    let size = |[height, width, channels]: [usize; 3],
+                [out_height, out_width, out_channels]: [usize; 3],
+                kernel: [usize; 2],
+                stride: [usize; 2],
+                pad: [usize; 2]| {
+        Constants::default()
+            .with("IN_HEIGHT", height)
+            .with("IN_WIDTH", width)
+            .with("IN_CHANNELS", channels)
+            .with("OUT_HEIGHT", out_height)
+            .with("OUT_WIDTH", out_width)
+            .with("OUT_CHANNELS", out_channels)
+            .with("KERNEL_HEIGHT", kernel[0])
+            .with("KERNEL_WIDTH", kernel[1])
+            .with("STRIDE_Y", stride[0])
+            .with("STRIDE_X", stride[1])
+            .with("PAD_TOP", pad[0])
+            .with("PAD_LEFT", pad[1])
+    };
+    vec![
+        (1, size([1, 1, 1], [1, 1, 1], [1, 1], [1, 1], [0, 0])),
+        (3, size([7, 5, 7], [4, 3, 33], [3, 3], [2, 2], [1, 1])),
+        // Without padding, and few input channels.
+        (2, size([9, 11, 3], [8, 7, 8], [2, 5], [1, 1], [0, 0])),
+        // Padding of 1 before and 2 after, and the reverse.
+        (3, size([6, 13, 4], [3, 14, 12], [4, 3], [2, 1], [1, 2])),
+        (1, size([6, 9, 4], [6, 9, 8], [1, 4], [1, 1], [0, 1])),
+        (2, size([5, 16, 8], [5, 16, 4], [2, 2], [1, 1], [1, 1])),
+        // Rows of several segments.
+        (1, size([5, 26, 8], [5, 26, 8], [3, 1], [1, 1], [1, 0])),
+        (5, size([8, 8, 4], [8, 8, 4], [5, 5], [1, 1], [2, 2])),
+        // More taps in a row than the tiled forms take.
+        (1, size([7, 7, 4], [7, 7, 4], [7, 7], [1, 1], [3, 3])),
+        // Taps that no position of the image meets.
+        (1, size([1, 2, 4], [1, 2, 8], [5, 5], [1, 1], [2, 2])),
+        // Steps beyond the kernel leave elements that nothing looks at.
+        (2, size([9, 9, 2], [3, 3, 3], [2, 2], [3, 3], [0, 0])),
+        (3, size([8, 9, 4], [4, 5, 4], [1, 1], [2, 2], [0, 0])),
+        // The tutorial's first and second convolution.
+        (2, size([24, 24, 3], [24, 24, 64], [5, 5], [1, 1], [2, 2])),
+        (1, size([12, 12, 64], [12, 12, 64], [5, 5], [1, 1], [2, 2])),
+    ]
+}

@@ -1,0 +1,105 @@
+//! The derivative of a convolution by its input.
+
+use rayon::prelude::*;
+use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
+
+use crate::conv2d::{Conv2d, row_workgroups, sizes, with_scratch, workgroups};
+use crate::product::{Matrix, product};
+
+/// Each output position gives its gradient, times the weights, to the inputs that it was made of:
+/// `input_gradients[y][x][i] = sum of output_gradients[oy][ox][o] * weights[ky][kx][i][o]` over
+/// all channels o and all positions and taps with `y = oy * STRIDE_Y + ky - PAD_TOP` and
+/// `x = ox * STRIDE_X + kx - PAD_LEFT`.
+pub static KERNEL: Kernel = Kernel {
+    name: "conv2d_backward_input",
+    about: "Gives a convolution's gradient back to its input.",
+    bindings: &[
+        Binding::read("output_gradients", PerImage),
+        Binding::read("weights", Whole),
+        Binding::write("input_gradients", PerImage),
+    ],
+    lengths: |c| {
+        let conv = Conv2d::from(c);
+        vec![conv.output(), conv.weights(), conv.input()]
+    },
+    terms: |c, _| {
+        let conv = Conv2d::from(c);
+        conv.kernel_height * conv.kernel_width * conv.out_channels
+    },
+    variants: &[
+        Variant {
+            name: "conv2d_backward_input",
+            wgsl: include_str!("../conv2d_backward_input.wgsl"),
+            applies: |c| {
+                let conv = Conv2d::from(c);
+                let by_four = conv.channels % 4 == 0 && conv.out_channels % 4 == 0;
+                by_four && conv.slides() && conv.stride_y == 1
+            },
+            workgroups: |c, images| {
+                let conv = Conv2d::from(c);
+                row_workgroups(images * conv.height, conv.width, conv.channels)
+            },
+        },
+        Variant {
+            name: "conv2d_backward_input_any",
+            wgsl: include_str!("../conv2d_backward_input_any.wgsl"),
+            applies: |_| true,
+            workgroups: |c, images| workgroups(images * Conv2d::from(c).input()),
+        },
+    ],
+    cpu,
+    reference,
+    cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),
+};
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let conv = Conv2d::from(args.constants);
+    let weights = Matrix::new(args.read("weights"), conv.out_channels).transposed();
+    let output_gradients = args.read("output_gradients").par_chunks(conv.output());
+    let input_gradients = args.write("input_gradients").par_chunks_mut(conv.input());
+    output_gradients.zip(input_gradients).for_each(|(output_gradients, input_gradients)| {
+        with_scratch(conv.positions() * conv.patch(), |patches| {
+            product(patches, Matrix::new(output_gradients, conv.out_channels), weights);
+            input_gradients.fill(0.0);
+            conv.scatter(patches, input_gradients);
+        });
+    });
+}
+
+fn reference(args: &mut Args<'_, f64>) {
+    let size = |name| args.constants.size(name) as isize;
+    let (height, width) = (size("IN_HEIGHT"), size("IN_WIDTH"));
+    let (out_height, out_width) = (size("OUT_HEIGHT"), size("OUT_WIDTH"));
+    let (channels, out_channels) = (size("IN_CHANNELS"), size("OUT_CHANNELS"));
+    let (kernel_height, kernel_width) = (size("KERNEL_HEIGHT"), size("KERNEL_WIDTH"));
+    let (gradients, weights) = (args.read("output_gradients"), args.read("weights"));
+    let (stride_y, stride_x) = (size("STRIDE_Y"), size("STRIDE_X"));
+    let (top, left) = (size("PAD_TOP"), size("PAD_LEFT"));
+    let images = args.images() as isize;
+    let sums = args.write("input_gradients");
+    sums.fill(0.0);
+    for image in 0..images {
+        for oy in 0..out_height {
+            for ox in 0..out_width {
+                for ky in 0..kernel_height {
+                    for kx in 0..kernel_width {
+                        let (y, x) = (oy * stride_y + ky - top, ox * stride_x + kx - left);
+                        if y < 0 || y >= height || x < 0 || x >= width {
+                            continue;
+                        }
+                        let pixel = (image * height + y) * width + x;
+                        let position = (image * out_height + oy) * out_width + ox;
+                        let tap = ky * kernel_width + kx;
+                        for i in 0..channels {
+                            for o in 0..out_channels {
+                                sums[(pixel * channels + i) as usize] += gradients
+                                    [(position * out_channels + o) as usize]
+                                    * weights[((tap * channels + i) * out_channels + o) as usize];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

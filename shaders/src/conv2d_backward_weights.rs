@@ -1,0 +1,128 @@
+//! The derivative of a convolution by its weights.
+
+use rayon::prelude::*;
+use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel, Variant};
+
+use crate::conv2d::{Conv2d, sizes, with_scratch, workgroups};
+use crate::product::{Matrix, add_product};
+
+/// `partials[s][ky][kx][i][o] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
+/// PAD_LEFT][i] * output_gradients[y][x][o]` over the positions of the images of split s, where
+/// the input is 0 outside the image. A split is the next `images / SPLITS` images, rounded up;
+/// the last splits may be left with none, and are then 0.
+pub static KERNEL: Kernel = Kernel {
+    name: "conv2d_backward_weights",
+    about: "Gives a convolution's gradient to its weights, in several sums over images.",
+    bindings: &[
+        Binding::read("input", PerImage),
+        Binding::read("output_gradients", PerImage),
+        Binding::write("partials", Summed),
+    ],
+    lengths: |c| {
+        let conv = Conv2d::from(c);
+        vec![conv.input(), conv.output(), c.size("SPLITS") * conv.weights()]
+    },
+    terms: |c, images| images.div_ceil(c.size("SPLITS")) * Conv2d::from(c).positions(),
+    variants: &[
+        Variant {
+            name: "conv2d_backward_weights",
+            wgsl: include_str!("../conv2d_backward_weights.wgsl"),
+            applies: |c| {
+                let conv = Conv2d::from(c);
+                conv.slides() && conv.channels % 4 == 0 && conv.out_channels % 4 == 0
+            },
+            workgroups: |c, _| {
+                let conv = Conv2d::from(c);
+                let channels = (conv.channels / 4) * (conv.out_channels / 4);
+                workgroups(c.size("SPLITS") * conv.kernel_height * channels)
+            },
+        },
+        Variant {
+            name: "conv2d_backward_weights_thin",
+            wgsl: include_str!("../conv2d_backward_weights_thin.wgsl"),
+            applies: |c| {
+                let conv = Conv2d::from(c);
+                conv.slides() && conv.out_channels % 4 == 0
+            },
+            workgroups: |c, _| {
+                let conv = Conv2d::from(c);
+                let channels = conv.channels * (conv.out_channels / 4);
+                workgroups(c.size("SPLITS") * conv.kernel_height * channels)
+            },
+        },
+        Variant {
+            name: "conv2d_backward_weights_any",
+            wgsl: include_str!("../conv2d_backward_weights_any.wgsl"),
+            applies: |_| true,
+            workgroups: |c, _| workgroups(c.size("SPLITS") * Conv2d::from(c).weights()),
+        },
+    ],
+    cpu,
+    reference,
+    cases: || {
+        // Among them fewer images than splits, and splits of unequal size.
+        let cases = sizes().into_iter().zip([1, 2, 16].into_iter().cycle());
+        cases
+            .map(|((images, sizes), splits)| Case::new(images, sizes.with("SPLITS", splits)))
+            .collect()
+    },
+};
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let conv = Conv2d::from(args.constants);
+    let split_images = args.images().div_ceil(args.size("SPLITS"));
+    let (input, output_gradients) = (args.read("input"), args.read("output_gradients"));
+    let partials = args.write("partials").par_chunks_mut(conv.weights());
+    partials.enumerate().for_each(|(split, partial)| {
+        let images = split * split_images..(split + 1) * split_images;
+        partial.fill(0.0);
+        let input = input.chunks(conv.input()).skip(images.start);
+        let gradients = output_gradients.chunks(conv.output()).skip(images.start);
+        for (input, gradients) in input.zip(gradients).take(images.len()) {
+            with_scratch(conv.positions() * conv.patch(), |patches| {
+                conv.gather(input, patches);
+                let patches = Matrix::new(patches, conv.patch()).transposed();
+                add_product(partial, patches, Matrix::new(gradients, conv.out_channels));
+            });
+        }
+    });
+}
+
+fn reference(args: &mut Args<'_, f64>) {
+    let size = |name| args.constants.size(name) as isize;
+    let (height, width) = (size("IN_HEIGHT"), size("IN_WIDTH"));
+    let (out_height, out_width) = (size("OUT_HEIGHT"), size("OUT_WIDTH"));
+    let (channels, out_channels) = (size("IN_CHANNELS"), size("OUT_CHANNELS"));
+    let (kernel_height, kernel_width) = (size("KERNEL_HEIGHT"), size("KERNEL_WIDTH"));
+    let (input, gradients) = (args.read("input"), args.read("output_gradients"));
+    let images = args.images() as isize;
+    let split_images = (images + size("SPLITS") - 1) / size("SPLITS");
+    let mut sums = Vec::new();
+    for split in 0..size("SPLITS") {
+        for (ky, kx) in (0..kernel_height).flat_map(|ky| (0..kernel_width).map(move |kx| (ky, kx)))
+        {
+            for i in 0..channels {
+                for o in 0..out_channels {
+                    let mut sum = 0.0;
+                    for image in split * split_images..((split + 1) * split_images).min(images) {
+                        for oy in 0..out_height {
+                            for ox in 0..out_width {
+                                let y = oy * size("STRIDE_Y") + ky - size("PAD_TOP");
+                                let x = ox * size("STRIDE_X") + kx - size("PAD_LEFT");
+                                if y < 0 || y >= height || x < 0 || x >= width {
+                                    continue;
+                                }
+                                let pixel = (image * height + y) * width + x;
+                                let position = (image * out_height + oy) * out_width + ox;
+                                sum += input[(pixel * channels + i) as usize]
+                                    * gradients[(position * out_channels + o) as usize];
+                            }
+                        }
+                    }
+                    sums.push(sum);
+                }
+            }
+        }
+    }
+    args.write("partials").copy_from_slice(&sums);
+}

@@ -1,0 +1,113 @@
+//! Convolution.
+
+use rayon::prelude::*;
+use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
+
+use crate::conv2d::{Conv2d, row_workgroups, sizes, with_scratch, workgroups};
+use crate::product::{Matrix, add_product};
+
+/// `output[y][x][o] = biases[o] + sum over taps and channels of input[y * STRIDE_Y + ky -
+/// PAD_TOP][x * STRIDE_X + kx - PAD_LEFT][i] * weights[ky][kx][i][o]`, where the input is 0
+/// outside the image.
+pub static KERNEL: Kernel = Kernel {
+    name: "conv2d_forward",
+    about: "Convolves images with weights and adds biases.",
+    bindings: &[
+        Binding::read("input", PerImage),
+        Binding::read("weights", Whole),
+        Binding::read("biases", Whole),
+        Binding::write("output", PerImage),
+    ],
+    lengths: |c| {
+        let conv = Conv2d::from(c);
+        vec![conv.input(), conv.weights(), conv.out_channels, conv.output()]
+    },
+    terms: |c, _| Conv2d::from(c).patch() + 1,
+    variants: &[
+        Variant {
+            name: "conv2d_forward",
+            wgsl: include_str!("../conv2d_forward.wgsl"),
+            applies: |c| {
+                let conv = Conv2d::from(c);
+                conv.slides() && conv.channels % 4 == 0 && conv.out_channels % 4 == 0
+            },
+            workgroups: |c, images| {
+                let conv = Conv2d::from(c);
+                row_workgroups(images * conv.out_height, conv.out_width, conv.out_channels)
+            },
+        },
+        Variant {
+            name: "conv2d_forward_thin",
+            wgsl: include_str!("../conv2d_forward_thin.wgsl"),
+            applies: |c| {
+                let conv = Conv2d::from(c);
+                conv.slides() && conv.out_channels % 4 == 0
+            },
+            workgroups: |c, images| {
+                let conv = Conv2d::from(c);
+                row_workgroups(images * conv.out_height, conv.out_width, conv.out_channels)
+            },
+        },
+        Variant {
+            name: "conv2d_forward_any",
+            wgsl: include_str!("../conv2d_forward_any.wgsl"),
+            applies: |_| true,
+            workgroups: |c, images| workgroups(images * Conv2d::from(c).output()),
+        },
+    ],
+    cpu,
+    reference,
+    cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),
+};
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let conv = Conv2d::from(args.constants);
+    let (weights, biases) = (args.read("weights"), args.read("biases"));
+    let weights = Matrix::new(weights, conv.out_channels);
+    let input = args.read("input").par_chunks(conv.input());
+    let output = args.write("output").par_chunks_mut(conv.output());
+    input.zip(output).for_each(|(input, output)| {
+        for position in output.chunks_mut(conv.out_channels) {
+            position.copy_from_slice(biases);
+        }
+        with_scratch(conv.positions() * conv.patch(), |patches| {
+            conv.gather(input, patches);
+            add_product(output, Matrix::new(patches, conv.patch()), weights);
+        });
+    });
+}
+
+fn reference(args: &mut Args<'_, f64>) {
+    let size = |name| args.constants.size(name) as isize;
+    let (height, width) = (size("IN_HEIGHT"), size("IN_WIDTH"));
+    let (channels, out_channels) = (size("IN_CHANNELS"), size("OUT_CHANNELS"));
+    let (kernel_height, kernel_width) = (size("KERNEL_HEIGHT"), size("KERNEL_WIDTH"));
+    let (input, weights, biases) = (args.read("input"), args.read("weights"), args.read("biases"));
+    let mut sums = Vec::new();
+    for image in 0..args.images() as isize {
+        for oy in 0..size("OUT_HEIGHT") {
+            for ox in 0..size("OUT_WIDTH") {
+                for o in 0..out_channels {
+                    let mut sum = biases[o as usize];
+                    for ky in 0..kernel_height {
+                        for kx in 0..kernel_width {
+                            let y = oy * size("STRIDE_Y") + ky - size("PAD_TOP");
+                            let x = ox * size("STRIDE_X") + kx - size("PAD_LEFT");
+                            if y < 0 || y >= height || x < 0 || x >= width {
+                                continue;
+                            }
+                            for i in 0..channels {
+                                let pixel = (image * height + y) * width + x;
+                                let tap = ky * kernel_width + kx;
+                                sum += input[(pixel * channels + i) as usize]
+                                    * weights[((tap * channels + i) * out_channels + o) as usize];
+                            }
+                        }
+                    }
+                    sums.push(sum);
+                }
+            }
+        }
+    }
+    args.write("output").copy_from_slice(&sums);
+}

@@ -1,0 +1,47 @@
+//! What the three dense kernels share.
+
+use runtime::kernel::{Case, Constants, linear_workgroups};
+
+/// Invocations in a workgroup of the dense kernels.
+const WORKGROUP: usize = 64;
+
+/// Rows of a product that a thread takes at once. Fixed, so that the number of threads changes
+/// no result.
+pub(crate) const ROWS: usize = 32;
+
+/// Whether inputs and outputs can be taken four at once.
+pub(crate) fn by_four(c: &Constants) -> bool {
+    c.size("INPUTS").is_multiple_of(4) && c.size("OUTPUTS").is_multiple_of(4)
+}
+
+/// Workgroups that each take 32 columns of 8 images.
+pub(crate) fn tiles(images: usize, columns: usize) -> [u32; 3] {
+    [columns.div_ceil(32) as u32, images.div_ceil(8) as u32, 1]
+}
+
+/// Workgroups for this many invocations.
+pub(crate) fn workgroups(invocations: usize) -> [u32; 3] {
+    linear_workgroups(invocations, WORKGROUP)
+}
+
+/// Sizes to test the dense kernels on.
+pub(crate) fn cases() -> Vec<Case> {
+    let sizes = [
+        (1, 1, 1),
+        (3, 7, 33),
+        (9, 33, 7),
+        (1, 4, 4),
+        (11, 36, 100),
+        (33, 132, 12),
+        // The layers of the tutorial's network.
+        (2, 2304, 384),
+        (7, 384, 192),
+        (128, 192, 10),
+    ];
+    sizes
+        .map(|(images, inputs, outputs)| {
+            let constants = Constants::default().with("INPUTS", inputs).with("OUTPUTS", outputs);
+            Case::new(images, constants)
+        })
+        .to_vec()
+}

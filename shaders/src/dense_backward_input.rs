@@ -1,0 +1,66 @@
+//! The derivative of a dense layer by its input.
+
+use rayon::prelude::*;
+use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
+
+use crate::dense::{ROWS, by_four, cases, tiles, workgroups};
+use crate::product::{Matrix, product};
+
+/// `input_gradients[i] = sum of output_gradients[o] * weights[i][o]`.
+pub static KERNEL: Kernel = Kernel {
+    name: "dense_backward_input",
+    about: "Gives a dense layer's gradient back to its input.",
+    bindings: &[
+        Binding::read("output_gradients", PerImage),
+        Binding::read("weights", Whole),
+        Binding::write("input_gradients", PerImage),
+    ],
+    lengths: |c| {
+        let (inputs, outputs) = (c.size("INPUTS"), c.size("OUTPUTS"));
+        vec![outputs, inputs * outputs, inputs]
+    },
+    terms: |c, _| c.size("OUTPUTS"),
+    variants: &[
+        Variant {
+            name: "dense_backward_input",
+            wgsl: include_str!("../dense_backward_input.wgsl"),
+            applies: by_four,
+            workgroups: |c, images| tiles(images, c.size("INPUTS")),
+        },
+        Variant {
+            name: "dense_backward_input_any",
+            wgsl: include_str!("../dense_backward_input_any.wgsl"),
+            applies: |_| true,
+            workgroups: |c, images| workgroups(images * c.size("INPUTS")),
+        },
+    ],
+    cpu,
+    reference,
+    cases,
+};
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
+    let weights = Matrix::new(args.read("weights"), outputs).transposed();
+    let output_gradients = args.read("output_gradients").par_chunks(ROWS * outputs);
+    let input_gradients = args.write("input_gradients").par_chunks_mut(ROWS * inputs);
+    output_gradients.zip(input_gradients).for_each(|(output_gradients, input_gradients)| {
+        product(input_gradients, Matrix::new(output_gradients, outputs), weights);
+    });
+}
+
+fn reference(args: &mut Args<'_, f64>) {
+    let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
+    let (gradients, weights) = (args.read("output_gradients"), args.read("weights"));
+    let images = args.images();
+    let input_gradients = args.write("input_gradients");
+    for image in 0..images {
+        for i in 0..inputs {
+            let mut sum = 0.0;
+            for o in 0..outputs {
+                sum += gradients[image * outputs + o] * weights[i * outputs + o];
+            }
+            input_gradients[image * inputs + i] = sum;
+        }
+    }
+}

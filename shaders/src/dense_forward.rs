@@ -1,0 +1,70 @@
+//! A dense layer.
+
+use rayon::prelude::*;
+use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
+
+use crate::dense::{ROWS, by_four, cases, tiles, workgroups};
+use crate::product::{Matrix, add_product};
+
+/// `output[o] = biases[o] + sum of input[i] * weights[i][o]`.
+pub static KERNEL: Kernel = Kernel {
+    name: "dense_forward",
+    about: "Multiplies images by weights and adds biases.",
+    bindings: &[
+        Binding::read("input", PerImage),
+        Binding::read("weights", Whole),
+        Binding::read("biases", Whole),
+        Binding::write("output", PerImage),
+    ],
+    lengths: |c| {
+        let (inputs, outputs) = (c.size("INPUTS"), c.size("OUTPUTS"));
+        vec![inputs, inputs * outputs, outputs, outputs]
+    },
+    terms: |c, _| c.size("INPUTS") + 1,
+    variants: &[
+        Variant {
+            name: "dense_forward",
+            wgsl: include_str!("../dense_forward.wgsl"),
+            applies: by_four,
+            workgroups: |c, images| tiles(images, c.size("OUTPUTS")),
+        },
+        Variant {
+            name: "dense_forward_any",
+            wgsl: include_str!("../dense_forward_any.wgsl"),
+            applies: |_| true,
+            workgroups: |c, images| workgroups(images * c.size("OUTPUTS")),
+        },
+    ],
+    cpu,
+    reference,
+    cases,
+};
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
+    let (weights, biases) = (args.read("weights"), args.read("biases"));
+    let input = args.read("input").par_chunks(ROWS * inputs);
+    let output = args.write("output").par_chunks_mut(ROWS * outputs);
+    input.zip(output).for_each(|(input, output)| {
+        for image in output.chunks_mut(outputs) {
+            image.copy_from_slice(biases);
+        }
+        add_product(output, Matrix::new(input, inputs), Matrix::new(weights, outputs));
+    });
+}
+
+fn reference(args: &mut Args<'_, f64>) {
+    let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
+    let (input, weights, biases) = (args.read("input"), args.read("weights"), args.read("biases"));
+    let images = args.images();
+    let output = args.write("output");
+    for image in 0..images {
+        for o in 0..outputs {
+            let mut sum = biases[o];
+            for i in 0..inputs {
+                sum += input[image * inputs + i] * weights[i * outputs + o];
+            }
+            output[image * outputs + o] = sum;
+        }
+    }
+}

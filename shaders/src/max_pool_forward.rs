@@ -1,0 +1,162 @@
+//! Max pooling.
+
+use rayon::prelude::*;
+use runtime::kernel::linear_workgroups;
+use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
+
+use crate::form::{WORKGROUP, only};
+
+/// The maximum over windows of each channel, and where in its window each maximum was.
+///
+/// Padding never competes. A window that lies wholly in the padding gives 0 and a winner that no
+/// element of the input answers to.
+pub static KERNEL: Kernel = Kernel {
+    name: "max_pool_forward",
+    about: "Takes the maximum over windows of each channel, and notes where it was.",
+    bindings: &[
+        Binding::read("input", PerImage),
+        Binding::write("output", PerImage),
+        Binding::write("winners", PerImage).of_indices(),
+    ],
+    lengths: |c| {
+        let output = output_length(c);
+        vec![c.size("IN_HEIGHT") * c.size("IN_WIDTH") * c.size("CHANNELS"), output, output]
+    },
+    terms: |_, _| 1,
+    variants: &[only("max_pool_forward", include_str!("../max_pool_forward.wgsl"), |c, images| {
+        linear_workgroups(images * output_length(c), WORKGROUP)
+    })],
+    cpu,
+    reference,
+    cases: || {
+        let mut cases: Vec<Case> =
+            sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect();
+        // Ties: the first of equal numbers wins, also among negative ones beside padding.
+        for case in cases.clone() {
+            let input = (KERNEL.lengths)(&case.constants)[0] * case.images;
+            let values = (0..input).map(|i| -1.0 - ((i / 5) % 2) as f64).collect();
+            cases.push(case.given("input", values));
+        }
+        cases
+    },
+};
+
+fn output_length(c: &Constants) -> usize {
+    c.size("OUT_HEIGHT") * c.size("OUT_WIDTH") * c.size("CHANNELS")
+}
+
+/// Images and sizes to test the forward and backward kernels on.
+pub(crate) fn sizes() -> Vec<(usize, Constants)> {
+    let size = |image: [usize; 2],
+                out: [usize; 2],
+                channels,
+                window: [usize; 2],
+                stride: [usize; 2],
+                pad: [usize; 2]| {
+        Constants::default()
+            .with("IN_HEIGHT", image[0])
+            .with("IN_WIDTH", image[1])
+            .with("OUT_HEIGHT", out[0])
+            .with("OUT_WIDTH", out[1])
+            .with("CHANNELS", channels)
+            .with("KERNEL_HEIGHT", window[0])
+            .with("KERNEL_WIDTH", window[1])
+            .with("STRIDE_Y", stride[0])
+            .with("STRIDE_X", stride[1])
+            .with("PAD_TOP", pad[0])
+            .with("PAD_LEFT", pad[1])
+    };
+    vec![
+        (1, size([1, 1], [1, 1], 1, [1, 1], [1, 1], [0, 0])),
+        (3, size([7, 5], [4, 3], 7, [3, 3], [2, 2], [1, 1])),
+        (2, size([7, 9], [7, 5], 3, [2, 5], [1, 2], [0, 2])),
+        // A stride beyond the window leaves elements that nothing looks at.
+        (2, size([9, 11], [3, 3], 2, [2, 3], [3, 4], [0, 0])),
+        // All of the image and its padding under each window.
+        (1, size([2, 2], [2, 2], 33, [5, 5], [1, 1], [2, 2])),
+        // The tutorial's first and second pool.
+        (2, size([24, 24], [12, 12], 64, [3, 3], [2, 2], [0, 0])),
+        (1, size([12, 12], [6, 6], 64, [3, 3], [2, 2], [0, 0])),
+    ]
+}
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let [height, width] = ["IN_HEIGHT", "IN_WIDTH"].map(|name| args.size(name));
+    let [out_height, out_width] = ["OUT_HEIGHT", "OUT_WIDTH"].map(|name| args.size(name));
+    let [window_height, window_width] =
+        ["KERNEL_HEIGHT", "KERNEL_WIDTH"].map(|name| args.size(name));
+    let [stride_y, stride_x] = ["STRIDE_Y", "STRIDE_X"].map(|name| args.size(name));
+    let [top, left] = ["PAD_TOP", "PAD_LEFT"].map(|name| args.size(name));
+    let channels = args.size("CHANNELS");
+
+    let input = args.read("input").par_chunks(height * width * channels);
+    let output = args.write("output").par_chunks_mut(out_height * out_width * channels);
+    let winners = args.write_index("winners").par_chunks_mut(out_height * out_width * channels);
+    input.zip(output).zip(winners).for_each(|((input, output), winners)| {
+        let cells = output.chunks_mut(channels).zip(winners.chunks_mut(channels));
+        for (cell, (best, winner)) in cells.enumerate() {
+            let (row, column) = (cell / out_width * stride_y, cell % out_width * stride_x);
+            best.fill(0.0);
+            winner.fill((window_height * window_width) as u32);
+            let mut first = true;
+            for position in 0..window_height * window_width {
+                let y = (row + position / window_width).wrapping_sub(top);
+                let x = (column + position % window_width).wrapping_sub(left);
+                // Above or left of the image the subtraction wrapped to a large number.
+                if y >= height || x >= width {
+                    continue;
+                }
+                let from = &input[(y * width + x) * channels..][..channels];
+                if std::mem::take(&mut first) {
+                    best.copy_from_slice(from);
+                    winner.fill(position as u32);
+                }
+                for ((best, winner), from) in best.iter_mut().zip(winner.iter_mut()).zip(from) {
+                    let wins = *from > *best;
+                    *best = if wins { *from } else { *best };
+                    *winner = if wins { position as u32 } else { *winner };
+                }
+            }
+        }
+    });
+}
+
+fn reference(args: &mut Args<'_, f64>) {
+    let size = |name| args.constants.size(name);
+    let input = args.read("input");
+    let (height, width, channels) = (size("IN_HEIGHT"), size("IN_WIDTH"), size("CHANNELS"));
+    let mut maxima = Vec::new();
+    for image in 0..args.images() {
+        for oy in 0..size("OUT_HEIGHT") {
+            for ox in 0..size("OUT_WIDTH") {
+                for channel in 0..channels {
+                    let mut best = (size("KERNEL_HEIGHT") * size("KERNEL_WIDTH"), 0.0);
+                    let mut seen = false;
+                    for ky in 0..size("KERNEL_HEIGHT") {
+                        for kx in 0..size("KERNEL_WIDTH") {
+                            let y =
+                                (oy * size("STRIDE_Y") + ky) as isize - size("PAD_TOP") as isize;
+                            let x =
+                                (ox * size("STRIDE_X") + kx) as isize - size("PAD_LEFT") as isize;
+                            if y < 0 || x < 0 || y >= height as isize || x >= width as isize {
+                                continue;
+                            }
+                            let pixel = (image * height + y as usize) * width + x as usize;
+                            let value = input[pixel * channels + channel];
+                            if !seen || value > best.1 {
+                                best = (ky * size("KERNEL_WIDTH") + kx, value);
+                                seen = true;
+                            }
+                        }
+                    }
+                    maxima.push(best);
+                }
+            }
+        }
+    }
+    let (output, winners) = (args.write("output"), args.write_index("winners"));
+    for (i, (position, value)) in maxima.into_iter().enumerate() {
+        output[i] = value;
+        winners[i] = position as u32;
+    }
+}

@@ -1,0 +1,76 @@
+//! Finishes a sum that was taken in parts.
+
+use rayon::prelude::*;
+use runtime::kernel::linear_workgroups;
+use runtime::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel};
+
+use crate::form::{WORKGROUP, only};
+
+/// Sums that a thread takes at once. Fixed, so that the number of threads changes no result.
+const SUMS: usize = 1 << 12;
+
+/// `sums[OFFSET + i] = SCALE * sum of partials[part][i] over the parts`, added to what is there
+/// in micro-batches after the first. The other elements of `sums` stay as they are.
+pub static KERNEL: Kernel = Kernel {
+    name: "sum_partials",
+    about: "Sums parts in their order.",
+    bindings: &[Binding::read("partials", Summed), Binding::write("sums", Summed)],
+    lengths: |c| vec![c.size("PARTS") * c.size("LENGTH"), c.size("TOTAL")],
+    terms: |c, _| c.size("PARTS") + 1,
+    variants: &[only("sum_partials", include_str!("../sum_partials.wgsl"), |c, _| {
+        linear_workgroups(c.size("LENGTH"), WORKGROUP)
+    })],
+    cpu,
+    reference,
+    cases: || {
+        let case = |parts, length, [offset, total]: [usize; 2], scale| {
+            let constants = Constants::default()
+                .with("PARTS", parts)
+                .with("LENGTH", length)
+                .with("OFFSET", offset)
+                .with("TOTAL", total)
+                .with_real("SCALE", scale);
+            Case::new(1, constants)
+        };
+        vec![
+            case(1, 1, [0, 1], 1.0),
+            case(7, 33, [5, 40], 0.5),
+            case(7, 33, [5, 40], 0.5).accumulating(),
+            case(33, 257, [0, 257], 1.0).accumulating(),
+            case(3, 5000, [1, 5002], -2.0),
+            // A decay term and a convolution's gradient of the tutorial's network.
+            case(64, 1, [1, 3], 0.002),
+            case(16, 5 * 5 * 64 * 64, [0, 5 * 5 * 64 * 64], 1.0),
+        ]
+    },
+};
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let (length, offset) = (args.size("LENGTH"), args.size("OFFSET"));
+    let scale = args.constants.real("SCALE") as f32;
+    let accumulate = args.step.accumulate != 0;
+    let partials = args.read("partials");
+    let sums = &mut args.write("sums")[offset..][..length];
+    sums.par_chunks_mut(SUMS).enumerate().for_each(|(chunk, sums)| {
+        let mut totals = vec![0.0; sums.len()];
+        for part in partials.chunks(length) {
+            let part = &part[chunk * SUMS..];
+            totals.iter_mut().zip(part).for_each(|(total, value)| *total += value);
+        }
+        for (sum, total) in sums.iter_mut().zip(totals) {
+            *sum = if accumulate { *sum + scale * total } else { scale * total };
+        }
+    });
+}
+
+fn reference(args: &mut Args<'_, f64>) {
+    let (partials, sums) = (args.read("partials"), args.write("sums"));
+    let (length, offset) = (args.size("LENGTH"), args.size("OFFSET"));
+    for i in 0..length {
+        let sum: f64 = (0..args.size("PARTS")).map(|part| partials[part * length + i]).sum();
+        if args.step.accumulate == 0 {
+            sums[offset + i] = 0.0;
+        }
+        sums[offset + i] += args.constants.real("SCALE") * sum;
+    }
+}

@@ -1,0 +1,247 @@
+//! Puts images together for one step.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use runtime::channel::Ports;
+use runtime::item::{Batch, Item, Label, Pixels, Sample, SampleId, Source};
+use runtime::port::{ImageType, PixelType, Port};
+use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::inputs;
+
+/// Numbers in a batch beyond which a size can only be a mistake: 8 GiB.
+const MOST_NUMBERS: usize = 1 << 31;
+
+/// Puts images together for one step.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batcher {
+    /// Images in one batch.
+    pub size: usize,
+    /// What becomes of the images that do not fill a batch at the end of an epoch.
+    pub partial: Partial,
+}
+
+/// What becomes of the images that do not fill a batch at the end of an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Partial {
+    /// They start the first batch of the next epoch, as in the tutorial: all batches are full.
+    #[default]
+    Carry,
+    /// They make a smaller batch: every image is there once per epoch, as an evaluation needs it.
+    Keep,
+    /// They are left out: all batches are full and none spans two epochs.
+    Drop,
+}
+
+impl Default for Batcher {
+    fn default() -> Self {
+        Self { size: 128, partial: Partial::Carry }
+    }
+}
+
+/// The kind of this stage.
+pub fn kind() -> Kind {
+    Kind::of::<Batcher>(
+        "batcher",
+        "Puts images together into the batch of one step.",
+        "{ size: 128, partial: carry }",
+    )
+}
+
+impl Config for Batcher {
+    fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
+        let image = inputs::one_samples("batcher", inputs)?;
+        if self.size == 0 {
+            return Err(Mismatch::field("size", "a batch of 0 images trains nothing")
+                .help("at least 1; the tutorial has 128"));
+        }
+        let numbers = image.shape.iter().try_fold(self.size, |all, side| all.checked_mul(*side));
+        if numbers.is_none_or(|numbers| numbers > MOST_NUMBERS) {
+            let message = format!(
+                "a batch of {} images {image} holds more than {MOST_NUMBERS} numbers",
+                self.size
+            );
+            return Err(Mismatch::field("size", message).help("the tutorial has 128 images"));
+        }
+        Ok(Some(Port::Batches(ImageType { pixel: PixelType::F32, ..image }, self.size)))
+    }
+
+    fn build(&self, _: &Context<'_>) -> Result<Runner> {
+        Ok(Runner::Stage(Box::new(Batching::new(self))))
+    }
+}
+
+/// A batch that is being filled.
+struct Batching {
+    size: usize,
+    partial: Partial,
+    // Images of this epoch so far, those already put out included.
+    epoch_images: u64,
+    number: u64,
+    ids: Vec<SampleId>,
+    labels: Vec<Label>,
+    shape: [usize; 3],
+    images: Vec<f32>,
+}
+
+impl Batching {
+    fn new(config: &Batcher) -> Self {
+        Self {
+            size: config.size,
+            partial: config.partial,
+            epoch_images: 0,
+            number: 0,
+            ids: Vec::new(),
+            labels: Vec::new(),
+            shape: [0; 3],
+            images: Vec::new(),
+        }
+    }
+
+    /// Adds an image and gives the batch if it is complete now.
+    fn add(&mut self, source: &Arc<Source>, sample: Sample, last: bool) -> Result<Option<Batch>> {
+        if self.ids.is_empty() {
+            self.shape = sample.image.shape;
+            self.ids.reserve_exact(self.size);
+            self.labels.reserve_exact(self.size);
+            self.images.reserve_exact(self.size * self.shape.iter().product::<usize>());
+        }
+        ensure!(
+            sample.image.shape == self.shape,
+            "image {} is {:?} where {:?} was expected: images of one batch must have one shape",
+            sample.id.index,
+            sample.image.shape,
+            self.shape
+        );
+        match &sample.image.pixels {
+            Pixels::F32(values) => self.images.extend_from_slice(values),
+            Pixels::U8(values) => self.images.extend(values.iter().map(|v| f32::from(*v))),
+        }
+        self.ids.push(sample.id);
+        self.labels.push(sample.label);
+        self.epoch_images += 1;
+        let full = self.ids.len() == self.size;
+        let ends_epoch = match self.partial {
+            Partial::Carry | Partial::Keep => last,
+            // What is left of the epoch will not fill another batch.
+            Partial::Drop => {
+                let left = source.epoch_images.checked_sub(self.epoch_images);
+                last || left.is_some_and(|left| left < self.size as u64)
+            }
+        };
+        let complete = full || (last && self.partial == Partial::Keep);
+        let batch = complete.then(|| self.take(source, ends_epoch));
+        if last {
+            self.epoch_images = 0;
+            if self.partial == Partial::Drop {
+                self.ids.clear();
+                self.labels.clear();
+                self.images.clear();
+            }
+        }
+        Ok(batch)
+    }
+
+    fn take(&mut self, source: &Arc<Source>, ends_epoch: bool) -> Batch {
+        let number = self.number;
+        self.number += 1;
+        Batch {
+            source: source.clone(),
+            number,
+            ids: std::mem::take(&mut self.ids),
+            labels: std::mem::take(&mut self.labels),
+            shape: self.shape,
+            images: std::mem::take(&mut self.images),
+            ends_epoch,
+        }
+    }
+}
+
+impl Stage for Batching {
+    fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
+        async move {
+            while let Some(item) = ports.receive(0).await {
+                let block = inputs::block(item)?;
+                let count = block.samples.len();
+                for (at, sample) in block.samples.into_iter().enumerate() {
+                    let last = block.ends_epoch && at + 1 == count;
+                    if let Some(batch) = self.add(&block.source, sample, last)?
+                        && ports.send(Item::Batch(batch)).await.is_err()
+                    {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{bytes_port, epochs, run, settings};
+
+    /// Size, first image, and whether it ends an epoch, of the batches of 2 epochs of 10 images.
+    fn batches(size: usize, partial: Partial) -> Vec<(usize, u64, bool)> {
+        let config = Batcher { size, partial };
+        let (items, _) = run(&config, bytes_port([1, 1, 1]), epochs(2, 10, 3), &settings(3));
+        items
+            .into_iter()
+            .enumerate()
+            .map(|(number, item)| {
+                let Item::Batch(batch) = item else { panic!("not a batch") };
+                assert_eq!(batch.number, number as u64);
+                assert_eq!(batch.labels.len(), batch.ids.len());
+                let expected: Vec<f32> = batch.ids.iter().map(|id| id.index as f32).collect();
+                assert_eq!(batch.images, expected);
+                (batch.ids.len(), batch.ids[0].index, batch.ends_epoch)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn carried_batches_run_on_across_epochs() {
+        assert_eq!(
+            batches(4, Partial::Carry),
+            [(4, 0, false), (4, 4, false), (4, 8, false), (4, 2, false), (4, 6, true)]
+        );
+    }
+
+    #[test]
+    fn kept_batches_hold_every_image_once_per_epoch() {
+        let epoch = [(4, 0, false), (4, 4, false), (2, 8, true)];
+        assert_eq!(batches(4, Partial::Keep), [epoch, epoch].concat());
+        let epoch = [(5, 0, false), (5, 5, true)];
+        assert_eq!(batches(5, Partial::Keep), [epoch, epoch].concat());
+        assert_eq!(batches(64, Partial::Keep), [(10, 0, true), (10, 0, true)]);
+    }
+
+    #[test]
+    fn dropped_images_are_those_that_fill_no_batch() {
+        let epoch = [(4, 0, false), (4, 4, true)];
+        assert_eq!(batches(4, Partial::Drop), [epoch, epoch].concat());
+        assert_eq!(batches(64, Partial::Drop), []);
+    }
+
+    #[test]
+    fn it_puts_out_reals_and_refuses_empty_batches() {
+        let port = Batcher::default().check(&[bytes_port([24, 24, 3])]).expect("right");
+        assert_eq!(
+            port.map(|port| port.to_string()).as_deref(),
+            Some("batches 128 x f32[24, 24, 3]")
+        );
+        let config = Batcher { size: 0, ..Batcher::default() };
+        assert_eq!(config.check(&[bytes_port([1, 1, 1])]).expect_err("0").field, ["size"]);
+        let config = Batcher { size: usize::MAX / 2, ..Batcher::default() };
+        assert_eq!(config.check(&[bytes_port([24, 24, 3])]).expect_err("huge").field, ["size"]);
+    }
+}

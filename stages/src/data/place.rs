@@ -1,0 +1,112 @@
+//! Finds the files of a data set below a path that a person gave.
+
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The names that a data set's files go by.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// The files with the images.
+    pub files: &'static [&'static str],
+    /// The folder that the archive unpacks to.
+    pub folder: &'static str,
+    /// The archive.
+    pub archive: &'static str,
+}
+
+/// Where a data set was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Unpacked in this folder.
+    Folder(PathBuf),
+    /// In this archive.
+    Archive(PathBuf),
+}
+
+/// Looks for a data set at `path`: a folder with its files, with its unpacked folder or with its
+/// archive, or the archive itself. What is unpacked goes first, being the fastest to read.
+///
+/// # Errors
+/// If something is there that cannot be looked at; that nothing is there is `Ok(None)`.
+pub fn find(path: &Path, layout: &Layout) -> Result<Option<Place>> {
+    let Some(start) = look(path)? else { return Ok(None) };
+    if !start.is_dir() {
+        return Ok(Some(Place::Archive(path.to_owned())));
+    }
+    for file in layout.files {
+        if look(&path.join(file))?.is_some() {
+            return Ok(Some(Place::Folder(path.to_owned())));
+        }
+    }
+    let folder = path.join(layout.folder);
+    if look(&folder)?.is_some_and(|found| found.is_dir()) {
+        return Ok(Some(Place::Folder(folder)));
+    }
+    let archive = path.join(layout.archive);
+    if look(&archive)?.is_some() {
+        return Ok(Some(Place::Archive(archive)));
+    }
+    Ok(None)
+}
+
+fn look(path: &Path) -> Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "cannot look at {}: check who may read it and the folders above",
+                path.display()
+            )
+        }),
+    }
+}
+
+/// What a person sees at a path where nothing was found.
+pub fn describe(path: &Path) -> &'static str {
+    match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => "an empty folder",
+        Ok(false) => "a folder without it",
+        Err(_) => "there is no such folder or file",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir, write};
+
+    use super::*;
+
+    const LAYOUT: Layout =
+        Layout { files: &["a.bin", "b.bin"], folder: "unpacked", archive: "all.tar.gz" };
+
+    #[test]
+    fn every_form_is_found_and_the_unpacked_goes_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let find = |path: &Path| find(path, &LAYOUT).expect("readable");
+        assert_eq!(find(path), None);
+        assert_eq!(find(&path.join("nowhere")), None);
+        assert_eq!(describe(path), "an empty folder");
+        assert_eq!(describe(&path.join("nowhere")), "there is no such folder or file");
+
+        let archive = path.join("all.tar.gz");
+        write(&archive, "").expect("written");
+        assert_eq!(describe(path), "a folder without it");
+        assert_eq!(find(path), Some(Place::Archive(archive.clone())));
+        assert_eq!(find(&archive), Some(Place::Archive(archive.clone())));
+        assert_eq!(find(&archive.join("below a file")), None);
+
+        let unpacked = path.join("unpacked");
+        create_dir(&unpacked).expect("created");
+        assert_eq!(find(path), Some(Place::Folder(unpacked)));
+
+        write(path.join("b.bin"), "").expect("written");
+        assert_eq!(find(path), Some(Place::Folder(path.to_owned())));
+    }
+}

@@ -1,0 +1,239 @@
+//! Drawings of ten shapes and patterns: images to train on where there are none.
+//!
+//! Colours, places, sizes and angles are random, and a shape is as often lighter than its ground
+//! as darker, so that no single pixel and no mean says anything about the class: what a linear
+//! classifier makes of them is little better than chance, while convolutions learn them. Each
+//! class looks the same in a mirror.
+
+use std::f32::consts::{FRAC_PI_4, TAU};
+use std::thread;
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use runtime::random::Random;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DataSet, Split};
+
+const SIDE: usize = 32;
+const PIXELS: usize = SIDE * SIDE * 3;
+const CLASSES: [&str; 10] = [
+    "disc",
+    "ring",
+    "square",
+    "triangle",
+    "cross",
+    "rows",
+    "columns",
+    "diagonals",
+    "checkerboard",
+    "dots",
+];
+// 3 GB of pixels.
+const MOST: u64 = 1_000_000;
+
+/// How people call it.
+pub const NAME: &str = "drawings of shapes and patterns";
+
+/// Drawings of ten shapes and patterns in random colours, sizes and places, with noise.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Synthetic {
+    /// Images to train on.
+    pub train: u64,
+    /// Images to test with; none of them is among those to train on.
+    pub test: u64,
+    /// Another number gives other images.
+    pub seed: u64,
+}
+
+impl Default for Synthetic {
+    fn default() -> Self {
+        Self { train: 10_000, test: 2_000, seed: 0 }
+    }
+}
+
+impl Synthetic {
+    /// Whether the sizes are possible.
+    ///
+    /// # Errors
+    /// If a split is empty or too large for most memories.
+    pub fn check(&self) -> Result<(), Mismatch> {
+        for (field, count) in [("train", self.train), ("test", self.test)] {
+            if !(1..=MOST).contains(&count) {
+                let message = format!("expected 1 to {MOST} images, found {count}");
+                return Err(Mismatch::field(field, message)
+                    .help("each takes 3,072 bytes of memory; the default is 10000 and 2000"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws a split. Image `n` is of class `n % 10` and depends on nothing but seed, split and
+    /// `n`: a larger set starts with the smaller one's images.
+    ///
+    /// # Errors
+    /// If the set is too large.
+    pub fn draw(&self, split: Split) -> Result<DataSet> {
+        let count = match split {
+            Split::Train => self.train,
+            Split::Test => self.test,
+        };
+        if count > MOST {
+            bail!("expected at most {MOST} drawings, found {count}");
+        }
+        let count = count as usize;
+        let purpose = format!("drawings to {}", split.name());
+        let mut pixels = vec![0; count * PIXELS];
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = count.div_ceil(threads).max(1);
+        thread::scope(|scope| {
+            for (part, pixels) in pixels.chunks_mut(share * PIXELS).enumerate() {
+                let purpose = &purpose;
+                scope.spawn(move || {
+                    for (at, image) in pixels.chunks_exact_mut(PIXELS).enumerate() {
+                        let number = part * share + at;
+                        let random = Random::keyed(self.seed, purpose, 0, number as u64);
+                        draw(number % CLASSES.len(), random, image);
+                    }
+                });
+            }
+        });
+        Ok(DataSet {
+            name: NAME.to_owned(),
+            shape: [SIDE, SIDE, 3],
+            classes: CLASSES.map(str::to_owned).to_vec(),
+            labels: (0..count).map(|number| (number % CLASSES.len()) as u8).collect(),
+            pixels: Bytes::from(pixels),
+        })
+    }
+}
+
+/// Draws one image.
+fn draw(class: usize, mut random: Random, image: &mut [u8]) {
+    let figure = Figure::of(class, &mut random);
+    // The part of the image that every crop shows has the middle of the figure in it.
+    let centre = [random.between(12.5, 19.5), random.between(12.5, 19.5)];
+    let (sine, cosine) = figure.angle.sin_cos();
+    let ground: [f32; 3] = std::array::from_fn(|_| random.between(70.0, 185.0));
+    let sign = if random.unit() < 0.5 { -1.0 } else { 1.0 };
+    let ink: [f32; 3] = std::array::from_fn(|_| sign * random.between(25.0, 70.0));
+    let noise = random.between(8.0, 24.0);
+    // Light falls from one side.
+    let light = [random.between(-1.5, 1.5), random.between(-1.5, 1.5)];
+    let (pixels, _) = image.as_chunks_mut::<3>();
+    for (at, pixel) in pixels.iter_mut().enumerate() {
+        let [x, y] = [at % SIDE, at / SIDE].map(|place| place as f32 + 0.5);
+        let [x, y] = [x - centre[0], y - centre[1]];
+        let cover = figure.cover(cosine * x + sine * y, cosine * y - sine * x);
+        let shade = light[0] * x + light[1] * y;
+        // Four bytes of randomness: one for the pixel's grey, three for its colour.
+        let bytes = random.bits().to_le_bytes().map(|byte| f32::from(byte) / 127.5 - 1.0);
+        for (channel, value) in pixel.iter_mut().enumerate() {
+            let grain = noise * (bytes[3] + bytes[channel]);
+            // The cast keeps values within 0 to 255.
+            *value = (ground[channel] + cover * ink[channel] + shade + grain) as u8;
+        }
+    }
+}
+
+/// A shape or a pattern around the origin.
+struct Figure {
+    class: usize,
+    angle: f32,
+    // A shape's size in pixels or a pattern's period.
+    size: f32,
+    // The thickness of rings and crosses.
+    thickness: f32,
+    // Where a pattern starts, down and across.
+    phases: [f32; 2],
+}
+
+impl Figure {
+    fn of(class: usize, random: &mut Random) -> Self {
+        let tilt = random.between(-0.2, 0.2);
+        let side = if random.unit() < 0.5 { -1.0 } else { 1.0 };
+        let size = match class {
+            0 => random.between(5.5, 9.0),
+            1 => random.between(6.0, 9.5),
+            2 => random.between(5.0, 8.0),
+            3 => random.between(3.8, 5.5),
+            4 => random.between(6.5, 10.0),
+            5..=7 => random.between(4.5, 8.0),
+            8 => random.between(8.0, 13.0),
+            _ => random.between(5.5, 8.5),
+        };
+        Self {
+            class,
+            angle: if class == 7 { side * (FRAC_PI_4 + tilt) } else { tilt },
+            size,
+            thickness: random.between(1.3, 2.2),
+            phases: [random.between(0.0, TAU), random.between(0.0, TAU)],
+        }
+    }
+
+    /// How much of the pixel at this place is covered, 0 to 1.
+    fn cover(&self, x: f32, y: f32) -> f32 {
+        let Self { size, thickness, .. } = *self;
+        let waves = [(y, 0), (x, 1)].map(|(place, phase): (f32, usize)| {
+            move || (TAU * place / size + self.phases[phase]).sin()
+        });
+        // Pixels inside the edge, negative outside; patterns are scaled to be about as sharp.
+        let inside = match self.class {
+            0 => size - x.hypot(y),
+            1 => thickness - (x.hypot(y) - size).abs(),
+            2 => size - x.abs().max(y.abs()),
+            3 => size - y.max(0.866 * x.abs() - 0.5 * y),
+            4 => {
+                let bar = |along: f32, across: f32| (size - along).min(thickness - across);
+                bar(x.abs(), y.abs()).max(bar(y.abs(), x.abs()))
+            }
+            5..=7 => waves[0]() * 1.5,
+            8 => waves[0]() * waves[1]() * 3.0,
+            _ => waves[0]() + waves[1]() - 0.9,
+        };
+        (inside + 0.5).clamp(0.0, 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const SMALL: Synthetic = Synthetic { train: 200, test: 100, seed: 5 };
+
+    #[test]
+    fn images_depend_on_seed_split_and_number_only() {
+        let pixels = |set: &Synthetic, split| set.draw(split).expect("drawn").pixels;
+        let train = pixels(&SMALL, Split::Train);
+        assert_eq!(train, pixels(&SMALL, Split::Train));
+        let larger = Synthetic { train: 333, ..SMALL };
+        assert_eq!(train, pixels(&larger, Split::Train)[..200 * PIXELS]);
+        assert_ne!(train, pixels(&Synthetic { seed: 6, ..SMALL }, Split::Train));
+        let both = [train, pixels(&SMALL, Split::Test)].concat();
+        let images: HashSet<&[u8]> = both.chunks(PIXELS).collect();
+        assert_eq!(images.len(), 300);
+    }
+
+    #[test]
+    fn classes_are_equally_common() {
+        let labels = SMALL.draw(Split::Train).expect("drawn").labels;
+        for class in 0..10 {
+            assert_eq!(labels.iter().filter(|label| **label == class).count(), 20);
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_told() {
+        assert!(Synthetic::default().check().is_ok());
+        assert_eq!(Synthetic { train: 0, ..SMALL }.check().expect_err("none").field, ["train"]);
+        assert_eq!(
+            Synthetic { test: MOST + 1, ..SMALL }.check().expect_err("many").field,
+            ["test"]
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! Counts how often the highest score is the right class.
+
+use std::collections::HashSet;
+
+use anyhow::{Result, bail};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use runtime::channel::Ports;
+use runtime::event::{EvaluationReport, Event, Events};
+use runtime::item::{Item, Label, SampleId, Scores};
+use runtime::port::Port;
+use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Takes scores of one epoch of images after the other and says `precision @ 1`, which is
+/// accuracy, for each. Every image counts exactly once.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluator {}
+
+/// The kind.
+pub fn kind() -> Kind {
+    Kind::of::<Evaluator>(
+        "evaluator",
+        "Says the precision @ 1 (accuracy) of a model's scores, each image counted once.",
+        "{}",
+    )
+}
+
+impl Config for Evaluator {
+    fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
+        match inputs {
+            [Port::Scores(_)] => Ok(None),
+            _ => Err(Mismatch::new("an evaluator takes the scores of one model")
+                .help("`from:` a model that reads batches and weights")),
+        }
+    }
+
+    fn build(&self, context: &Context<'_>) -> Result<Runner> {
+        Ok(Runner::Stage(Box::new(Evaluate { events: context.events.clone() })))
+    }
+}
+
+#[derive(Debug)]
+struct Evaluate {
+    events: Events,
+}
+
+impl Stage for Evaluate {
+    fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let mut tally = Tally::default();
+            while let Some(item) = ports.receive(0).await {
+                let Item::Scores(scores) = item else { bail!("it takes scores only") };
+                tally.add(&scores)?;
+                if scores.batch.ends_epoch {
+                    let tally = std::mem::take(&mut tally);
+                    self.events.emit(Event::Evaluation(tally.report(&scores)));
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    seen: HashSet<SampleId>,
+    right: u64,
+    loss: f64,
+}
+
+impl Tally {
+    fn add(&mut self, scores: &Scores) -> Result<()> {
+        let rows = scores.logits.chunks_exact(scores.classes.max(1));
+        let images = scores.batch.ids.iter().zip(&scores.batch.labels).zip(rows);
+        for (((id, label), row), loss) in images.zip(&scores.image_loss) {
+            if !self.seen.insert(*id) {
+                bail!("image {} came twice in one evaluation", id.index);
+            }
+            self.right += u64::from(is_right(row, label));
+            self.loss += f64::from(*loss);
+        }
+        Ok(())
+    }
+
+    fn report(&self, scores: &Scores) -> EvaluationReport {
+        let images = self.seen.len() as u64;
+        EvaluationReport {
+            step: scores.step,
+            images,
+            precision_at_1: self.right as f64 / images.max(1) as f64,
+            loss: self.loss / images.max(1) as f64,
+            stands_in_for: scores.batch.source.stands_in_for.clone(),
+            averaged: scores.averaged,
+        }
+    }
+}
+
+/// Whether the first of the highest scores is the (likeliest) class; never if a score is no
+/// number.
+fn is_right(scores: &[f32], label: &Label) -> bool {
+    if scores.iter().any(|score| !score.is_finite()) {
+        return false;
+    }
+    let class = match label {
+        Label::Class(class) => *class as usize,
+        Label::Distribution(shares) => first_highest(shares),
+    };
+    first_highest(scores) == class
+}
+
+fn first_highest(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (at, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = at;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_count_once_by_lowest_index() {
+        let tied = [1.0, 3.0, 3.0];
+        let right: Vec<u32> = (0..3).filter(|c| is_right(&tied, &Label::Class(*c))).collect();
+        assert_eq!(right, [1]);
+    }
+
+    #[test]
+    fn scores_that_are_no_numbers_are_wrong() {
+        assert!(!is_right(&[f32::NAN, 0.0], &Label::Class(0)));
+        assert!(!is_right(&[f32::INFINITY, 0.0], &Label::Class(0)));
+    }
+}

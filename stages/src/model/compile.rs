@@ -1,0 +1,307 @@
+//! Compiles a list of layers into a graph of kernels.
+
+use std::sync::Arc;
+
+use runtime::graph::{Graph, GraphBuilder, Parameter, TensorId};
+use runtime::kernel::Constants;
+use runtime::stage::Mismatch;
+
+use super::layer::Layer;
+
+/// One entry of a model's list.
+#[derive(Clone, Debug)]
+pub struct ListedLayer {
+    /// Its name, if given; else one is made of its kind.
+    pub name: Option<String>,
+    /// The layers it reads, if not the one before it; `images` is the model's input.
+    pub from: Option<Vec<String>>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its fields.
+    pub layer: Arc<dyn Layer>,
+}
+
+/// The graph of these layers for images of this shape.
+///
+/// # Errors
+/// The first layer that does not fit, located below `layers`.
+pub fn compile(
+    layers: &[ListedLayer],
+    image: [usize; 3],
+    classes: usize,
+) -> Result<Graph, Mismatch> {
+    let mut graph = GraphBuilder::new(&image, classes, &shaders::add_into::KERNEL);
+    let mut outputs: Vec<Output> = Vec::new();
+    for (index, listed) in layers.iter().enumerate() {
+        let place = index.to_string();
+        let at = |mismatch: Mismatch| place_in_layer(mismatch, &place, listed.kind);
+        let name = name_of(listed, layers, index);
+        if outputs.iter().any(|output| output.name == name) {
+            let message = format!("two layers are called `{name}`");
+            return Err(at(Mismatch::field("name", message).help("give one another name")));
+        }
+        let inputs = inputs_of(listed, &graph, &mut outputs).map_err(at)?;
+        graph.begin_layer(&name, listed.kind);
+        let tensor = listed.layer.lower(&mut graph, &inputs).map_err(at)?;
+        graph.end_layer(tensor);
+        outputs.push(Output { name, tensor, read: false });
+    }
+    check_ends(layers, &outputs)?;
+    lower_loss_terms(&mut graph)?;
+    lower_update(&mut graph);
+    Ok(graph.finish())
+}
+
+struct Output {
+    name: String,
+    tensor: TensorId,
+    read: bool,
+}
+
+/// A layer's own fields are below its kind; `name` and `from` stand beside it.
+fn place_in_layer(mismatch: Mismatch, place: &str, kind: &str) -> Mismatch {
+    match mismatch.field.first().map(String::as_str) {
+        Some("name" | "from") => mismatch.below(&["layers", place]),
+        _ => mismatch.below(&["layers", place, kind]),
+    }
+}
+
+/// The name given, or the kind and its number among layers of that kind: `relu2`.
+fn name_of(listed: &ListedLayer, layers: &[ListedLayer], index: usize) -> String {
+    listed.name.clone().unwrap_or_else(|| {
+        let number = layers[..=index].iter().filter(|l| l.kind == listed.kind).count();
+        format!("{}{number}", listed.kind)
+    })
+}
+
+fn inputs_of(
+    listed: &ListedLayer,
+    graph: &GraphBuilder,
+    outputs: &mut [Output],
+) -> Result<Vec<TensorId>, Mismatch> {
+    let Some(names) = &listed.from else {
+        return Ok(vec![match outputs.last_mut() {
+            Some(before) => {
+                before.read = true;
+                before.tensor
+            }
+            None => graph.images(),
+        }]);
+    };
+    let find = |name: &String| {
+        if name == "images" {
+            return Ok(graph.images());
+        }
+        match outputs.iter_mut().find(|output| output.name == *name) {
+            Some(output) => {
+                output.read = true;
+                Ok(output.tensor)
+            }
+            None => {
+                Err(Mismatch::field("from", format!("no layer before this is called `{name}`"))
+                    .help("a layer reads earlier layers, by name, or `images`"))
+            }
+        }
+    };
+    names.iter().map(find).collect()
+}
+
+/// A model ends in its loss, and everything before is read by something.
+fn check_ends(layers: &[ListedLayer], outputs: &[Output]) -> Result<(), Mismatch> {
+    let losses: Vec<usize> = (0..layers.len()).filter(|i| layers[*i].kind == LOSS).collect();
+    match losses.as_slice() {
+        [one] if one + 1 == layers.len() => {}
+        [] => {
+            return Err(Mismatch::field("layers", "the model has no loss")
+                .help(format!("end the list with `- {LOSS}: {{}}`")));
+        }
+        [one] => {
+            let place = one.to_string();
+            return Err(Mismatch::new("the loss is not the last layer")
+                .below(&["layers", &place, LOSS])
+                .help("move it to the end"));
+        }
+        [_, second, ..] => {
+            let place = second.to_string();
+            return Err(Mismatch::new("a model has one loss, this is its second")
+                .below(&["layers", &place, LOSS]));
+        }
+    }
+    let last = outputs.len() - 1;
+    match outputs[..last].iter().position(|output| !output.read) {
+        Some(unread) => {
+            let (place, name) = (unread.to_string(), &outputs[unread].name);
+            Err(Mismatch::new(format!("no layer reads the output of `{name}`"))
+                .below(&["layers", &place])
+                .help(format!("name it in a later layer's `from`, or remove `{name}`")))
+        }
+        None => Ok(()),
+    }
+}
+
+const LOSS: &str = "softmax_cross_entropy";
+
+/// Parts in which the squares of a parameter are summed: a workgroup's worth each.
+fn square_parts(length: usize) -> usize {
+    length.div_ceil(4096).clamp(1, 256)
+}
+
+/// The mean cross-entropy after the loss layer; each weight decay term, and its part of the
+/// gradient, in the update, where gradients are whole.
+fn lower_loss_terms(graph: &mut GraphBuilder) -> Result<(), Mismatch> {
+    let decayed: Vec<Parameter> =
+        graph.parameters().iter().filter(|p| p.weight_decay > 0.0).cloned().collect();
+    let mut terms = vec!["cross_entropy".to_owned()];
+    terms.extend(decayed.iter().map(|p| format!("{}/loss", graph.name(p.value))));
+    let total = terms.len();
+    let losses = graph.losses(terms);
+    let Some(image_loss) = graph.image_loss() else {
+        return Err(Mismatch::field("layers", "the model has no loss"));
+    };
+    graph.loss(
+        &shaders::mean_over_images::KERNEL,
+        &[image_loss, losses],
+        Constants::default().with("LENGTH", 1).with("OFFSET", 0).with("TOTAL", total),
+    );
+    for (parameter, term) in decayed.iter().zip(1..) {
+        graph.select_layer(parameter.layer);
+        let length: usize = graph.shape(parameter.value).iter().product();
+        let parts = square_parts(length);
+        let squares = graph.partial("squares", &[parts]);
+        graph.update(
+            &shaders::l2_partials::KERNEL,
+            &[parameter.value, squares],
+            Constants::default().with("LENGTH", length).with("PARTS", parts),
+        );
+        graph.update(
+            &shaders::sum_partials::KERNEL,
+            &[squares, losses],
+            Constants::default()
+                .with("PARTS", parts)
+                .with("LENGTH", 1)
+                .with("OFFSET", term)
+                .with("TOTAL", total)
+                .with_real("SCALE", parameter.weight_decay / 2.0),
+        );
+        graph.update(
+            &shaders::weight_decay_backward::KERNEL,
+            &[parameter.value, parameter.gradient],
+            Constants::default().with("LENGTH", length).with_real("FACTOR", parameter.weight_decay),
+        );
+    }
+    Ok(())
+}
+
+/// Gradient descent, then the moving averages of the new weights.
+fn lower_update(graph: &mut GraphBuilder) {
+    for parameter in graph.parameters().to_vec() {
+        graph.select_layer(parameter.layer);
+        let length: usize = graph.shape(parameter.value).iter().product();
+        let constants = Constants::default().with("LENGTH", length);
+        graph.update(
+            &shaders::sgd_update::KERNEL,
+            &[parameter.gradient, parameter.value],
+            constants.clone(),
+        );
+        graph.update(
+            &shaders::moving_average_update::KERNEL,
+            &[parameter.value, parameter.average],
+            constants,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::graph::{Node, Phase};
+
+    use super::super::layers::{add, conv2d, dense, relu, softmax_cross_entropy};
+    use super::*;
+    use crate::model::initializer::Initializer;
+    use crate::model::window::{Extent2, Padding};
+
+    fn listed(kind: &'static str, layer: impl Layer) -> ListedLayer {
+        ListedLayer { name: None, from: None, kind, layer: Arc::new(layer) }
+    }
+
+    fn conv(channels: usize) -> ListedLayer {
+        let layer = conv2d::Conv2d {
+            channels,
+            kernel: Extent2::Square(3),
+            stride: Extent2::Square(1),
+            padding: Padding::Same,
+            weights: Initializer::TruncatedNormal(0.05),
+            biases: Initializer::Constant(0.0),
+            weight_decay: 0.0,
+        };
+        listed("conv2d", layer)
+    }
+
+    fn end(units: usize) -> [ListedLayer; 2] {
+        let layer = dense::Dense {
+            units,
+            weights: Initializer::TruncatedNormal(0.04),
+            biases: Initializer::Constant(0.0),
+            weight_decay: 0.0,
+        };
+        [
+            listed("dense", layer),
+            listed("softmax_cross_entropy", softmax_cross_entropy::SoftmaxCrossEntropy {}),
+        ]
+    }
+
+    /// conv2d1 -> relu1 -> conv2d2 -> add(relu1, conv2d2) -> dense -> loss.
+    fn residual() -> Vec<ListedLayer> {
+        let mut layers = vec![conv(4), listed("relu", relu::Relu {}), conv(4)];
+        let from = Some(vec!["relu1".to_owned(), "conv2d2".to_owned()]);
+        layers.push(ListedLayer { from, ..listed("add", add::Add {}) });
+        layers.extend(end(10));
+        layers
+    }
+
+    #[test]
+    fn gradients_of_several_consumers_are_summed_in_listed_order() {
+        let graph = compile(&residual(), [6, 6, 3], 10).expect("a valid model");
+        let sums: Vec<_> =
+            graph.ops(Phase::Backward).filter(|op| op.kernel.name == "add_into").collect();
+        let [sum] = sums.as_slice() else { panic!("one sum, not {}", sums.len()) };
+        let name = |at: usize| graph.tensor(sum.tensors[at]).name.as_str();
+        // conv2d2 is listed before add.
+        assert_eq!(name(0), "relu1/activations/gradients");
+        assert_eq!(name(1), "relu1/activations/gradients/1");
+        assert_eq!(graph.layers[sum.layer].name, "relu1");
+    }
+
+    #[test]
+    fn every_parameter_gradient_is_marked_where_it_becomes_final() {
+        let graph = compile(&residual(), [6, 6, 3], 10).expect("a valid model");
+        assert_eq!(graph.finals.len(), graph.parameters.len());
+        for (parameter, nodes) in &graph.finals {
+            let gradient = graph.parameters[*parameter].gradient;
+            let writes = |node: &Node| match node {
+                Node::Run(op) => op.tensors.contains(&gradient),
+                Node::AllReduce(id) => *id == gradient,
+            };
+            assert!(writes(&graph.backward[nodes - 1]));
+            assert!(!graph.backward[*nodes..].iter().any(writes));
+        }
+    }
+
+    #[test]
+    fn wrong_lists_are_refused_with_their_place() {
+        let place = |layers: &[ListedLayer]| {
+            compile(layers, [6, 6, 3], 10).expect_err("a wrong list").field.join(".")
+        };
+        assert_eq!(place(&[conv(4)]), "layers");
+        assert_eq!(place(&end(9)), "layers.1.softmax_cross_entropy");
+        let mut unread = residual();
+        unread[3].from = Some(vec!["relu1".to_owned(), "relu1".to_owned()]);
+        assert_eq!(place(&unread), "layers.2");
+        let mut absent = residual();
+        absent[3].from = Some(vec!["relu1".to_owned(), "conv9".to_owned()]);
+        assert_eq!(place(&absent), "layers.3.from");
+        let mut twice = residual();
+        twice[2].name = Some("relu1".to_owned());
+        assert_eq!(place(&twice), "layers.2.name");
+    }
+}

@@ -1,0 +1,46 @@
+//! The sum of two layers' outputs.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::kernel::Constants;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::layer::{Layer, LayerKind};
+
+/// Adds two outputs of the same shape, named by `from: [one, other]` (residual networks).
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Add {}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<Add>("add", "Adds the outputs of two earlier layers.", "{}")
+}
+
+impl Layer for Add {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let [left, right] = inputs else {
+            return Err(Mismatch::field("from", "add takes two inputs")
+                .help("write `from: [one_layer, other_layer]`"));
+        };
+        let shape = graph.shape(*left).to_vec();
+        if shape != graph.shape(*right) {
+            return Err(Mismatch::field(
+                "from",
+                format!("add takes two of one shape, not {shape:?} and {:?}", graph.shape(*right)),
+            ));
+        }
+        let length = shape.iter().product();
+        let constants = Constants::default().with("LENGTH", length);
+        let y = graph.activation(&shape);
+        graph.forward(&shaders::add_forward::KERNEL, &[*left, *right, y], constants.clone());
+        let dy = graph.gradient_of(y);
+        for input in [*left, *right] {
+            if let Some(dx) = graph.gradient_for(input) {
+                graph.backward(&shaders::copy::KERNEL, &[dy, dx], constants.clone());
+            }
+        }
+        Ok(y)
+    }
+}

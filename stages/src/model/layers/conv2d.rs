@@ -1,0 +1,109 @@
+//! Two-dimensional convolution with a bias.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::initializer::{Initializer, check_decay};
+use crate::model::layer::{Layer, LayerKind, image_shape, one_input};
+use crate::model::splits;
+use crate::model::window::{Extent2, Padding, Window};
+
+/// Convolution: `[height, width, in]` to `[height', width', channels]`.
+///
+/// Weights are `[kernel height, kernel width, in, channels]`, biases `[channels]`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Conv2d {
+    /// Output channels.
+    pub channels: usize,
+    /// Window size in pixels: one number, or `[height, width]`.
+    pub kernel: Extent2,
+    /// Step of the window in pixels: one number, or `[vertical, horizontal]`.
+    #[serde(default = "one")]
+    pub stride: Extent2,
+    /// What happens at the edge.
+    #[serde(default)]
+    pub padding: Padding,
+    /// The first weights. The tutorial's later version has standard deviation 0.05, that of 2015
+    /// had 0.0001.
+    #[serde(default = "weights")]
+    pub weights: Initializer,
+    /// The first biases.
+    #[serde(default = "biases")]
+    pub biases: Initializer,
+    /// Adds `weight_decay / 2 * sum of squared weights` to the loss.
+    #[serde(default)]
+    pub weight_decay: f64,
+}
+
+fn one() -> Extent2 {
+    Extent2::Square(1)
+}
+
+fn weights() -> Initializer {
+    Initializer::TruncatedNormal(0.05)
+}
+
+fn biases() -> Initializer {
+    Initializer::Constant(0.0)
+}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<Conv2d>(
+        "conv2d",
+        "Slides a window over the image and takes weighted sums, plus a bias.",
+        "{ channels: 64, kernel: 5, padding: same, weights: { truncated_normal: 0.05 } }",
+    )
+}
+
+impl Layer for Conv2d {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let x = one_input(inputs)?;
+        let [height, width, channels] = image_shape(graph, x)?;
+        if self.channels == 0 {
+            return Err(Mismatch::field("channels", "a layer needs at least 1 channel"));
+        }
+        self.weights.check("weights")?;
+        self.biases.check("biases")?;
+        check_decay(self.weight_decay)?;
+        let window = Window::new([height, width], self.kernel, self.stride, self.padding)?;
+        let [out_height, out_width] = window.output;
+        let shape = [window.kernel[0], window.kernel[1], channels, self.channels];
+        let weights = graph.parameter("weights", &shape, self.weights.initial(), self.weight_decay);
+        let biases = graph.parameter("biases", &[self.channels], self.biases.initial(), 0.0);
+        let y = graph.activation(&[out_height, out_width, self.channels]);
+
+        let taps: usize = shape[..3].iter().product();
+        graph.count_multiply_adds(out_height * out_width * taps * self.channels);
+        let constants =
+            window.constants().with("IN_CHANNELS", channels).with("OUT_CHANNELS", self.channels);
+        graph.forward(
+            &shaders::conv2d_forward::KERNEL,
+            &[x, weights.value, biases.value, y],
+            constants.clone(),
+        );
+
+        let dy = graph.gradient_of(y);
+        let length = taps * self.channels;
+        let parts = splits(length);
+        let partials = graph.partial("weights/partials", &[parts, length]);
+        graph.backward(
+            &shaders::conv2d_backward_weights::KERNEL,
+            &[x, dy, partials],
+            constants.clone().with("SPLITS", parts),
+        );
+        super::sum(graph, partials, weights.gradient, parts, length);
+        super::bias_gradient(graph, dy, biases.gradient, out_height * out_width, self.channels);
+        if let Some(dx) = graph.gradient_for(x) {
+            graph.backward(
+                &shaders::conv2d_backward_input::KERNEL,
+                &[dy, weights.value, dx],
+                constants,
+            );
+        }
+        Ok(y)
+    }
+}

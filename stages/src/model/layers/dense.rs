@@ -1,0 +1,87 @@
+//! A fully connected layer.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::kernel::Constants;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::initializer::{Initializer, check_decay};
+use crate::model::layer::{Layer, LayerKind, one_input};
+
+/// Fully connected: any shape, flattened in the order height, width, channels, to `[units]`.
+///
+/// Weights are `[in, units]`, biases `[units]`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dense {
+    /// Outputs.
+    pub units: usize,
+    /// The first weights.
+    #[serde(default = "weights")]
+    pub weights: Initializer,
+    /// The first biases.
+    #[serde(default = "biases")]
+    pub biases: Initializer,
+    /// Adds `weight_decay / 2 * sum of squared weights` to the loss.
+    #[serde(default)]
+    pub weight_decay: f64,
+}
+
+fn weights() -> Initializer {
+    Initializer::TruncatedNormal(0.04)
+}
+
+fn biases() -> Initializer {
+    Initializer::Constant(0.0)
+}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<Dense>(
+        "dense",
+        "Multiplies all inputs by a matrix and adds a bias (the tutorial's local3 and local4).",
+        "{ units: 384, weights: { truncated_normal: 0.04 }, weight_decay: 0.004 }",
+    )
+}
+
+impl Layer for Dense {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let x = one_input(inputs)?;
+        if self.units == 0 {
+            return Err(Mismatch::field("units", "a layer needs at least 1 unit"));
+        }
+        self.weights.check("weights")?;
+        self.biases.check("biases")?;
+        check_decay(self.weight_decay)?;
+        let inputs = graph.shape(x).iter().product();
+        let shape = [inputs, self.units];
+        let weights = graph.parameter("weights", &shape, self.weights.initial(), self.weight_decay);
+        let biases = graph.parameter("biases", &[self.units], self.biases.initial(), 0.0);
+        let y = graph.activation(&[self.units]);
+
+        graph.count_multiply_adds(inputs * self.units);
+        let constants = Constants::default().with("INPUTS", inputs).with("OUTPUTS", self.units);
+        graph.forward(
+            &shaders::dense_forward::KERNEL,
+            &[x, weights.value, biases.value, y],
+            constants.clone(),
+        );
+
+        let dy = graph.gradient_of(y);
+        graph.backward(
+            &shaders::dense_backward_weights::KERNEL,
+            &[x, dy, weights.gradient],
+            constants.clone(),
+        );
+        super::bias_gradient(graph, dy, biases.gradient, 1, self.units);
+        if let Some(dx) = graph.gradient_for(x) {
+            graph.backward(
+                &shaders::dense_backward_input::KERNEL,
+                &[dy, weights.value, dx],
+                constants,
+            );
+        }
+        Ok(y)
+    }
+}

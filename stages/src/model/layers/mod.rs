@@ -1,0 +1,56 @@
+//! The layers: one file each, and one line in the list below.
+
+pub mod add;
+pub mod conv2d;
+pub mod dense;
+pub mod local_response_norm;
+pub mod max_pool;
+pub mod relu;
+pub mod softmax_cross_entropy;
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::kernel::Constants;
+
+use super::layer::LayerKind;
+
+/// Every layer that comes with Gradflow.
+pub fn all() -> Vec<LayerKind> {
+    vec![
+        add::kind(),
+        conv2d::kind(),
+        dense::kind(),
+        local_response_norm::kind(),
+        max_pool::kind(),
+        relu::kind(),
+        softmax_cross_entropy::kind(),
+    ]
+}
+
+/// Sums the parts of a gradient in order.
+fn sum(graph: &mut GraphBuilder, partials: TensorId, to: TensorId, parts: usize, length: usize) {
+    let constants = Constants::default()
+        .with("PARTS", parts)
+        .with("LENGTH", length)
+        .with("OFFSET", 0)
+        .with("TOTAL", length)
+        .with_real("SCALE", 1.0);
+    graph.backward(&shaders::sum_partials::KERNEL, &[partials, to], constants);
+}
+
+/// The gradient of biases that were added at each of `positions` pixels.
+fn bias_gradient(
+    graph: &mut GraphBuilder,
+    dy: TensorId,
+    to: TensorId,
+    positions: usize,
+    channels: usize,
+) {
+    let parts = super::splits(channels);
+    let partials = graph.partial("biases/partials", &[parts, channels]);
+    let constants = Constants::default()
+        .with("POSITIONS", positions)
+        .with("CHANNELS", channels)
+        .with("SPLITS", parts);
+    graph.backward(&shaders::bias_backward::KERNEL, &[dy, partials], constants);
+    sum(graph, partials, to, parts, channels);
+}

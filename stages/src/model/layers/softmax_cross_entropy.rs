@@ -1,0 +1,49 @@
+//! The loss.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::kernel::Constants;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::layer::{Layer, LayerKind, one_input};
+
+/// `-sum of label * log(softmax(logits))`, averaged over the batch. The last layer of a model;
+/// its input are the logits, one per class.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SoftmaxCrossEntropy {}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<SoftmaxCrossEntropy>(
+        "softmax_cross_entropy",
+        "The loss: how far the softmax of the logits is from the label.",
+        "{}",
+    )
+}
+
+impl Layer for SoftmaxCrossEntropy {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let logits = one_input(inputs)?;
+        let (shape, classes) = (graph.shape(logits).to_vec(), graph.classes());
+        if shape != [classes] {
+            return Err(Mismatch::new(format!(
+                "the loss takes one number per class, [{classes}], and its input is {shape:?}"
+            ))
+            .help(format!("put `dense: {{ units: {classes} }}` before it")));
+        }
+        let image_loss = graph.per_image("image_loss", &[1]);
+        let Some(gradients) = graph.gradient_for(logits) else {
+            return Err(Mismatch::new("the loss needs at least one layer before it"));
+        };
+        let labels = graph.labels();
+        graph.loss(
+            &shaders::softmax_cross_entropy::KERNEL,
+            &[logits, labels, image_loss, gradients],
+            Constants::default().with("CLASSES", classes),
+        );
+        graph.set_loss(logits, image_loss);
+        Ok(logits)
+    }
+}

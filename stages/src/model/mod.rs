@@ -1,0 +1,297 @@
+//! The `model` stage: layers as data.
+//!
+//! With layers of its own it trains: it hands each batch to the owner of the weights, a reducer,
+//! as a gradient to compute. With weights as a second input it scores batches with those.
+
+pub mod compile;
+pub mod golden;
+pub mod initializer;
+pub mod layer;
+pub mod layers;
+pub mod score;
+pub mod train;
+pub mod tutorial;
+pub mod window;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use runtime::config::decode::{self, Problem, Problems};
+use runtime::config::entry::entry;
+use runtime::config::node::{Node, Path};
+use runtime::graph::Graph;
+use runtime::port::{ImageType, Port};
+use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use compile::{ListedLayer, compile};
+use layer::LayerKind;
+
+/// Parts in which a gradient of this length is summed over images. Enough for a GPU to be busy
+/// with small gradients, few enough that large ones need no more memory than a batch.
+pub(crate) fn splits(length: usize) -> usize {
+    const MOST_NUMBERS: usize = 1 << 22;
+    (MOST_NUMBERS / length.max(1)).clamp(1, 16)
+}
+
+/// The fields of the stage beside `layers`, whose kinds have a parser of their own.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    /// Layers, in order. Each is `{ name: .., from: .., KIND: { .. } }`; a name is made of the
+    /// kind if none is given, and without `from` a layer reads the one before it. Left out where
+    /// `weights` come from a reducer: they bring their layers.
+    #[serde(default)]
+    #[allow(dead_code, reason = "read by a parser of its own; declared for the schema")]
+    layers: Option<Vec<serde_json::Value>>,
+    /// When scoring: whether to use the weights' moving averages.
+    #[serde(default = "yes")]
+    averaged: bool,
+    /// When scoring: which adapter computes, by index, name or `auto`. The run's if not given.
+    #[serde(default)]
+    adapter: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A model.
+#[derive(Debug, Clone)]
+pub struct Model {
+    layers: Vec<ListedLayer>,
+    averaged: bool,
+    adapter: Option<String>,
+}
+
+/// The kind, knowing these layers.
+pub fn kind(layers: Vec<LayerKind>) -> Kind {
+    let parts = layers.iter().map(LayerKind::part).collect();
+    Kind {
+        name: "model",
+        about: "Computes gradients of its layers on batches; with weights as a second input, \
+                scores.",
+        example: "{ layers: [ { dense: { units: 10 } }, { softmax_cross_entropy: {} } ] }",
+        schema: schemars::schema_for!(Fields),
+        parse: Arc::new(move |node, path, problems| {
+            parse(&layers, node, path, problems).map(|model| Box::new(model) as Box<dyn Config>)
+        }),
+        parts,
+    }
+}
+
+fn parse(kinds: &[LayerKind], node: &Node, path: &Path, problems: &mut Problems) -> Option<Model> {
+    let listed = node.get("layers").cloned();
+    let fields: Option<Fields> = match node {
+        Node::Map(entries) => {
+            let others = entries.iter().filter(|(key, _)| key != "layers").cloned().collect();
+            decode::decode(&Node::Map(others), path, problems)
+        }
+        other => decode::decode(other, path, problems),
+    };
+    let here = path.join("layers");
+    let layers = match listed {
+        None | Some(Node::Null) => Some(Vec::new()),
+        Some(Node::List(items)) => {
+            let parsed: Vec<Option<ListedLayer>> = items
+                .iter()
+                .enumerate()
+                .map(|(i, item)| parse_layer(kinds, item, &here.join(i), problems))
+                .collect();
+            parsed.into_iter().collect()
+        }
+        Some(other) => {
+            problems.push(Problem {
+                path: here,
+                on_key: false,
+                message: format!("expected a list of layers, found {}", other.describe()),
+                help: Some("write one layer per line, each beginning with `- `".to_owned()),
+            });
+            None
+        }
+    };
+    let (fields, layers) = (fields?, layers?);
+    Some(Model { layers, averaged: fields.averaged, adapter: fields.adapter })
+}
+
+fn parse_layer(
+    kinds: &[LayerKind],
+    node: &Node,
+    path: &Path,
+    problems: &mut Problems,
+) -> Option<ListedLayer> {
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+    let found = entry(node, path, &["name", "from"], &names, "layer", problems)?;
+    let kind = &kinds[found.kind];
+    let name = node.get("name").map(|name| decode::decode(name, &path.join("name"), problems));
+    let from = node.get("from").map(|from| parse_from(from, &path.join("from"), problems));
+    let layer = (kind.parse)(found.body, &found.body_path, problems);
+    // A field that is there must have been read.
+    let name = match name {
+        Some(name) => Some(name?),
+        None => None,
+    };
+    let from = match from {
+        Some(from) => Some(from?),
+        None => None,
+    };
+    Some(ListedLayer { name, from, kind: kind.name, layer: layer? })
+}
+
+fn parse_from(node: &Node, path: &Path, problems: &mut Problems) -> Option<Vec<String>> {
+    match node {
+        Node::Text(name) => Some(vec![name.clone()]),
+        _ => decode::decode(node, path, problems),
+    }
+}
+
+/// What a model stage reads.
+enum Reads {
+    Training(ImageType, usize),
+    Scoring { batches: usize, weights: usize, graph: Arc<Graph>, size: usize },
+}
+
+impl Model {
+    /// A model of these layers, for programs that build pipelines without YAML.
+    pub fn new(layers: Vec<ListedLayer>) -> Self {
+        Self { layers, averaged: true, adapter: None }
+    }
+
+    fn reads(&self, inputs: &[Port]) -> Result<Reads, Mismatch> {
+        match inputs {
+            [Port::Batches(image, size)] => Ok(Reads::Training(*image, *size)),
+            [Port::Batches(image, size), Port::Weights(graph)] => {
+                self.scoring(0, *image, *size, graph)
+            }
+            [Port::Weights(graph), Port::Batches(image, size)] => {
+                self.scoring(1, *image, *size, graph)
+            }
+            [Port::Samples(_), ..] => {
+                Err(Mismatch::new("a model takes batches, and gets images one by one")
+                    .help("put a batcher before it"))
+            }
+            _ => Err(Mismatch::new(
+                "a model takes batches to train on, or batches and weights to score with",
+            )
+            .help("`from: BATCHER` to train, `from: [BATCHER, REDUCER]` to score")),
+        }
+    }
+
+    fn scoring(
+        &self,
+        batches: usize,
+        image: ImageType,
+        size: usize,
+        graph: &Arc<Graph>,
+    ) -> Result<Reads, Mismatch> {
+        if !self.layers.is_empty() {
+            return Err(Mismatch::field("layers", "the weights bring their own layers")
+                .help("remove `layers` here"));
+        }
+        let takes = graph.images.map_or(&[] as &[usize], |id| &graph.tensor(id).shape);
+        if takes != image.shape {
+            return Err(Mismatch::new(format!(
+                "the weights were made for images of {takes:?}, and these are {:?}",
+                image.shape
+            ))
+            .help("crop the images to the same size in both flows"));
+        }
+        Ok(Reads::Scoring { batches, weights: 1 - batches, graph: Arc::clone(graph), size })
+    }
+
+    fn compile(&self, image: ImageType) -> Result<Arc<Graph>, Mismatch> {
+        if self.layers.is_empty() {
+            return Err(Mismatch::new("a model that trains needs `layers`")
+                .help("list its layers, the loss last; `runtime list` names them"));
+        }
+        compile(&self.layers, image.shape, image.classes).map(Arc::new)
+    }
+}
+
+impl Config for Model {
+    fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
+        match self.reads(inputs)? {
+            Reads::Training(image, size) => Ok(Some(Port::Gradients(self.compile(image)?, size))),
+            Reads::Scoring { graph, .. } => {
+                let classes = graph.labels.map_or(0, |id| graph.tensor(id).len());
+                Ok(Some(Port::Scores(classes)))
+            }
+        }
+    }
+
+    fn build(&self, context: &Context<'_>) -> Result<Runner> {
+        let wrong = |mismatch: Mismatch| anyhow::anyhow!(mismatch.message);
+        match self.reads(context.inputs).map_err(wrong)? {
+            Reads::Training(image, _) => {
+                Ok(Runner::Stage(Box::new(train::Train::new(image.classes))))
+            }
+            Reads::Scoring { batches, weights, graph, size } => {
+                let asked = self.adapter.as_deref().or(context.run.adapter.as_deref());
+                let score = score::Score::new(asked, &graph, size, self.averaged)?;
+                Ok(Runner::Stage(Box::new(score.reading(batches, weights))))
+            }
+        }
+    }
+
+    fn summary(&self, inputs: &[Port]) -> Option<String> {
+        let Ok(Reads::Training(image, _)) = self.reads(inputs) else { return None };
+        self.compile(image).ok().map(|graph| table(&graph))
+    }
+}
+
+/// What each layer puts out, holds and costs.
+fn table(graph: &Graph) -> String {
+    let mut text = format!(
+        "{:<24}{:<24}{:>14}{:>14}{:>16}\n",
+        "layer", "kind", "output", "parameters", "multiply-adds"
+    );
+    for layer in &graph.layers {
+        let output = format!("{:?}", layer.output);
+        text.push_str(&format!(
+            "{:<24}{:<24}{output:>14}{:>14}{:>16}\n",
+            layer.name,
+            layer.kind,
+            thousands(layer.parameters as u64),
+            thousands(layer.multiply_adds),
+        ));
+    }
+    text.push_str(&format!(
+        "{:<62}{:>14}{:>16}\n",
+        "in all, per image (products with padding counted)",
+        thousands(graph.parameter_count() as u64),
+        thousands(graph.multiply_adds()),
+    ));
+    text
+}
+
+/// 1068298 as 1,068,298.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let texts = [0, 999, 1_000, 1_068_298].map(thousands);
+        assert_eq!(texts, ["0", "999", "1,000", "1,068,298"]);
+    }
+
+    #[test]
+    fn large_gradients_are_summed_in_fewer_parts() {
+        assert_eq!(splits(4800), 16);
+        assert_eq!(splits(1 << 22), 1);
+        assert_eq!(splits(1 << 30), 1);
+    }
+}

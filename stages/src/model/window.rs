@@ -1,0 +1,146 @@
+//! A window that slides over an image: sizes, strides and padding.
+
+use runtime::kernel::Constants;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// One size for both directions, or `[vertical, horizontal]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Extent2 {
+    /// The same in both directions, in pixels.
+    Square(usize),
+    /// Vertical, then horizontal, in pixels.
+    Each([usize; 2]),
+}
+
+impl Extent2 {
+    /// Vertical and horizontal.
+    pub fn both(self) -> [usize; 2] {
+        match self {
+            Self::Square(size) => [size, size],
+            Self::Each(sizes) => sizes,
+        }
+    }
+}
+
+/// What happens at the edge of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// Outside pixels are added so that stride 1 keeps the size: `ceil(size / stride)` remain.
+    /// Where their number is odd, the extra one comes after (TensorFlow's SAME).
+    #[default]
+    Same,
+    /// Only windows that lie wholly inside.
+    Valid,
+}
+
+/// A window with everything worked out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Input height and width.
+    pub input: [usize; 2],
+    /// Output height and width.
+    pub output: [usize; 2],
+    /// Window height and width.
+    pub kernel: [usize; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [usize; 2],
+    /// Padding above and to the left.
+    pub before: [usize; 2],
+}
+
+impl Window {
+    /// Works out the output size and the padding.
+    ///
+    /// # Errors
+    /// If a size is 0, or nothing would remain of the image.
+    pub fn new(
+        input: [usize; 2],
+        kernel: Extent2,
+        stride: Extent2,
+        padding: Padding,
+    ) -> Result<Self, Mismatch> {
+        let (kernel, stride) = (kernel.both(), stride.both());
+        if kernel.contains(&0) {
+            return Err(Mismatch::field("kernel", "a window of 0 pixels sees nothing"));
+        }
+        if stride.contains(&0) {
+            return Err(Mismatch::field("stride", "a stride of 0 never reaches the next pixel"));
+        }
+        let mut window = Self { input, output: [0; 2], kernel, stride, before: [0; 2] };
+        for axis in 0..2 {
+            match padding {
+                Padding::Same => {
+                    let output = input[axis].div_ceil(stride[axis]);
+                    let covered = (output - 1) * stride[axis] + kernel[axis];
+                    window.output[axis] = output;
+                    window.before[axis] = covered.saturating_sub(input[axis]) / 2;
+                }
+                Padding::Valid if kernel[axis] > input[axis] => {
+                    return Err(Mismatch::field(
+                        "kernel",
+                        format!(
+                            "a {}x{} window does not fit into {}x{}, less than 1 pixel would \
+                             remain",
+                            kernel[0], kernel[1], input[0], input[1]
+                        ),
+                    )
+                    .help("use `padding: same`, a smaller kernel, or fewer layers that shrink"));
+                }
+                Padding::Valid => {
+                    window.output[axis] = (input[axis] - kernel[axis]) / stride[axis] + 1;
+                }
+            }
+        }
+        Ok(window)
+    }
+
+    /// The constants that the kernels of convolution and pooling share.
+    pub fn constants(&self) -> Constants {
+        Constants::default()
+            .with("IN_HEIGHT", self.input[0])
+            .with("IN_WIDTH", self.input[1])
+            .with("OUT_HEIGHT", self.output[0])
+            .with("OUT_WIDTH", self.output[1])
+            .with("KERNEL_HEIGHT", self.kernel[0])
+            .with("KERNEL_WIDTH", self.kernel[1])
+            .with("STRIDE_Y", self.stride[0])
+            .with("STRIDE_X", self.stride[1])
+            .with("PAD_TOP", self.before[0])
+            .with("PAD_LEFT", self.before[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
+        let (kernel, stride) = (Extent2::Square(kernel), Extent2::Square(stride));
+        let window =
+            Window::new([size, size], kernel, stride, Padding::Same).expect("a valid window");
+        (window.output[0], window.before[0])
+    }
+
+    #[test]
+    fn same_padding_is_tensorflows() {
+        assert_eq!(same(24, 5, 1), (24, 2));
+        // The tutorial's pools: one pixel of padding in all, and it comes after.
+        assert_eq!(same(24, 3, 2), (12, 0));
+        assert_eq!(same(12, 3, 2), (6, 0));
+        assert_eq!(same(7, 3, 2), (4, 1));
+        assert_eq!(same(1, 5, 1), (1, 2));
+    }
+
+    #[test]
+    fn valid_padding_refuses_to_vanish() {
+        let valid = |size, kernel| {
+            Window::new([size, size], Extent2::Square(kernel), Extent2::Square(1), Padding::Valid)
+        };
+        assert_eq!(valid(5, 5).expect("one pixel remains").output, [1, 1]);
+        assert!(valid(4, 5).expect_err("nothing remains").message.contains("less than 1 pixel"));
+    }
+}

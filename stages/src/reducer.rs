@@ -1,0 +1,279 @@
+//! Owns the weights: computes gradients on its adapter, applies them, keeps moving averages.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use runtime::adapter::select;
+use runtime::channel::Ports;
+use runtime::event::{Event, Events, StepReport};
+use runtime::graph::{Graph, TensorId};
+use runtime::item::{Batch, Item, Limit, Weights};
+use runtime::kernel::Step;
+use runtime::port::Port;
+use runtime::session::Session;
+use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::thousands;
+
+/// Trains: one step of gradient descent per batch, then the moving averages of the new weights.
+///
+/// The averages' decay at step `t` is `min(moving_average, (1 + t) / (10 + t))`, so that early
+/// weights are forgotten quickly.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reducer {
+    /// How far each step goes against the gradient.
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    /// The decay of the weights' moving averages, 0 to below 1. Evaluation uses the averages.
+    #[serde(default = "moving_average")]
+    pub moving_average: f64,
+    /// Steps between two lines of the log.
+    #[serde(default = "log_every_steps")]
+    pub log_every_steps: u64,
+    /// Epochs between two sets of weights handed on for evaluation; 0 for one set at the end.
+    #[serde(default = "evaluate_every_epochs")]
+    pub evaluate_every_epochs: f64,
+}
+
+fn learning_rate() -> f64 {
+    0.1
+}
+
+fn moving_average() -> f64 {
+    0.9999
+}
+
+fn log_every_steps() -> u64 {
+    10
+}
+
+fn evaluate_every_epochs() -> f64 {
+    1.0
+}
+
+/// The kind.
+pub fn kind() -> Kind {
+    Kind::of::<Reducer>(
+        "reducer",
+        "Owns the weights: computes and applies gradients, keeps moving averages, hands weights \
+         on for evaluation.",
+        "{ learning_rate: 0.1, moving_average: 0.9999 }",
+    )
+}
+
+impl Config for Reducer {
+    fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
+        let [Port::Gradients(graph, _)] = inputs else {
+            return Err(Mismatch::new("a reducer takes the gradients of one model")
+                .help("`from:` a model that has layers"));
+        };
+        if !(self.learning_rate >= 0.0 && self.learning_rate.is_finite()) {
+            let found = format!("{} is no learning rate", self.learning_rate);
+            return Err(Mismatch::field("learning_rate", found).help("the tutorial uses 0.1"));
+        }
+        if !(0.0..1.0).contains(&self.moving_average) {
+            let found = format!("{} is no decay", self.moving_average);
+            return Err(Mismatch::field("moving_average", found)
+                .help("0 keeps no average, 0.9999 is the tutorial's"));
+        }
+        if self.log_every_steps == 0 {
+            return Err(Mismatch::field("log_every_steps", "0 steps never pass")
+                .help("10 is the tutorial's"));
+        }
+        if !(self.evaluate_every_epochs >= 0.0 && self.evaluate_every_epochs.is_finite()) {
+            let found = format!("{} epochs never pass", self.evaluate_every_epochs);
+            return Err(Mismatch::field("evaluate_every_epochs", found).help("0: at the end only"));
+        }
+        Ok(Some(Port::Weights(Arc::clone(graph))))
+    }
+
+    fn build(&self, context: &Context<'_>) -> Result<Runner> {
+        let [Port::Gradients(graph, batch)] = context.inputs else {
+            bail!("a reducer takes the gradients of one model");
+        };
+        let adapter = select::select(context.run.adapter.as_deref().unwrap_or("auto"))?;
+        let mut session = Session::new(adapter.as_ref(), graph, *batch)?;
+        session.initialize(context.run.seed)?;
+        let info = adapter.info();
+        let parts = match session.micro_batch() {
+            one if one == *batch => String::new(),
+            part => format!(", in micro-batches of {part}"),
+        };
+        context.events.fact("adapter", format!("{}/{} ({})", info.backend, info.name, info.driver));
+        context.events.fact(
+            "model",
+            format!(
+                "{} parameters, {} multiply-adds an image, batch {batch}{parts}",
+                thousands(graph.parameter_count() as u64),
+                thousands(graph.multiply_adds()),
+            ),
+        );
+        Ok(Runner::Stage(Box::new(Reduce {
+            config: self.clone(),
+            graph: Arc::clone(graph),
+            session,
+            limit: context.run.limit,
+            seed: context.run.seed,
+            events: context.events.clone(),
+            speed: Speed::new(),
+        })))
+    }
+}
+
+struct Reduce {
+    config: Reducer,
+    graph: Arc<Graph>,
+    session: Session,
+    limit: Limit,
+    seed: u64,
+    events: Events,
+    speed: Speed,
+}
+
+impl Stage for Reduce {
+    fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let mut step = 0;
+            let mut images = 0;
+            let mut handed_on = None;
+            while let Some(item) = ports.receive(0).await {
+                let Item::GradientTask(task) = item else { bail!("it takes gradients only") };
+                let batch = task.batch;
+                if step == 0 {
+                    // The wait for the first batch is the pipeline's start, not a step's time.
+                    self.speed = Speed::new();
+                }
+                let limit = batch.source.limit.unwrap_or(self.limit);
+                let total = limit.total_steps(batch.source.epoch_images, batch.ids.len());
+                if total.is_some_and(|total| step >= total) {
+                    break;
+                }
+                self.step(step, total, &batch).with_context(|| format!("step {step}"))?;
+                step += 1;
+                images += batch.ids.len() as u64;
+                if self.is_due(images, batch.ids.len(), batch.source.epoch_images)
+                    && ports.has_consumers()
+                {
+                    handed_on = Some(step);
+                    let weights = self.weights(step)?;
+                    // Nobody evaluating any more is no reason to stop training.
+                    let _ = ports.send(Item::Weights(Arc::new(weights))).await;
+                    // Neither is a pause for evaluation.
+                    self.speed = Speed::new();
+                }
+                if total == Some(step) {
+                    break;
+                }
+            }
+            if handed_on != Some(step) && ports.has_consumers() {
+                let weights = self.weights(step)?;
+                let _ = ports.send(Item::Weights(Arc::new(weights))).await;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+impl Reduce {
+    fn step(&mut self, step: u64, total_steps: Option<u64>, batch: &Batch) -> Result<()> {
+        let scalars = Step {
+            step: step as u32,
+            learning_rate: self.config.learning_rate as f32,
+            average_decay: average_decay(self.config.moving_average, step),
+            seed: self.seed as u32,
+            ..Step::of(batch.ids.len())
+        };
+        self.session.train(batch, &scalars)?;
+        self.speed.count(batch.ids.len());
+        if step.is_multiple_of(self.config.log_every_steps) {
+            let terms = self.session.losses()?;
+            let loss = terms.iter().map(|term| f64::from(*term)).sum::<f64>();
+            if !loss.is_finite() {
+                bail!(
+                    "the loss is {loss}: training has diverged.\nTry a lower learning rate, or \
+                     `runtime selftest` to see whether the adapter computes correctly"
+                );
+            }
+            let (images_per_s, batch_s) = self.speed.take();
+            let names = self.graph.loss_terms.iter().cloned();
+            self.events.emit(Event::Step(StepReport {
+                step,
+                total_steps,
+                loss,
+                terms: names.zip(terms.iter().map(|term| f64::from(*term))).collect(),
+                learning_rate: self.config.learning_rate,
+                images_per_s,
+                batch_s,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Whether the images seen have just passed a multiple of the evaluation period.
+    fn is_due(&self, images: u64, batch: usize, epoch_images: u64) -> bool {
+        let period = self.config.evaluate_every_epochs * epoch_images as f64;
+        let periods = |images: u64| (images as f64 / period).floor();
+        period > 0.0 && periods(images) > periods(images - batch as u64)
+    }
+
+    fn weights(&mut self, step: u64) -> Result<Weights> {
+        let graph = Arc::clone(&self.graph);
+        let mut read = |tensor: TensorId| self.session.read(tensor);
+        let raw = graph.parameters.iter().map(|p| read(p.value)).collect::<Result<_>>()?;
+        let averages = graph.parameters.iter().map(|p| read(p.average)).collect::<Result<_>>()?;
+        Ok(Weights { step, graph, raw, averages })
+    }
+}
+
+/// The averages' decay at a step, warmed up as in TensorFlow.
+fn average_decay(decay: f64, step: u64) -> f32 {
+    let step = step as f64;
+    decay.min((1.0 + step) / (10.0 + step)) as f32
+}
+
+/// Images and batches per second since the last report.
+#[derive(Debug)]
+struct Speed {
+    since: Instant,
+    images: usize,
+    batches: usize,
+}
+
+impl Speed {
+    fn new() -> Self {
+        Self { since: Instant::now(), images: 0, batches: 0 }
+    }
+
+    fn count(&mut self, images: usize) {
+        self.images += images;
+        self.batches += 1;
+    }
+
+    fn take(&mut self) -> (f64, f64) {
+        let seconds = self.since.elapsed().as_secs_f64();
+        let rates = (self.images as f64 / seconds, seconds / self.batches.max(1) as f64);
+        *self = Self::new();
+        rates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_averages_warm_up_as_in_the_tutorial() {
+        for (step, decay) in [(0, 0.1), (10, 0.55), (100, 0.918), (1_000, 0.991_09)] {
+            assert!((average_decay(0.9999, step) - decay).abs() < 5e-4, "step {step}");
+        }
+        assert_eq!(average_decay(0.9999, 1_000_000), 0.9999);
+        assert_eq!(average_decay(0.0, 5), 0.0);
+    }
+}

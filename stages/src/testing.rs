@@ -1,0 +1,119 @@
+//! What the unit tests of several stages need.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use runtime::channel::Ports;
+use runtime::event::{Event, Events};
+use runtime::item::{Block, Image, Item, Label, Pixels, Sample, SampleId, Source};
+use runtime::port::{ImageType, PixelType, Port};
+use runtime::random::Random;
+use runtime::stage::{Config, Context, RunSettings, Runner};
+
+/// Settings with blocks of this many images.
+pub(crate) fn settings(block_images: usize) -> RunSettings {
+    RunSettings { seed: 7, block_images, channel_blocks: 2, ..RunSettings::default() }
+}
+
+/// A port of byte images.
+pub(crate) fn bytes_port(shape: [usize; 3]) -> Port {
+    Port::Samples(ImageType { pixel: PixelType::U8, shape, classes: 10 })
+}
+
+/// A source of this many images.
+pub(crate) fn source(epoch_images: u64) -> Arc<Source> {
+    Arc::new(Source {
+        description: String::new(),
+        epoch_images,
+        classes: (0..10).map(|class| class.to_string()).collect(),
+        stands_in_for: None,
+        limit: None,
+    })
+}
+
+/// A byte image with these values, its label taken from its number.
+pub(crate) fn sample(epoch: u64, index: u64, shape: [usize; 3], pixels: Vec<u8>) -> Sample {
+    assert_eq!(pixels.len(), shape.iter().product::<usize>());
+    Sample {
+        id: SampleId { epoch, index },
+        label: Label::Class((index % 10) as u32),
+        image: Image { shape, pixels: Pixels::U8(Bytes::from(pixels)) },
+    }
+}
+
+/// A byte image of noise.
+pub(crate) fn noise(index: u64, shape: [usize; 3]) -> Sample {
+    let mut random = Random::keyed(3, "noise", 0, index);
+    let pixels = (0..shape.iter().product()).map(|_| random.bits() as u8).collect();
+    sample(0, index, shape, pixels)
+}
+
+/// `epochs` passes over `images` images of one pixel, in blocks of `block`.
+pub(crate) fn epochs(epochs: u64, images: u64, block: usize) -> Vec<Item> {
+    let source = source(images);
+    let mut items = Vec::new();
+    for epoch in 0..epochs {
+        let samples: Vec<Sample> =
+            (0..images).map(|index| sample(epoch, index, [1, 1, 1], vec![index as u8])).collect();
+        let blocks = samples.chunks(block).count();
+        items.extend(samples.chunks(block).enumerate().map(|(at, samples)| {
+            Item::Block(Block {
+                source: source.clone(),
+                samples: samples.to_vec(),
+                ends_epoch: at + 1 == blocks,
+            })
+        }));
+    }
+    items
+}
+
+/// Builds a stage, feeds it these items and gives what it puts out and what it says.
+pub(crate) fn run(
+    config: &dyn Config,
+    port: Port,
+    items: Vec<Item>,
+    settings: &RunSettings,
+) -> (Vec<Item>, Vec<Event>) {
+    let (events, said) = Events::new();
+    let inputs = [port];
+    config.check(&inputs).expect("the config is right");
+    let context = Context { stage: "stage", inputs: &inputs, run: settings, events };
+    let Runner::Stage(mut stage) = config.build(&context).expect("the stage can be built") else {
+        panic!("not a stage with a loop of its own");
+    };
+    let (mut ports, mut out) = Ports::fed_with(vec![items]);
+    pollster::block_on(stage.run(&mut ports)).expect("the stage runs to its end");
+    (out.drain(), std::iter::from_fn(|| said.try_recv().ok()).collect())
+}
+
+/// Applies a per-image stage to these samples, as the engine does.
+pub(crate) fn map(config: &dyn Config, port: Port, samples: &mut [Sample], seed: u64) {
+    let (events, _said) = Events::new();
+    let run = RunSettings { seed, ..settings(1) };
+    let inputs = [port];
+    config.check(&inputs).expect("the config is right");
+    let context = Context { stage: "stage", inputs: &inputs, run: &run, events };
+    let Runner::Map { map, .. } = config.build(&context).expect("the stage can be built") else {
+        panic!("not a per-image stage");
+    };
+    for sample in samples {
+        let mut random = Random::keyed(seed, "stage", sample.id.epoch, sample.id.index);
+        map.map(sample, &mut random).expect("the image can be changed");
+    }
+}
+
+/// The values of an image as reals.
+pub(crate) fn reals(sample: &Sample) -> Vec<f32> {
+    sample.image.clone().as_f32().clone()
+}
+
+/// The blocks among these items.
+pub(crate) fn blocks(items: &[Item]) -> Vec<&Block> {
+    items
+        .iter()
+        .map(|item| match item {
+            Item::Block(block) => block,
+            _ => panic!("not a block"),
+        })
+        .collect()
+}

@@ -1,0 +1,32 @@
+//! What the tests of the whole product share.
+
+#![allow(dead_code, reason = "each test file is a crate of its own and takes what it needs")]
+
+use runtime::adapter::Adapter;
+use runtime::adapter::host::Cpu;
+use runtime::adapter::wgpu::{self, WgpuAdapter};
+
+/// Says that a test has nothing to run on. With `GRADFLOW_NO_SKIP=1`, as on a machine that is
+/// known to have everything, that is a failure.
+pub(crate) fn skip(missing: &str) {
+    assert!(std::env::var("GRADFLOW_NO_SKIP").as_deref() != Ok("1"), "missing: {missing}");
+    eprintln!("skipped: no {missing}");
+}
+
+/// The `cpu` adapter with this many threads.
+pub(crate) fn cpu(threads: usize) -> Cpu {
+    Cpu::new(threads).expect("the cpu adapter starts")
+}
+
+/// Every adapter of the machine's graphics drivers, or a skip.
+pub(crate) fn gpus() -> Vec<WgpuAdapter> {
+    let adapters = wgpu::enumerate();
+    if adapters.is_empty() {
+        skip("wgpu adapter");
+    }
+    for adapter in &adapters {
+        let info = adapter.info();
+        println!("{} ({}, {})", info.name, info.backend, info.driver);
+    }
+    adapters
+}

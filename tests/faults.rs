@@ -1,0 +1,236 @@
+//! Faults put into kernels on purpose: verification must find each in every form.
+
+mod common;
+
+use runtime::adapter::Adapter;
+use runtime::kernel::{Args, Constants, Kernel, Slot, Step, Variant};
+use runtime::verify;
+
+/// A mistake that a kernel could contain.
+struct Fault {
+    name: &'static str,
+    kernel: &'static Kernel,
+    /// Replacements in the text of each variant, one after the other; each must find something.
+    wgsl: &'static [(&'static str, &'static str)],
+    cpu: fn(&mut Args<'_, f32>),
+}
+
+/// Takes effect where a bias is read, not in the declaration.
+const NO_BIAS: &[(&str, &str)] = &[("biases[", "0.0 * biases[")];
+
+/// Takes effect everywhere but in the declaration, which must keep its name.
+const PADDING_SHIFT: &[(&str, &str)] =
+    &[("PAD_LEFT", "(PAD_LEFT + 1u)"), ("override (PAD_LEFT + 1u)", "override PAD_LEFT")];
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        name: "alpha is divided by the window",
+        kernel: &shaders::local_response_norm_forward::KERNEL,
+        wgsl: &[("BIAS + ALPHA", "BIAS + ALPHA / 9.0")],
+        cpu: |args| {
+            change(args, "ALPHA", |alpha| alpha / 9.0);
+            (shaders::local_response_norm_forward::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "alpha is divided by the window in the derivative",
+        kernel: &shaders::local_response_norm_backward::KERNEL,
+        wgsl: &[("BIAS + ALPHA", "BIAS + ALPHA / 9.0")],
+        cpu: |args| {
+            change(args, "ALPHA", |alpha| alpha / 9.0);
+            (shaders::local_response_norm_backward::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the convolution forgets its biases",
+        kernel: &shaders::conv2d_forward::KERNEL,
+        wgsl: NO_BIAS,
+        cpu: |args| without_biases(args, &shaders::conv2d_forward::KERNEL),
+    },
+    Fault {
+        name: "the dense layer forgets its biases",
+        kernel: &shaders::dense_forward::KERNEL,
+        wgsl: NO_BIAS,
+        cpu: |args| without_biases(args, &shaders::dense_forward::KERNEL),
+    },
+    Fault {
+        name: "the convolution is one column off",
+        kernel: &shaders::conv2d_forward::KERNEL,
+        wgsl: PADDING_SHIFT,
+        cpu: |args| {
+            change(args, "PAD_LEFT", |pad| pad + 1.0);
+            (shaders::conv2d_forward::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the convolution's derivative for its input is one column off",
+        kernel: &shaders::conv2d_backward_input::KERNEL,
+        wgsl: PADDING_SHIFT,
+        cpu: |args| {
+            change(args, "PAD_LEFT", |pad| pad + 1.0);
+            (shaders::conv2d_backward_input::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the convolution's derivative for its weights is one column off",
+        kernel: &shaders::conv2d_backward_weights::KERNEL,
+        wgsl: PADDING_SHIFT,
+        cpu: |args| {
+            change(args, "PAD_LEFT", |pad| pad + 1.0);
+            (shaders::conv2d_backward_weights::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the pool's windows are one column off",
+        kernel: &shaders::max_pool_forward::KERNEL,
+        wgsl: PADDING_SHIFT,
+        cpu: |args| {
+            change(args, "PAD_LEFT", |pad| pad + 1.0);
+            (shaders::max_pool_forward::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the pool's derivative goes one column off",
+        kernel: &shaders::max_pool_backward::KERNEL,
+        wgsl: PADDING_SHIFT,
+        cpu: |args| {
+            change(args, "PAD_LEFT", |pad| pad + 1.0);
+            (shaders::max_pool_backward::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the last of equal numbers wins the pool",
+        kernel: &shaders::max_pool_forward::KERNEL,
+        wgsl: &[("x > best", "x >= best")],
+        cpu: |args| {
+            let beaten: Vec<f32> = nudged(args.read("input"));
+            let slots = vec![
+                ("input", Slot::Read(&beaten)),
+                ("output", Slot::Write(args.write("output"))),
+                ("winners", Slot::WriteIndex(args.write_index("winners"))),
+            ];
+            let kernel = &shaders::max_pool_forward::KERNEL;
+            (kernel.cpu)(&mut Args::new(args.constants, args.step, slots));
+        },
+    },
+    Fault {
+        name: "the decay counts twice",
+        kernel: &shaders::weight_decay_backward::KERNEL,
+        wgsl: &[("FACTOR *", "2.0 * FACTOR *")],
+        cpu: |args| {
+            change(args, "FACTOR", |factor| 2.0 * factor);
+            (shaders::weight_decay_backward::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the later micro-batches replace the first",
+        kernel: &shaders::sum_partials::KERNEL,
+        wgsl: &[("step.accumulate != 0u", "step.accumulate > 1u")],
+        cpu: |args| {
+            change_step(args, |step| step.accumulate = 0);
+            (shaders::sum_partials::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the mean is over the micro-batch",
+        kernel: &shaders::mean_over_images::KERNEL,
+        wgsl: &[("f32(step.batch)", "f32(step.images)")],
+        cpu: |args| {
+            change_step(args, |step| step.batch = step.images);
+            (shaders::mean_over_images::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the means begin one too early",
+        kernel: &shaders::mean_over_images::KERNEL,
+        wgsl: &[("means[OFFSET + at]", "means[max(OFFSET, 1u) - 1u + at]")],
+        cpu: |args| {
+            change(args, "OFFSET", |offset| (offset - 1.0).max(0.0));
+            (shaders::mean_over_images::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the gradient goes up",
+        kernel: &shaders::sgd_update::KERNEL,
+        wgsl: &[("- step.learning_rate", "+ step.learning_rate")],
+        cpu: |args| {
+            change_step(args, |step| step.learning_rate *= -1.0);
+            (shaders::sgd_update::KERNEL.cpu)(args);
+        },
+    },
+];
+
+/// Has the kernel see another constant.
+fn change(args: &mut Args<'_, f32>, name: &str, how: fn(f64) -> f64) {
+    let pairs = args.constants.pairs().iter();
+    let pairs: Vec<_> = pairs.map(|(n, v)| (*n, if *n == name { how(*v) } else { *v })).collect();
+    args.constants = Box::leak(Box::new(Constants::new(&pairs)));
+}
+
+/// Has the kernel see another step.
+fn change_step(args: &mut Args<'_, f32>, how: fn(&mut Step)) {
+    let mut step = *args.step;
+    how(&mut step);
+    args.step = Box::leak(Box::new(step));
+}
+
+/// Has the kernel see biases of zero.
+fn without_biases(args: &mut Args<'_, f32>, kernel: &Kernel) {
+    let zeros = vec![0.0; args.read("biases").len()];
+    let slots = vec![
+        ("input", Slot::Read(args.read("input"))),
+        ("weights", Slot::Read(args.read("weights"))),
+        ("biases", Slot::Read(&zeros)),
+        ("output", Slot::Write(args.write("output"))),
+    ];
+    (kernel.cpu)(&mut Args::new(args.constants, args.step, slots));
+}
+
+/// The same numbers, later ones raised by less than any bound, so that of equal ones in a window
+/// a later one often comes out larger.
+fn nudged(values: &[f32]) -> Vec<f32> {
+    let nudge = |(i, value): (usize, &f32)| value + 1e-7 * (i as f32 / values.len() as f32);
+    values.iter().enumerate().map(nudge).collect()
+}
+
+/// The faulty kernel, of which a graph may keep a reference forever.
+fn faulty(fault: &Fault) -> &'static Kernel {
+    let variants = fault.kernel.variants.iter().map(|variant| {
+        let mut text = variant.wgsl.to_owned();
+        for (right, wrong) in fault.wgsl {
+            assert!(text.contains(right), "{}: no {right:?} in {}", fault.name, variant.name);
+            text = text.replace(right, wrong);
+        }
+        Variant { wgsl: text.leak(), ..*variant }
+    });
+    let variants = variants.collect::<Vec<_>>().leak();
+    Box::leak(Box::new(Kernel { variants, cpu: fault.cpu, ..fault.kernel.clone() }))
+}
+
+fn check(adapter: &dyn Adapter) {
+    for fault in FAULTS {
+        let outcomes = verify::kernel(adapter, faulty(fault))
+            .unwrap_or_else(|error| panic!("{}: {error:#}", fault.name));
+        let mut variants: Vec<&str> = outcomes.iter().map(|outcome| outcome.variant).collect();
+        variants.dedup();
+        for variant in variants {
+            let found = outcomes.iter().find(|o| o.variant == variant && !o.passed);
+            match found {
+                Some(outcome) => println!("{}: {outcome}", fault.name),
+                None => panic!("{}: {variant} passes with it", fault.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn verification_finds_faults_in_the_cpu_forms() {
+    check(&common::cpu(0));
+}
+
+#[test]
+fn verification_finds_faults_in_the_wgsl_forms() {
+    for adapter in common::gpus() {
+        check(&adapter);
+    }
+}

@@ -1,0 +1,65 @@
+//! Every kernel, in every form, against its reference in f64.
+
+mod common;
+
+use runtime::adapter::Adapter;
+use runtime::kernel::{Case, Constants, Kernel};
+use runtime::verify::{self, Outcome};
+
+/// Runs these kernels and fails with a list of everything that is wrong.
+fn check(adapter: &dyn Adapter, kernels: &[&'static Kernel]) {
+    let mut failures = Vec::new();
+    for kernel in kernels {
+        let outcomes = verify::kernel(adapter, kernel)
+            .unwrap_or_else(|error| panic!("{} does not run: {error:#}", kernel.name));
+        assert!(!outcomes.is_empty(), "{} has no cases", kernel.name);
+        let share = |outcome: &Outcome| outcome.worst_error / outcome.bound.max(f64::MIN_POSITIVE);
+        let worst = outcomes.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+        if let Some(worst) = worst {
+            println!("{}, {} runs, worst: {worst}", kernel.name, outcomes.len());
+        }
+        failures.extend(outcomes.into_iter().filter(|o| !o.passed).map(|o| o.to_string()));
+    }
+    assert!(failures.is_empty(), "{}:\n{}", adapter.info().name, failures.join("\n"));
+}
+
+#[test]
+fn the_cpu_forms_match_the_reference() {
+    check(&common::cpu(0), shaders::ALL);
+}
+
+#[test]
+fn the_wgsl_forms_match_the_reference() {
+    for adapter in common::gpus() {
+        check(&adapter, shaders::ALL);
+    }
+}
+
+/// More elements than 65,535 workgroups take, so that a dispatch has two rows.
+#[test]
+fn a_dispatch_of_several_rows_reaches_every_element() {
+    let rows = Kernel {
+        cases: || {
+            let constants = Constants::default().with("LENGTH", 65_535 * 256 + 1);
+            vec![Case::new(1, constants)]
+        },
+        ..shaders::relu_forward::KERNEL.clone()
+    };
+    let rows: &'static Kernel = Box::leak(Box::new(rows));
+    for adapter in common::gpus() {
+        check(&adapter, &[rows]);
+    }
+}
+
+#[test]
+fn the_list_is_in_order_and_complete() {
+    let names: Vec<&str> = shaders::ALL.iter().map(|kernel| kernel.name).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/src");
+    let files = std::fs::read_dir(here).expect("the kernels' files are there");
+    let with_kernel = files.filter(|file| {
+        let path = file.as_ref().expect("a file").path();
+        std::fs::read_to_string(path).expect("its text").contains("pub static KERNEL: Kernel")
+    });
+    assert_eq!(with_kernel.count(), names.len());
+}

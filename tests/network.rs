@@ -1,0 +1,208 @@
+//! Whole networks: finite differences, slopes on each adapter, the golden loss curve.
+
+mod common;
+
+use std::sync::Arc;
+
+use runtime::adapter::{Adapter, Info, Limits, Replica, micro_batch};
+use runtime::graph::Graph;
+use runtime::kernel::Step;
+use runtime::session::Session;
+use runtime::verify::network;
+use stages::model::compile::{ListedLayer, compile};
+use stages::model::layers::{add, conv2d, dense, local_response_norm, max_pool, relu};
+use stages::model::{golden, layer::Layer, tutorial};
+
+fn tutorial() -> Arc<Graph> {
+    golden::graph().expect("the tutorial's network compiles")
+}
+
+/// All adapters of this machine.
+fn adapters() -> Vec<Box<dyn Adapter>> {
+    let mut all: Vec<Box<dyn Adapter>> = vec![Box::new(common::cpu(0))];
+    all.extend(common::gpus().into_iter().map(|gpu| Box::new(gpu) as Box<dyn Adapter>));
+    all
+}
+
+fn check_slopes(what: &str, graph: &Arc<Graph>, images: usize, of_each: usize) {
+    let slopes = network::slopes(graph, images, of_each).expect("the reference runs");
+    let smooth: Vec<_> = slopes.iter().filter(|slope| slope.smooth).collect();
+    assert!(2 * smooth.len() > slopes.len(), "{what}: almost everything lies at a kink");
+    for slope in smooth {
+        let scale = slope.gradient.abs().max(slope.difference.abs()).max(1e-4);
+        let error = (slope.gradient - slope.difference).abs() / scale;
+        assert!(error < 1e-3, "{what}: {slope:?}");
+    }
+}
+
+#[test]
+fn finite_differences_agree_for_the_whole_network() {
+    check_slopes("tutorial", &tutorial(), 2, 3);
+}
+
+/// A layer between two that have weights, so that its gradient is needed on both sides.
+fn around(listed: Vec<(Option<&[&str]>, &'static str, Arc<dyn Layer>)>) -> Arc<Graph> {
+    let conv = conv(3, 1, 1);
+    let mut layers = vec![("conv2d", conv, None)];
+    layers.extend(listed.into_iter().map(|(from, kind, layer)| (kind, layer, from)));
+    let mut end = tutorial::layers(0.05).split_off(12);
+    let mut list: Vec<ListedLayer> = layers
+        .into_iter()
+        .map(|(kind, layer, from)| ListedLayer {
+            name: None,
+            from: from.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+            kind,
+            layer,
+        })
+        .collect();
+    list.append(&mut end);
+    Arc::new(compile(&list, [7, 6, 3], 10).expect("a valid network"))
+}
+
+/// Reads a layer's YAML fields written as JSON.
+fn fields<L: Layer + serde::de::DeserializeOwned>(json: &str) -> Arc<dyn Layer> {
+    Arc::new(serde_json::from_str::<L>(json).expect("valid fields"))
+}
+
+fn conv(channels: usize, kernel: usize, stride: usize) -> Arc<dyn Layer> {
+    fields::<conv2d::Conv2d>(&format!(
+        r#"{{ "channels": {channels}, "kernel": {kernel}, "stride": {stride},
+              "weights": {{ "truncated_normal": 0.5 }}, "weight_decay": 0.01 }}"#
+    ))
+}
+
+#[test]
+fn finite_differences_agree_for_every_layer() {
+    let cases: Vec<(&str, Vec<(Option<&[&str]>, &'static str, Arc<dyn Layer>)>)> = vec![
+        ("conv2d", vec![(None, "conv2d", conv(5, 3, 2))]),
+        ("relu", vec![(None, "relu", fields::<relu::Relu>("{}"))]),
+        ("max_pool", vec![(None, "max_pool", fields::<max_pool::MaxPool>("{}"))]),
+        (
+            "local_response_norm",
+            vec![(
+                None,
+                "local_response_norm",
+                fields::<local_response_norm::LocalResponseNorm>(
+                    r#"{ "radius": 1, "alpha": 0.5, "beta": 0.6 }"#,
+                ),
+            )],
+        ),
+        (
+            "dense",
+            vec![(None, "dense", fields::<dense::Dense>(r#"{ "units": 7, "weight_decay": 0.1 }"#))],
+        ),
+        (
+            "add",
+            vec![
+                (None, "conv2d", conv(3, 3, 1)),
+                (Some(&["conv2d1", "conv2d2"]), "add", fields::<add::Add>("{}")),
+            ],
+        ),
+    ];
+    let tested: Vec<&str> = cases.iter().map(|(kind, _)| *kind).collect();
+    for kind in stages::model::layers::all() {
+        let is_loss = kind.name == "softmax_cross_entropy";
+        assert!(is_loss || tested.contains(&kind.name), "{} has no gradient test", kind.name);
+    }
+    for (kind, layers) in cases {
+        check_slopes(kind, &around(layers), 3, 12);
+    }
+}
+
+#[test]
+fn every_adapter_follows_the_slope_it_computes() {
+    for adapter in adapters() {
+        let error = network::directional_error(adapter.as_ref(), &tutorial(), 8).expect("it runs");
+        println!("{}/{}: {error:.1e}", adapter.info().backend, adapter.info().name);
+        assert!(error < 0.01, "{}: {error}", adapter.info().name);
+    }
+}
+
+#[test]
+fn every_adapter_follows_the_golden_curve() {
+    for adapter in adapters() {
+        let curve = golden::curve(adapter.as_ref()).expect("it runs");
+        let worst = golden::worst(&curve);
+        println!("{}/{}: {worst:.1e}", adapter.info().backend, adapter.info().name);
+        assert!(worst < golden::BOUND, "{}: {curve:?}", adapter.info().name);
+    }
+}
+
+#[test]
+fn the_first_loss_is_the_tutorials() {
+    let curve = network::loss_curve(&common::cpu(0), &tutorial(), 128, 1, 0.1).expect("it runs");
+    assert!((curve[0] - 4.676).abs() < 0.02, "{curve:?}");
+}
+
+#[test]
+fn thread_counts_change_no_bit() {
+    let curve = |threads| {
+        network::loss_curve(&common::cpu(threads), &tutorial(), 33, 3, 0.1).expect("it runs")
+    };
+    let one = curve(1);
+    for threads in [2, 3, 16] {
+        assert_eq!(one, curve(threads), "{threads} threads");
+    }
+}
+
+/// An adapter that claims to be smaller than it is.
+struct Small<'a>(&'a dyn Adapter, Info);
+
+impl Adapter for Small<'_> {
+    fn info(&self) -> &Info {
+        &self.1
+    }
+
+    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> anyhow::Result<Box<dyn Replica>> {
+        self.0.lower(graph, micro_batch)
+    }
+}
+
+/// The gradients of one batch.
+fn gradients(adapter: &dyn Adapter, graph: &Arc<Graph>, images: usize) -> Vec<Vec<f32>> {
+    let mut session = Session::new(adapter, graph, images).expect("it fits");
+    session.initialize(1).expect("weights");
+    let batch = network::fixed_batch(graph, images, 0).expect("a batch");
+    session.train(&batch, &Step::of(images)).expect("a step");
+    graph.parameters.iter().map(|p| session.read(p.gradient).expect("a gradient")).collect()
+}
+
+#[test]
+fn micro_batches_add_up_to_the_same_gradient() {
+    let graph = tutorial();
+    for adapter in adapters() {
+        let mut info = adapter.info().clone();
+        // Room for 48 of conv1's activations: 101 images are taken as 34, 34 and 33.
+        info.limits = Limits { binding_bytes: 48 * 4 * 24 * 24 * 64, ..info.limits };
+        let small = Small(adapter.as_ref(), info);
+        assert_eq!(micro_batch::plan(&graph, 101, &small.1.limits).expect("it fits"), 34);
+        let (whole, parts) =
+            (gradients(adapter.as_ref(), &graph, 101), gradients(&small, &graph, 101));
+        for ((whole, parts), parameter) in whole.iter().zip(&parts).zip(&graph.parameters) {
+            let scale = whole.iter().fold(0.0_f32, |most, g| most.max(g.abs()));
+            let worst =
+                whole.iter().zip(parts).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+            let name = &graph.tensor(parameter.value).name;
+            assert!(worst <= 1e-5 * scale, "{}: {name}: {worst} of {scale}", adapter.info().name);
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_1024_fits_webgpus_default_limits() {
+    let graph = tutorial();
+    let limits = Limits {
+        binding_bytes: 128 << 20,
+        buffer_bytes: 256 << 20,
+        workgroups: 65_535,
+        storage_buffers: 8,
+    };
+    let planned = micro_batch::plan(&graph, 1024, &limits).expect("it fits");
+    assert!(planned < 911, "{planned}");
+    if let Some(gpu) = common::gpus().first() {
+        assert!(gpu.info().limits.binding_bytes <= limits.binding_bytes);
+        let curve = network::loss_curve(gpu, &graph, 1024, 1, 0.1).expect("it runs");
+        let expected = network::loss_curve(&common::cpu(0), &graph, 1024, 1, 0.1).expect("it runs");
+        assert!((curve[0] - expected[0]).abs() < 1e-4, "{curve:?} {expected:?}");
+    }
+}
