@@ -1,7 +1,7 @@
 // The derivative of a dense layer by its input.
 //
 // Reads output_gradients and weights; writes input_gradients. All are taken four at once.
-// Dispatch: one workgroup per (32 inputs, 8 images), in x and y.
+// Dispatch: one workgroup per (8 images, 32 inputs), in x and y.
 // An invocation keeps 8 images x 4 inputs in registers, and sums over every eighth vector of
 // outputs: with 8 such slices side by side, even a small batch makes many invocations. The slices
 // meet in workgroup memory, in order. Slices are neighbours because rows of weights run along
@@ -48,9 +48,9 @@ fn row(image: u32) -> u32 {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.y;
     let slice = local.x;
-    let first = group.y * 8u;
+    let first = group.x * 8u;
     // Vectors past the end are computed from the last one and not stored.
-    let vector = min(group.x * 8u + lane, INPUT_VECTORS - 1u);
+    let vector = min(group.y * 8u + lane, INPUT_VECTORS - 1u);
     var sums0 = vec4<f32>();
     var sums1 = vec4<f32>();
     var sums2 = vec4<f32>();
@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     workgroupBarrier();
     // Each invocation adds up the slices of one vector of one image.
     let image = first + slice;
-    let out = group.x * 8u + lane;
+    let out = group.y * 8u + lane;
     if (image < step.images && out < INPUT_VECTORS) {
         var sum = vec4<f32>();
         for (var i = 0u; i < 8u; i++) {

@@ -1,7 +1,7 @@
 // A dense layer: the product of images and weights, plus biases.
 //
 // Reads input, weights and biases; writes output. All are taken four at once.
-// Dispatch: one workgroup per (32 outputs, 8 images), in x and y.
+// Dispatch: one workgroup per (8 images, 32 outputs), in x and y.
 // An invocation keeps 8 images x 4 outputs in registers, and sums over every eighth vector of
 // inputs: with 8 such slices side by side, even a small batch makes many invocations. The slices
 // meet in workgroup memory, in order. Neighbouring invocations load neighbouring weights and the
@@ -49,9 +49,9 @@ fn row(image: u32) -> u32 {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
     let slice = local.y;
-    let first = group.y * 8u;
+    let first = group.x * 8u;
     // Vectors past the end are computed from the last one and not stored.
-    let vector = min(group.x * 8u + lane, OUTPUT_VECTORS - 1u);
+    let vector = min(group.y * 8u + lane, OUTPUT_VECTORS - 1u);
     var sums0 = vec4<f32>();
     var sums1 = vec4<f32>();
     var sums2 = vec4<f32>();
@@ -82,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     workgroupBarrier();
     // Each invocation adds up the slices of one vector of one image.
     let image = first + slice;
-    let out = group.x * 8u + lane;
+    let out = group.y * 8u + lane;
     if (image < step.images && out < OUTPUT_VECTORS) {
         var sum = vec4<f32>(biases[out]);
         for (var i = 0u; i < 8u; i++) {

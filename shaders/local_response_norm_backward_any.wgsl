@@ -3,7 +3,9 @@
 // the channels j within RADIUS of i.
 // Reads input and output_gradients, writes input_gradients; POSITIONS x CHANNELS elements per
 // image in all.
-// Dispatch: one invocation per element, which computes the N of every neighbour anew.
+// Dispatch: one invocation per element, which computes the N of every neighbour anew. From one
+// neighbour to the next, the channel that leaves the sum is taken off it again: summing anew takes
+// a time that grows with the square of the radius.
 alias Element = f32;
 
 struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
@@ -30,16 +32,9 @@ fn power(scale: f32) -> f32 {
     return pow(scale, -BETA);
 }
 
-// The sum of the squares around a channel, where `position` is the number of its channel 0.
-fn squares(position: u32, channel: u32) -> f32 {
-    var sum = 0.0;
-    for (var shift = 0u; shift <= 2u * RADIUS; shift++) {
-        if (channel + shift - RADIUS < CHANNELS) {
-            let x = f32(input[position + channel + shift - RADIUS]);
-            sum += x * x;
-        }
-    }
-    return sum;
+fn square(at: u32) -> f32 {
+    let x = f32(input[at]);
+    return x * x;
 }
 
 @compute @workgroup_size(256)
@@ -50,15 +45,25 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     }
     let channel = at % CHANNELS;
     let position = at - channel;
+    let first = channel - min(channel, RADIUS);
+    let last = min(channel + RADIUS, CHANNELS - 1u);
+
+    var squares = 0.0;
+    for (var i = first - min(first, RADIUS); i <= min(first + RADIUS, CHANNELS - 1u); i++) {
+        squares += square(position + i);
+    }
     var sum = 0.0;
     var direct = 0.0;
-    for (var shift = 0u; shift <= 2u * RADIUS; shift++) {
-        let near = channel + shift - RADIUS;
-        if (near < CHANNELS) {
-            let scale = BIAS + ALPHA * squares(position, near);
-            let passed = f32(output_gradients[position + near]) * power(scale);
-            sum += passed * f32(input[position + near]) / scale;
-            direct = select(direct, passed, shift == RADIUS);
+    for (var i = first; i <= last; i++) {
+        let scale = BIAS + ALPHA * squares;
+        let passed = f32(output_gradients[position + i]) * power(scale);
+        sum += passed * f32(input[position + i]) / scale;
+        direct = select(direct, passed, i == channel);
+        if (i + RADIUS + 1u < CHANNELS) {
+            squares += square(position + i + RADIUS + 1u);
+        }
+        if (i >= RADIUS) {
+            squares -= square(position + i - RADIUS);
         }
     }
     input_gradients[at] = Element(direct - 2.0 * ALPHA * BETA * f32(input[at]) * sum);

@@ -212,6 +212,7 @@ fn check(adapter: &dyn Adapter) {
         let outcomes = verify::kernel(adapter, faulty(fault))
             .unwrap_or_else(|error| panic!("{}: {error:#}", fault.name));
         let mut variants: Vec<&str> = outcomes.iter().map(|outcome| outcome.variant).collect();
+        variants.sort_unstable();
         variants.dedup();
         for variant in variants {
             let found = outcomes.iter().find(|o| o.variant == variant && !o.passed);
@@ -230,7 +231,8 @@ fn verification_finds_faults_in_the_cpu_forms() {
 
 #[test]
 fn verification_finds_faults_in_the_wgsl_forms() {
-    for adapter in common::gpus() {
-        check(&adapter);
+    // The faults are in the text, so one adapter shows them as well as all.
+    if let Some(adapter) = common::gpus().first() {
+        check(adapter);
     }
 }

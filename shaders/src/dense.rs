@@ -14,9 +14,10 @@ pub(crate) fn by_four(c: &Constants) -> bool {
     c.size("INPUTS").is_multiple_of(4) && c.size("OUTPUTS").is_multiple_of(4)
 }
 
-/// Workgroups that each take 32 columns of 8 images.
+/// Workgroups that each take 8 images and 32 columns. Those that run one after the other share
+/// the weights of their columns, not the images: there are more weights.
 pub(crate) fn tiles(images: usize, columns: usize) -> [u32; 3] {
-    [columns.div_ceil(32) as u32, images.div_ceil(8) as u32, 1]
+    [images.div_ceil(8) as u32, columns.div_ceil(32) as u32, 1]
 }
 
 /// Workgroups for this many invocations.
