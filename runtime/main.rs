@@ -1,2 +1,10 @@
-//! runtime
-fn main() {}
+//! The command `runtime`, with the stages and kernels of this repository.
+
+use std::process::ExitCode;
+
+use runtime::App;
+
+fn main() -> ExitCode {
+    let kinds = stages::kinds(stages::model::layers::all());
+    runtime::main(&App { kinds, kernels: shaders::ALL })
+}

@@ -114,6 +114,23 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        name: "the exponentials overflow",
+        kernel: &shaders::softmax_cross_entropy::KERNEL,
+        wgsl: &[(" - largest", "")],
+        cpu: |args| {
+            let loss = args.write("image_loss");
+            let slots = vec![
+                ("logits", Slot::Read(args.read("logits"))),
+                ("labels", Slot::Read(args.read("labels"))),
+                ("image_loss", Slot::Write(&mut *loss)),
+                ("logit_gradients", Slot::Write(args.write("logit_gradients"))),
+            ];
+            let kernel = &shaders::softmax_cross_entropy::KERNEL;
+            (kernel.cpu)(&mut Args::new(args.constants, args.step, slots));
+            loss.fill(f32::NAN);
+        },
+    },
+    Fault {
         name: "the decay counts twice",
         kernel: &shaders::weight_decay_backward::KERNEL,
         wgsl: &[("FACTOR *", "2.0 * FACTOR *")],

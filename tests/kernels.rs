@@ -6,9 +6,11 @@ use runtime::adapter::Adapter;
 use runtime::kernel::{Case, Constants, Kernel};
 use runtime::verify::{self, Outcome};
 
-/// Runs these kernels and fails with a list of everything that is wrong.
-fn check(adapter: &dyn Adapter, kernels: &[&'static Kernel]) {
+/// Runs these kernels and fails with a list of everything that is wrong. Gives the hashes of all
+/// results.
+fn check(adapter: &dyn Adapter, kernels: &[&'static Kernel]) -> Vec<(String, u64)> {
     let mut failures = Vec::new();
+    let mut fingerprints = Vec::new();
     for kernel in kernels {
         let outcomes = verify::kernel(adapter, kernel)
             .unwrap_or_else(|error| panic!("{} does not run: {error:#}", kernel.name));
@@ -18,20 +20,25 @@ fn check(adapter: &dyn Adapter, kernels: &[&'static Kernel]) {
         if let Some(worst) = worst {
             println!("{}, {} runs, worst: {worst}", kernel.name, outcomes.len());
         }
+        let named = |o: &Outcome| (format!("{} {}", o.variant, o.case), o.fingerprint);
+        fingerprints.extend(outcomes.iter().map(named));
         failures.extend(outcomes.into_iter().filter(|o| !o.passed).map(|o| o.to_string()));
     }
     assert!(failures.is_empty(), "{}:\n{}", adapter.info().name, failures.join("\n"));
+    fingerprints
 }
 
 #[test]
-fn the_cpu_forms_match_the_reference() {
-    check(&common::cpu(0), shaders::ALL);
+fn the_cpu_forms_match_the_reference_whatever_the_number_of_threads() {
+    let alone = check(&common::cpu(1), shaders::ALL);
+    assert_eq!(alone, check(&common::cpu(3), shaders::ALL));
 }
 
 #[test]
-fn the_wgsl_forms_match_the_reference() {
+fn the_wgsl_forms_match_the_reference_with_the_same_bits_every_time() {
     for adapter in common::gpus() {
-        check(&adapter, shaders::ALL);
+        let once = check(&adapter, shaders::ALL);
+        assert_eq!(once, check(&adapter, shaders::ALL));
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender, bounded};
+use async_channel::{Receiver, Sender, WeakSender, bounded};
 
 use crate::item::Item;
 
@@ -42,14 +42,15 @@ pub struct Closed;
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     stopped: Arc<AtomicBool>,
-    lanes: Arc<Mutex<Vec<Sender<Item>>>>,
+    // Weak: a channel whose stages are gone must look ended to its reader.
+    lanes: Arc<Mutex<Vec<WeakSender<Item>>>>,
 }
 
 impl Stop {
     /// Ends all stages.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        for lane in self.lanes().iter() {
+        for lane in self.lanes().iter().filter_map(WeakSender::upgrade) {
             lane.close();
         }
     }
@@ -67,11 +68,11 @@ impl Stop {
             if self.is_stopped() {
                 lane.close();
             }
-            lanes.push(lane.clone());
+            lanes.push(lane.downgrade());
         }
     }
 
-    fn lanes(&self) -> MutexGuard<'_, Vec<Sender<Item>>> {
+    fn lanes(&self) -> MutexGuard<'_, Vec<WeakSender<Item>>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,6 +2,7 @@
 //! terminal as well.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -14,7 +15,12 @@ pub struct Console {
     seed: u64,
     started: bool,
     last_evaluation: Option<EvaluationReport>,
+    warnings: Vec<String>,
+    last_filling: Option<Instant>,
 }
+
+/// Time between two lines about a queue that is being filled.
+const FILLING_PERIOD: Duration = Duration::from_secs(1);
 
 impl Console {
     /// A console for a run with this seed.
@@ -27,17 +33,25 @@ impl Console {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Self { bar, facts: Vec::new(), seed, started: false, last_evaluation: None }
+        Self {
+            bar,
+            facts: Vec::new(),
+            seed,
+            started: false,
+            last_evaluation: None,
+            warnings: Vec::new(),
+            last_filling: None,
+        }
     }
 
     /// Prints one event.
     pub fn show(&mut self, event: Event) {
         match event {
             Event::Fact { key, value } => self.facts.push((key, value)),
-            Event::Warning(text) => self.line(&format!("warning: {text}")),
+            Event::Warning(text) => self.warning(text),
             Event::Filling { stage, have, of } => {
                 self.first_line();
-                self.line(&format!("{}: {stage}: {have} of {of} images in the queue", now()));
+                self.filling(&stage, have, of);
             }
             Event::Step(report) => {
                 self.first_line();
@@ -48,6 +62,22 @@ impl Console {
                 self.evaluation(&report);
                 self.last_evaluation = Some(report);
             }
+        }
+    }
+
+    /// Several stages may find the same thing; it is said once.
+    fn warning(&mut self, text: String) {
+        if !self.warnings.contains(&text) {
+            self.line(&format!("warning: {text}"));
+            self.warnings.push(text);
+        }
+    }
+
+    /// A queue that fills quickly is not worth a line for each thousand images.
+    fn filling(&mut self, stage: &str, have: u64, of: u64) {
+        if self.last_filling.is_none_or(|last| last.elapsed() >= FILLING_PERIOD) {
+            self.last_filling = Some(Instant::now());
+            self.line(&format!("{}: {stage}: {have} of {of} images in the queue", now()));
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Outcome {
     pub bound: f64,
     /// Whether every binding is within its bound and free of NaN.
     pub passed: bool,
+    /// A hash of every bit of the results: equal where two runs agree to the last bit.
+    pub fingerprint: u64,
 }
 
 impl fmt::Display for Outcome {
@@ -165,6 +167,7 @@ impl<'a> Trial<'a> {
             worst_error: 0.0,
             bound: 0.0,
             passed: true,
+            fingerprint: 0,
         };
         let terms = (self.kernel.terms)(&self.case.constants, self.case.images).max(1);
         let mut worst_share = f64::NEG_INFINITY;
@@ -173,6 +176,7 @@ impl<'a> Trial<'a> {
             let (error, bound) = match expected {
                 Expected::Real(expected) => {
                     let actual = replica.read(TensorId(at), expected.len())?;
+                    mix(&mut outcome.fingerprint, actual.iter().map(|value| value.to_bits()));
                     let written = expected.len() - self.spare(at);
                     let largest = expected[..written].iter().fold(0.0_f64, |m, r| m.max(r.abs()));
                     let bound = ROUNDING * (terms as f64).sqrt() * largest;
@@ -180,6 +184,7 @@ impl<'a> Trial<'a> {
                 }
                 Expected::Index(expected) => {
                     let actual = replica.read_index(TensorId(at), expected.len())?;
+                    mix(&mut outcome.fingerprint, actual.iter().copied());
                     let wrong = actual.iter().zip(expected).filter(|(a, r)| a != r).count();
                     (wrong as f64, 0.0)
                 }
@@ -283,6 +288,13 @@ fn fill(replica: &mut dyn Replica, contents: &[Contents]) -> Result<()> {
 fn worst_difference(actual: &[f32], expected: &[f64]) -> f64 {
     let differences = actual.iter().zip(expected).map(|(a, r)| (f64::from(*a) - r).abs());
     differences.fold(0.0, |worst, d| if d.is_nan() || d > worst { d } else { worst })
+}
+
+/// Continues a hash: every step is a bijection of the hash so far, so no difference is lost again.
+fn mix(hash: &mut u64, words: impl Iterator<Item = u32>) {
+    *hash = words.fold(*hash, |hash, word| {
+        (hash ^ u64::from(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+    });
 }
 
 #[cfg(test)]
