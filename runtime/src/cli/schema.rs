@@ -8,6 +8,9 @@ use super::output::{Failure, print};
 use crate::plan::settings_schema;
 use crate::stage::Kind;
 
+/// Letters of any language, digits, `_` and `-`: no blanks and no other ASCII marks.
+const NAME: &str = r"^[^\s!-,./:-@\[-^`{-~]+$";
+
 const EXAMPLES: &str = "\
 Examples:
   runtime schema > schema.json
@@ -56,7 +59,7 @@ fn pipeline(kinds: &[Kind]) -> Value {
         "description": "The stages by name, each with its kind and what it reads from.",
         "type": "object",
         "minProperties": 1,
-        "propertyNames": { "pattern": "^[\\p{L}\\p{N}_-]+$" },
+        "propertyNames": { "pattern": NAME },
         "additionalProperties": { "$ref": "#/$defs/stage" },
     });
     file["$defs"] = Value::Object(defs);
