@@ -91,7 +91,14 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Steps until the limit, if there is one.
+    /// Whether one more step is within the limit: the `step`-th, counted from 0, with which
+    /// `images` will have been seen.
+    pub fn allows(&self, step: u64, images: u64, epoch_images: u64) -> bool {
+        self.steps.is_none_or(|steps| step < steps)
+            && self.epochs.is_none_or(|epochs| images as f64 <= epochs * epoch_images as f64)
+    }
+
+    /// Steps until the limit with batches of this size, if there is one.
     pub fn total_steps(&self, epoch_images: u64, batch: usize) -> Option<u64> {
         let by_epochs =
             self.epochs.map(|epochs| (epochs * epoch_images as f64 / batch as f64).floor() as u64);
@@ -199,4 +206,21 @@ pub enum Item {
     Weights(Arc<Weights>),
     /// Class scores.
     Scores(Scores),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_ends_at_whichever_limit_comes_first() {
+        let limit = Limit { epochs: Some(1.0), steps: Some(500) };
+        // The tutorial's 390.625 batches an epoch: 390 are whole.
+        assert_eq!(limit.total_steps(50_000, 128), Some(390));
+        assert!(limit.allows(389, 390 * 128, 50_000));
+        assert!(!limit.allows(390, 391 * 128, 50_000));
+        let limit = Limit { steps: Some(5), ..limit };
+        assert!(limit.allows(4, 640, 50_000) && !limit.allows(5, 768, 50_000));
+        assert!(Limit::default().allows(u64::MAX, u64::MAX, 1));
+    }
 }

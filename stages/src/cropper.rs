@@ -39,7 +39,7 @@ pub enum Mode {
 
 impl Default for Cropper {
     fn default() -> Self {
-        Self { size: Extent::square(24), mode: Mode::Random, workers: 1 }
+        Self { size: Extent::square(24), mode: Mode::Random, workers: 0 }
     }
 }
 

@@ -68,7 +68,7 @@ impl Default for Distorter {
             flip: Switch::default(),
             brightness: Switch::default(),
             contrast: Switch::default(),
-            workers: 1,
+            workers: 0,
         }
     }
 }

@@ -118,6 +118,7 @@ impl Config for Reducer {
             config: self.clone(),
             graph: Arc::clone(graph),
             session,
+            batch: *batch,
             limit: context.run.limit,
             seed: context.run.seed,
             events: context.events.clone(),
@@ -130,6 +131,7 @@ struct Reduce {
     config: Reducer,
     graph: Arc<Graph>,
     session: Session,
+    batch: usize,
     limit: Limit,
     seed: u64,
     events: Events,
@@ -150,25 +152,22 @@ impl Stage for Reduce {
                     self.speed = Speed::new();
                 }
                 let limit = batch.source.limit.unwrap_or(self.limit);
-                let total = limit.total_steps(batch.source.epoch_images, batch.ids.len());
-                if total.is_some_and(|total| step >= total) {
+                let (epoch, with_this) =
+                    (batch.source.epoch_images, images + batch.ids.len() as u64);
+                if !limit.allows(step, with_this, epoch) {
                     break;
                 }
+                let total = limit.total_steps(epoch, self.batch);
                 self.step(step, total, &batch).with_context(|| format!("step {step}"))?;
                 step += 1;
-                images += batch.ids.len() as u64;
-                if self.is_due(images, batch.ids.len(), batch.source.epoch_images)
-                    && ports.has_consumers()
-                {
+                images = with_this;
+                if self.is_due(images, batch.ids.len(), epoch) && ports.has_consumers() {
                     handed_on = Some(step);
                     let weights = self.weights(step)?;
                     // Nobody evaluating any more is no reason to stop training.
                     let _ = ports.send(Item::Weights(Arc::new(weights))).await;
                     // Neither is a pause for evaluation.
                     self.speed = Speed::new();
-                }
-                if total == Some(step) {
-                    break;
                 }
             }
             if handed_on != Some(step) && ports.has_consumers() {

@@ -24,7 +24,7 @@ pub struct Whitening {
 
 impl Default for Whitening {
     fn default() -> Self {
-        Self { workers: 1 }
+        Self { workers: 0 }
     }
 }
 
