@@ -6,5 +6,6 @@ use runtime::App;
 
 fn main() -> ExitCode {
     let kinds = stages::kinds(stages::model::layers::all());
-    runtime::main(&App { kinds, kernels: shaders::ALL })
+    let golden = stages::model::golden::GOLDEN;
+    runtime::main(&App { kinds, kernels: shaders::ALL, golden })
 }

@@ -18,4 +18,4 @@ pub mod session;
 pub mod stage;
 pub mod verify;
 
-pub use cli::{App, main};
+pub use cli::{App, Golden, main};

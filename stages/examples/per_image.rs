@@ -21,8 +21,10 @@ use stages::whitening::Whitening;
 
 const BLOCK: usize = 128;
 
-/// The stages that change one image each, and the batcher.
-fn build() -> Result<(Vec<(String, Arc<dyn Map>)>, Box<dyn Stage>)> {
+/// The stages that change one image each with their ids, and the batcher.
+type Stages = (Vec<(String, Arc<dyn Map>)>, Box<dyn Stage>);
+
+fn build() -> Result<Stages> {
     let image = ImageType { pixel: PixelType::U8, shape: [32, 32, 3], classes: 10 };
     let mut port = Port::Samples(image);
     let configs: [(&str, Box<dyn Config>); 4] = [

@@ -41,6 +41,10 @@ pub fn kinds(layers: Vec<LayerKind>) -> Vec<Kind> {
 mod tests {
     use std::collections::HashSet;
 
+    use runtime::config::decode::{Problem, Problems};
+    use runtime::config::node::Path;
+    use runtime::config::yaml::Document;
+
     use super::*;
 
     #[test]
@@ -54,6 +58,61 @@ mod tests {
             for (name, field) in fields {
                 assert!(field["description"].is_string(), "{}.{name} has no docs", kind.name);
             }
+        }
+    }
+
+    /// What is wrong with a body of this kind: place, message and help.
+    fn problems(kind: &str, yaml: &str) -> Vec<String> {
+        let kinds = kinds(model::layers::all());
+        let kind = kinds.iter().find(|known| known.name == kind).expect("a known kind");
+        let document = Document::parse(yaml).expect("YAML");
+        let mut problems = Problems::new();
+        let parsed = (kind.parse)(document.node(), &Path::default(), &mut problems);
+        assert_eq!(parsed.is_some(), problems.is_empty(), "{yaml}");
+        let line = |problem: Problem| {
+            format!("{}: {}, {}", problem.path, problem.message, problem.help.unwrap_or_default())
+        };
+        problems.into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_examples_are_right() {
+        for kind in kinds(model::layers::all()) {
+            assert_eq!(problems(kind.name, kind.example), Vec::<String>::new(), "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn every_way_to_write_a_body_is_read_and_mistakes_are_placed() {
+        for (kind, right) in [
+            ("reader", "{ format: { synthetic: { train: 100 } }, split: test }"),
+            ("reader", "{ split: train }"),
+            ("reader", "{ format: cifar10, split: train, otherwise: { synthetic: {} } }"),
+            ("cropper", "{ size: [24, 16], mode: central }"),
+            ("distorter", "{ flip: off, brightness: null, contrast: { lower: 0.5 } }"),
+            ("shuffler", "{ mode: queue, start_at: 128 }"),
+        ] {
+            assert_eq!(problems(kind, right), Vec::<String>::new(), "{right}");
+        }
+        for (kind, wrong, place) in [
+            ("reader", "{ format: cifar11, split: train }", "format"),
+            ("reader", "{ format: cifar10 }", ""),
+            (
+                "reader",
+                "{ format: { synthetic: { tran: 100 } }, split: test }",
+                "format.synthetic.tran",
+            ),
+            ("cropper", "{ size: large }", "size"),
+            ("cropper", "{ size: [24] }", "size"),
+            ("cropper", "{ mode: middle }", "mode"),
+            ("distorter", "{ flip: { probabilty: 0.5 } }", "flip.probabilty"),
+            ("distorter", "{ brightness: much }", "brightness"),
+            ("batcher", "{ size: -1 }", "size"),
+            ("batcher", "{ partial: some }", "partial"),
+        ] {
+            let problems = problems(kind, wrong);
+            let found = problems.iter().any(|problem| problem.starts_with(&format!("{place}: ")));
+            assert!(found, "{wrong}: {problems:?}");
         }
     }
 }

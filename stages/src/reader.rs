@@ -24,6 +24,7 @@ use crate::data::{DataSet, Split, cifar10, thousands};
 #[serde(deny_unknown_fields)]
 pub struct Reader {
     /// What is read.
+    #[serde(default)]
     pub format: Format,
     /// The part of the data set.
     pub split: Split,
@@ -39,11 +40,12 @@ pub struct Reader {
 }
 
 /// What is read.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// CIFAR-10 in its binary version: 32x32 RGB photos of 10 classes, 50,000 to train on and
     /// 10,000 to test with.
+    #[default]
     Cifar10,
     /// Nothing: 32x32 RGB drawings of 10 classes are made up.
     Synthetic(Synthetic),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures::FutureExt;
@@ -21,8 +22,8 @@ use crate::inputs;
 const MINIMUM: usize = 20_000;
 /// And room for three batches of 128 more.
 const ROOM: usize = 3 * 128;
-/// How often filling is told, in images.
-const TELL: u64 = 1_000;
+/// How often filling is told.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Mixes images. What comes out when depends on the seed only, not on timing.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -124,7 +125,8 @@ impl Config for Shuffler {
             stage: context.stage.to_owned(),
             block_images: context.run.block_images.max(1),
             events: context.events.clone(),
-            told: 0,
+            told: Instant::now(),
+            full: false,
         };
         Ok(Runner::Stage(match self.mode {
             Mode::Epoch => Box::new(EpochShuffle { common }),
@@ -143,16 +145,18 @@ struct Common {
     stage: String,
     block_images: usize,
     events: Events,
-    told: u64,
+    told: Instant,
+    full: bool,
 }
 
 impl Common {
-    /// Says how full the queue is, now and then and once it is full.
+    /// Says how full the queue is: now and then, which a fast source never needs, and once full.
     fn tell_filling(&mut self, have: u64, of: u64) {
-        if self.told < of && (have >= of || have - self.told >= TELL) {
-            self.told = have.min(of);
+        if !self.full && (have >= of || self.told.elapsed() >= TELL) {
+            self.full = have >= of;
+            self.told = Instant::now();
             let stage = self.stage.clone();
-            self.events.emit(Event::Filling { stage, have: self.told, of });
+            self.events.emit(Event::Filling { stage, have: have.min(of), of });
         }
     }
 }
@@ -342,7 +346,7 @@ mod tests {
 
     #[test]
     fn each_epoch_is_an_exact_permutation_of_its_own() {
-        let (items, events) = shuffled(&Shuffler::default(), epochs(3, 100, 7), 1);
+        let (items, _) = shuffled(&Shuffler::default(), epochs(3, 100, 7), 1);
         let ids = ids(&items);
         let orders: Vec<Vec<u64>> =
             ids.chunks(100).map(|epoch| epoch.iter().map(|id| id.index).collect()).collect();
@@ -356,8 +360,6 @@ mod tests {
         let ends: Vec<bool> = blocks(&items).iter().map(|block| block.ends_epoch).collect();
         let epoch = [vec![false; 12], vec![true]].concat();
         assert_eq!(ends, epoch.repeat(3));
-        let full = Event::Filling { stage: "stage".to_owned(), have: 100, of: 100 };
-        assert_eq!(events, [full]);
     }
 
     #[test]
@@ -403,16 +405,11 @@ mod tests {
         let early = Shuffler { start_at: Some(10), ..queue(40) };
         let (items, _) = shuffled(&early, epochs(1, 100, 7), 1);
         assert!(ids(&items)[0].index < 10);
-        let config = Shuffler { capacity: None, ..queue(2500) };
-        let (_, events) = shuffled(&config, epochs(30, 100, 7), 1);
-        let filling: Vec<u64> = events
-            .iter()
-            .map(|event| match event {
-                Event::Filling { have, of: 2500, .. } => *have,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(filling, [1000, 2000, 2500]);
+        for (config, of) in [(early, 10), (queue(40), 40), (Shuffler::default(), 100)] {
+            let (_, events) = shuffled(&config, epochs(2, 100, 7), 1);
+            let full = Event::Filling { stage: "stage".to_owned(), have: of, of };
+            assert_eq!(events.last(), Some(&full));
+        }
     }
 
     #[test]

@@ -5,26 +5,63 @@ use clap::Args;
 use super::App;
 use super::output::{Failure, indent, print, table};
 use super::pipeline;
+use crate::adapter::{micro_batch, select};
 use crate::plan::Plan;
+use crate::port::Port;
 
 const EXAMPLES: &str = "\
 Examples:
   runtime check pipeline.yaml
+  runtime check pipeline.yaml --adapter lavapipe
   runtime check pipeline.yaml --set stages.crop.cropper.size=28";
 
 /// Checks a pipeline, and shows its stages with the types of what they put out.
 ///
-/// No file but the pipeline is opened, and no device is used.
+/// No file but the pipeline is opened, and no device is used unless `--adapter` names one.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: pipeline::Arguments,
+
+    /// Also says whether the pipeline's models fit this adapter, and what they need of it.
+    #[arg(long, value_name = "ADAPTER")]
+    adapter: Option<String>,
 }
 
 pub(super) fn check(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let plan = arguments.pipeline.load(app, None, None)?;
-    print(&describe(&plan))
+    print(&describe(&plan))?;
+    match &arguments.adapter {
+        Some(asked) => fit(&plan, asked),
+        None => Ok(()),
+    }
+}
+
+/// Says for each model that trains what it needs of an adapter.
+fn fit(plan: &Plan, asked: &str) -> Result<(), Failure> {
+    let usage = |message: String| Failure::Usage { message, help: None };
+    let adapter = select::select(asked).map_err(|error| usage(format!("{error:#}")))?;
+    let info = adapter.info();
+    let name = format!("{}/{}", info.backend, info.name);
+    for stage in &plan.stages {
+        let Some(Port::Gradients(graph, batch)) = &stage.output else { continue };
+        let part = micro_batch::plan(graph, *batch, &info.limits)
+            .map_err(|error| usage(format!("{} does not fit {name}: {error:#}", stage.id)))?;
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let largest = graph.tensors.iter().max_by_key(|tensor| tensor.len_for(part));
+        let (tensor, bytes) =
+            largest.map_or(("", 0), |tensor| (&*tensor.name, 4 * tensor.len_for(part) as u64));
+        print(&format!(
+            "\n{} fits {name}: {} of its batch of {batch} at once, {} MiB of buffers, the largest \
+             {tensor} with {} MiB\n",
+            stage.id,
+            if part == *batch { "all".to_owned() } else { part.to_string() },
+            mib(graph.bytes(part)),
+            mib(bytes),
+        ))?;
+    }
+    Ok(())
 }
 
 fn describe(plan: &Plan) -> String {

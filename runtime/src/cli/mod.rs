@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod devices;
 mod fields;
 mod graph;
 mod inspect;
@@ -10,12 +11,15 @@ mod output;
 mod pipeline;
 mod run;
 mod schema;
+mod selftest;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::output::Failure;
+use crate::adapter::Adapter;
 use crate::kernel::Kernel;
 use crate::stage::Kind;
 
@@ -26,6 +30,21 @@ pub struct App {
     pub kinds: Vec<Kind>,
     /// The kernels that their models use.
     pub kernels: &'static [&'static Kernel],
+    /// A network whose first steps were recorded.
+    pub golden: Golden,
+}
+
+/// A network that every adapter must train alike; the engine knows none itself.
+#[derive(Clone, Copy)]
+pub struct Golden {
+    /// An adapter's loss before each of the first steps.
+    pub curve: fn(&dyn Adapter) -> Result<Vec<f64>>,
+    /// How far a curve strays from the recorded one at most.
+    pub worst: fn(&[f64]) -> f64,
+    /// How far it may.
+    pub bound: f64,
+    /// By how much an adapter's gradient misses the slope that it measures, relatively.
+    pub slope_error: fn(&dyn Adapter) -> Result<f64>,
 }
 
 const EXAMPLES: &str = "\
@@ -52,6 +71,8 @@ enum Verb {
     Check(check::Arguments),
     List(list::Arguments),
     Inspect(inspect::Arguments),
+    Devices(devices::Arguments),
+    Selftest(selftest::Arguments),
     Graph(graph::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -59,6 +80,7 @@ enum Verb {
 
 /// Does what the command line says.
 pub fn main(app: &App) -> ExitCode {
+    quieten_wayland();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -72,11 +94,24 @@ pub fn main(app: &App) -> ExitCode {
         Verb::Check(arguments) => check::check(app, &arguments),
         Verb::List(arguments) => list::list(app, &arguments),
         Verb::Inspect(arguments) => inspect::inspect(app, &arguments),
+        Verb::Devices(arguments) => devices::devices(&arguments),
+        Verb::Selftest(arguments) => selftest::selftest(app, &arguments),
         Verb::Graph(arguments) => graph::graph(app, &arguments),
         Verb::Schema(arguments) => schema::schema(app, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments, Cli::command()),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+/// On a Linux machine without a desktop the Wayland library, which the GL driver asks for a
+/// display, complains on standard error that no folder for its socket is named. Any folder
+/// without a socket gives the same answer in silence.
+fn quieten_wayland() {
+    const FOLDER: &str = "XDG_RUNTIME_DIR";
+    if cfg!(target_os = "linux") && std::env::var_os(FOLDER).is_none() {
+        // SAFETY: this is the first thing that the command does, before any other thread exists.
+        unsafe { std::env::set_var(FOLDER, std::env::temp_dir()) };
+    }
 }
 
 #[cfg(test)]

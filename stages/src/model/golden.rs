@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use runtime::Golden;
 use runtime::adapter::Adapter;
 use runtime::graph::Graph;
 use runtime::verify::network;
@@ -31,6 +32,14 @@ pub fn graph() -> Result<Arc<Graph>> {
     let graph = compile(&tutorial::layers(0.05), [24, 24, 3], 10);
     graph.map(Arc::new).map_err(|mismatch| anyhow!(mismatch.message))
 }
+
+/// The golden curve and what belongs to it, for `selftest`.
+pub const GOLDEN: Golden = Golden {
+    curve,
+    worst,
+    bound: BOUND,
+    slope_error: |adapter| network::directional_error(adapter, &graph()?, 8),
+};
 
 /// The curve of an adapter.
 pub fn curve(adapter: &dyn Adapter) -> Result<Vec<f64>> {

@@ -31,8 +31,8 @@ use layer::LayerKind;
 /// Parts in which a gradient of this length is summed over images. Enough for a GPU to be busy
 /// with small gradients, few enough that large ones need no more memory than a batch.
 pub(crate) fn splits(length: usize) -> usize {
-    const MOST_NUMBERS: usize = 1 << 22;
-    (MOST_NUMBERS / length.max(1)).clamp(1, 16)
+    const MOST_NUMBERS: usize = 1 << 21;
+    (MOST_NUMBERS / length.max(1)).clamp(1, 64)
 }
 
 /// The fields of the stage beside `layers`, whose kinds have a parser of their own.
@@ -290,8 +290,8 @@ mod tests {
 
     #[test]
     fn large_gradients_are_summed_in_fewer_parts() {
-        assert_eq!(splits(4800), 16);
-        assert_eq!(splits(1 << 22), 1);
+        assert_eq!(splits(4800), 64);
+        assert_eq!(splits(1 << 21), 1);
         assert_eq!(splits(1 << 30), 1);
     }
 }

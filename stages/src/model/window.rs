@@ -3,10 +3,10 @@
 use runtime::kernel::Constants;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// One size for both directions, or `[vertical, horizontal]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Extent2 {
     /// The same in both directions, in pixels.
@@ -26,7 +26,7 @@ impl Extent2 {
 }
 
 /// What happens at the edge of an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// Outside pixels are added so that stride 1 keeps the size: `ceil(size / stride)` remain.
