@@ -64,6 +64,13 @@ fn every_mistake_is_told_as_expected() {
 
 #[test]
 fn the_pipelines_of_the_repository_are_right() {
+    for entry in std::fs::read_dir(root().join("examples")).expect("the examples") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let (status, _, told) = runtime(&["check", &path.to_string_lossy()]);
+            assert_eq!((status, &*told), (0, ""), "{}", path.display());
+        }
+    }
     let (status, out, told) = runtime(&["check", "pipeline.yaml"]);
     assert_eq!((status, &*told), (0, ""), "{out}");
     assert!(out.contains("images u8[24, 24, 3]"), "{out}");

@@ -278,7 +278,7 @@ fn warnings_do_not_stop_a_plan() {
 
 #[test]
 fn no_text_makes_it_panic() {
-    // A small generator: enough to break a good file in some thousand ways.
+    // A small generator: enough to break a good file in many ways.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = |below: usize| {
         state =
@@ -290,7 +290,7 @@ fn no_text_makes_it_panic() {
         "\t", "!x ", "~", "0", "-1", "1e999", ".nan", "stages", "from", "size", "%", "@", "\0",
         "? ", "\u{2028}", "\r", ",",
     ];
-    for _ in 0..4000 {
+    for _ in 0..2000 {
         let mut text = GOOD.to_owned();
         for _ in 0..=random(4) {
             let at = floor(&text, random(text.len() + 1));

@@ -142,15 +142,15 @@ fn all_problems_are_found_at_once() {
     }))
     .expect_err("it is all wrong");
     let expected = [
-        "x.above: expected a whole number above 0 for `above`, found `0`",
         "x.count: expected a whole number for `count`, found `3.5`",
+        "x.name: expected text for `name`, found `7`; put it in quotes",
+        "x.szie (key): there is no field `szie`; did you mean `size`?",
+        "x.size: expected a list of 2 for `size`, found a list of 1",
         "x.inner.0.a: expected a whole number, 0 or above for `inner.0.a`, found `-1`",
         "x.inner.0.b: expected `true` or `false` for `inner.0.b`, found \"no\"",
         "x.inner.1.c (key): there is no field `c`; did you mean `a`?",
         "x.inner.1 (key): the field `b` is missing",
-        "x.name: expected text for `name`, found `7`; put it in quotes",
-        "x.size: expected a list of 2 for `size`, found a list of 1",
-        "x.szie (key): there is no field `szie`; did you mean `size`?",
+        "x.above: expected a whole number above 0 for `above`, found `0`",
         "x (key): the field `rate` is missing",
         "x (key): the field `shape` is missing",
     ];
