@@ -37,12 +37,14 @@ override IN_VECTORS: u32 = IN_CHANNELS / 4u;
 override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 
 // Four output channels, `ahead` columns into the window of the segment; 0 outside the image.
+// Without a branch, so that a window's loads can all be under way at once.
 fn load_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4<f32> {
     let x = first + ahead;
-    if (ahead >= COLUMNS || x >= OUT_WIDTH) {
+    if (ahead >= COLUMNS) {
         return vec4<f32>();
     }
-    return vec4<f32>(output_gradients[(row * OUT_WIDTH + x) * OUT_VECTORS + vector]);
+    let at = (row * OUT_WIDTH + min(x, OUT_WIDTH - 1u)) * OUT_VECTORS + vector;
+    return select(vec4<f32>(), vec4<f32>(output_gradients[at]), x < OUT_WIDTH);
 }
 
 // The weights of one tap: 4 output channels (columns) x 4 input channels.

@@ -35,19 +35,16 @@ override IN_VECTORS: u32 = IN_CHANNELS / 4u;
 override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 
 // Four input channels; 0 outside the image.
+// Without a branch, so that a window's loads can all be under way at once.
 fn load_input(row: u32, x: u32, vector: u32) -> vec4<f32> {
-    if (x >= IN_WIDTH) {
-        return vec4<f32>();
-    }
-    return vec4<f32>(input[(row * IN_WIDTH + x) * IN_VECTORS + vector]);
+    let at = (row * IN_WIDTH + min(x, IN_WIDTH - 1u)) * IN_VECTORS + vector;
+    return select(vec4<f32>(), vec4<f32>(input[at]), x < IN_WIDTH);
 }
 
 // Four output channels; 0 past the end of the row.
 fn load_gradient(row: u32, x: u32, vector: u32) -> vec4<f32> {
-    if (x >= OUT_WIDTH) {
-        return vec4<f32>();
-    }
-    return vec4<f32>(output_gradients[(row * OUT_WIDTH + x) * OUT_VECTORS + vector]);
+    let at = (row * OUT_WIDTH + min(x, OUT_WIDTH - 1u)) * OUT_VECTORS + vector;
+    return select(vec4<f32>(), vec4<f32>(output_gradients[at]), x < OUT_WIDTH);
 }
 
 // Adds the product of every input channel (columns) and every output channel.

@@ -38,12 +38,14 @@ override IN_VECTORS: u32 = IN_CHANNELS / 4u;
 override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 
 // Four input channels, `ahead` columns into the window of the segment; 0 outside the image.
+// Without a branch, so that a window's loads can all be under way at once.
 fn load_input(row: u32, first: u32, ahead: u32, vector: u32) -> vec4<f32> {
     let x = first + ahead;
-    if (ahead >= COLUMNS || x >= IN_WIDTH) {
+    if (ahead >= COLUMNS) {
         return vec4<f32>();
     }
-    return vec4<f32>(input[(row * IN_WIDTH + x) * IN_VECTORS + vector]);
+    let at = (row * IN_WIDTH + min(x, IN_WIDTH - 1u)) * IN_VECTORS + vector;
+    return select(vec4<f32>(), vec4<f32>(input[at]), x < IN_WIDTH);
 }
 
 // The weights of one tap: 4 input channels (columns) x 4 output channels.

@@ -38,12 +38,14 @@ override COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
 override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 
 // One input, `ahead` columns into the window of the segment; 0 outside the image.
+// Without a branch, so that a window's loads can all be under way at once.
 fn load_input(row: u32, first: u32, ahead: u32, channel: u32) -> f32 {
     let x = first + ahead;
-    if (ahead >= COLUMNS || x >= IN_WIDTH) {
+    if (ahead >= COLUMNS) {
         return 0.0;
     }
-    return f32(input[(row * IN_WIDTH + x) * IN_CHANNELS + channel]);
+    let at = (row * IN_WIDTH + min(x, IN_WIDTH - 1u)) * IN_CHANNELS + channel;
+    return select(0.0, f32(input[at]), x < IN_WIDTH);
 }
 
 // sum + w * (a, b, c, d), one column per position.

@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod channel;
+pub mod cli;
 pub mod config;
 pub mod console;
 pub mod diagnostic;
@@ -16,3 +17,5 @@ pub mod run;
 pub mod session;
 pub mod stage;
 pub mod verify;
+
+pub use cli::{App, main};

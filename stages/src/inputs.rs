@@ -47,7 +47,8 @@ mod tests {
     fn only_images_from_one_stage_are_taken() {
         let images = || Port::Samples(IMAGES);
         assert_eq!(one_samples("cropper", &[images()]), Ok(IMAGES));
-        let message = |inputs: &[Port]| one_samples("cropper", inputs).unwrap_err().message;
+        let message =
+            |inputs: &[Port]| one_samples("cropper", inputs).expect_err("refused").message;
         assert_eq!(
             message(&[images(), images()]),
             "cropper takes images from one stage, and `from` names 2"

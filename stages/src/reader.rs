@@ -237,3 +237,219 @@ impl Stage for Reading {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::write;
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+    use std::thread;
+
+    use runtime::channel::{Counters, Stop, edge};
+    use runtime::event::Events;
+    use runtime::item::{Label, Pixels};
+    use runtime::stage::RunSettings;
+
+    use super::*;
+    use crate::data::cifar10::fake;
+    use crate::testing::{blocks, settings};
+
+    fn reader(yaml: &str) -> Reader {
+        serde_json::from_str(yaml).expect("the test's own config is right")
+    }
+
+    fn cifar10() -> Reader {
+        reader(r#"{"format": "cifar10", "split": "train"}"#)
+    }
+
+    fn or_drawings() -> Reader {
+        reader(
+            r#"{"format": "cifar10", "split": "train",
+                "otherwise": {"synthetic": {"train": 20, "test": 10}, "epochs": 3}}"#,
+        )
+    }
+
+    fn at(path: impl Into<PathBuf>) -> RunSettings {
+        RunSettings { data: Some(path.into()), ..settings(4) }
+    }
+
+    /// What is loaded, and what is said.
+    fn load(config: &Reader, run: &RunSettings) -> (Result<Loaded, String>, Vec<Event>) {
+        let (events, said) = Events::new();
+        let context = Context { stage: "read", inputs: &[], run, events };
+        let loaded = config.load(&context).map_err(|error| format!("{error:#}"));
+        (loaded, std::iter::from_fn(|| said.try_recv().ok()).collect())
+    }
+
+    fn images(config: &Reader, run: &RunSettings) -> usize {
+        load(config, run).0.expect("loaded").0.labels.len()
+    }
+
+    fn error(config: &Reader, run: &RunSettings) -> String {
+        load(config, run).0.expect_err("there is something wrong")
+    }
+
+    #[test]
+    fn every_form_of_the_data_is_accepted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let unpacked = folder.path().join("with/cifar-10-batches-bin");
+        fake::write_to(&unpacked);
+        let archive = folder.path().join("cifar-10-binary.tar.gz");
+        write(&archive, fake::archive(&fake::files())).expect("written");
+        for path in [unpacked.as_path(), &folder.path().join("with"), folder.path(), &archive] {
+            assert_eq!(images(&cifar10(), &at(path)), 15, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn the_command_line_goes_first_then_the_pipeline_then_the_environment() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let with = |name: &str, records: usize| {
+            let path = folder.path().join(name);
+            fake::write_to(&path);
+            let content = fake::record(0, [0; 3]).repeat(records);
+            write(path.join("data_batch_1.bin"), content).expect("written");
+            path
+        };
+        let (data, _, default) = (with("a", 1), with("b", 2), with("c", 3));
+        let config = Reader { path: Some("b".into()), ..or_drawings() };
+        let run = RunSettings {
+            data_default: Some(default),
+            folder: folder.path().to_owned(),
+            ..at(data)
+        };
+        assert_eq!(images(&config, &run), 12 + 1);
+        let run = RunSettings { data: None, ..run };
+        assert_eq!(images(&config, &run), 12 + 2);
+        let nowhere = Reader { path: Some("nowhere".into()), ..config };
+        assert_eq!(images(&nowhere, &run), 12 + 3);
+        let run = RunSettings { data_default: None, ..run };
+        assert_eq!(images(&nowhere, &run), 20);
+    }
+
+    #[test]
+    fn without_data_the_error_says_how_to_get_it() {
+        let empty = tempfile::tempdir().expect("a folder");
+        let how = ["www.cs.toronto.edu/~kriz/cifar.html", "cifar-10-binary.tar.gz", "--data"];
+        let no_place = error(&cifar10(), &settings(4));
+        let in_empty = error(&cifar10(), &at(empty.path()));
+        assert!(no_place.contains("neither --data nor GRADFLOW_DATA"), "{no_place}");
+        assert!(in_empty.contains("an empty folder"), "{in_empty}");
+        for part in how {
+            assert!(no_place.contains(part) && in_empty.contains(part), "{part}");
+        }
+        // Asking for data that is not there is an error, whatever stands by.
+        let nowhere = error(&or_drawings(), &at(empty.path().join("nowhere")));
+        assert!(nowhere.contains("no such folder or file"), "{nowhere}");
+    }
+
+    #[test]
+    fn damaged_data_is_an_error_even_if_drawings_stand_by() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fake::write_to(folder.path());
+        write(folder.path().join("data_batch_1.bin"), "short").expect("written");
+        let run = RunSettings { data_default: Some(folder.path().to_owned()), ..settings(4) };
+        let error = error(&or_drawings(), &run);
+        assert!(error.contains("GRADFLOW_DATA=") && error.contains("data_batch_1.bin"), "{error}");
+    }
+
+    #[test]
+    fn drawings_that_stand_in_say_so() {
+        let (loaded, events) = load(&or_drawings(), &settings(4));
+        let (data, stands_in_for, limit) = loaded.expect("drawn");
+        assert_eq!(data.labels.len(), 20);
+        assert_eq!(stands_in_for.as_deref(), Some("CIFAR-10"));
+        assert_eq!(limit, Some(Limit { epochs: Some(3.0), steps: None }));
+        match events.as_slice() {
+            [Event::Warning(text)] => assert!(text.starts_with("this is not CIFAR-10"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+        // Drawings that were asked for stand in for nothing.
+        let config = reader(r#"{"format": {"synthetic": {"test": 30}}, "split": "test"}"#);
+        let (loaded, events) = load(&config, &settings(4));
+        let (data, stands_in_for, limit) = loaded.expect("drawn");
+        assert_eq!((data.labels.len(), stands_in_for, limit), (30, None, None));
+        assert!(events.is_empty());
+    }
+
+    #[test]
+    fn the_config_is_checked() {
+        let port = cifar10().check(&[]).expect("right").map(|port| port.to_string());
+        assert_eq!(port.as_deref(), Some("images u8[32, 32, 3]"));
+        let field = |config: Reader| config.check(&[]).expect_err("wrong").field.join(".");
+        let text = r#"{"format": {"synthetic": {"train": 0}}, "split": "train"}"#;
+        assert_eq!(field(reader(text)), "format.synthetic.train");
+        let mut config = or_drawings();
+        config.otherwise.as_mut().expect("there").epochs = Some(0.0);
+        assert_eq!(field(config), "otherwise.epochs");
+        let input = crate::testing::bytes_port([1, 1, 1]);
+        assert!(cifar10().check(&[input]).is_err());
+    }
+
+    #[test]
+    fn images_come_in_the_order_of_the_files_epoch_after_epoch() {
+        let config = reader(r#"{"format": {"synthetic": {"train": 10}}, "split": "train"}"#);
+        let (events, said) = Events::new();
+        let context = Context { stage: "read", inputs: &[], run: &settings(4), events };
+        let Ok(Runner::Stage(mut stage)) = config.build(&context) else { panic!("not a stage") };
+        let fact = said.try_recv().expect("the data is told");
+        let value = "drawings of shapes and patterns train, 10 images".to_owned();
+        assert_eq!(fact, Event::Fact { key: "data", value });
+
+        let (sends, mut receives) = edge(1, 1, 7);
+        let counters = Arc::<Counters>::default();
+        let mut ports = Ports::new(Vec::new(), sends, counters.clone(), Stop::default());
+        let items = thread::scope(|scope| {
+            let running = scope.spawn(move || pollster::block_on(stage.run(&mut ports)));
+            while counters.items_out.load(Ordering::Relaxed) < 7 {
+                thread::yield_now();
+            }
+            // Draining closes the edge, which ends the stage.
+            let items = receives[0].drain();
+            running.join().expect("no panic").expect("no error");
+            items
+        });
+        let blocks = blocks(&items);
+        assert_eq!(blocks.len(), 7);
+        let ids: Vec<(u64, u64)> = blocks
+            .iter()
+            .flat_map(|block| block.samples.iter().map(|s| (s.id.epoch, s.id.index)))
+            .collect();
+        let expected: Vec<(u64, u64)> = (0..24).map(|at| (at / 10, at % 10)).collect();
+        assert_eq!(ids, expected);
+        let ends: Vec<bool> = blocks.iter().map(|block| block.ends_epoch).collect();
+        assert_eq!(ends, [false, false, true, false, false, true, false]);
+    }
+
+    /// The facts of the real data, if the environment says where it is.
+    #[test]
+    fn the_real_data_is_what_it_is_known_to_be() {
+        let Some(path) = std::env::var_os("GRADFLOW_DATA") else {
+            println!("skipped: GRADFLOW_DATA does not say where CIFAR-10 is");
+            return;
+        };
+        let load = |split| {
+            let place = place::find(Path::new(&path), &cifar10::LAYOUT)
+                .expect("readable")
+                .expect("CIFAR-10 is at GRADFLOW_DATA");
+            cifar10::load(&place, split).expect("loaded")
+        };
+        let (train, test) = (load(Split::Train), load(Split::Test));
+        assert_eq!((train.labels.len(), test.labels.len()), (50_000, 10_000));
+        assert_eq!(train.labels[..10], [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]);
+        assert_eq!(test.labels[..10], [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]);
+        for class in 0..10 {
+            let count = |labels: &[u8]| labels.iter().filter(|label| **label == class).count();
+            assert_eq!((count(&train.labels), count(&test.labels)), (5_000, 1_000));
+        }
+        for (channel, known) in [125.307, 122.950, 113.865].into_iter().enumerate() {
+            let values = train.pixels.iter().skip(channel).step_by(3);
+            let mean = values.map(|value| u64::from(*value)).sum::<u64>() as f64 / 51_200_000.0;
+            assert!((mean - known).abs() < 0.000_6, "{mean} {known}");
+        }
+        let sample = train.sample(0, 0);
+        assert_eq!(sample.label, Label::Class(6));
+        // The first pixel of the first image.
+        assert!(matches!(sample.image.pixels, Pixels::U8(values) if values[..3] == [59, 62, 63]));
+    }
+}

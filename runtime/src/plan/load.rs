@@ -89,12 +89,14 @@ impl Placing<'_> {
         sorted.truncate(SHOWN_MAX);
         let mut diagnostics: Vec<Diagnostic> = sorted
             .into_iter()
-            .map(|(_, blame, finding)| Diagnostic {
-                severity,
-                place: blame.or_else(|| self.in_file(&finding)),
-                message: finding.problem.message,
-                help: finding.problem.help,
-                notes: finding.notes,
+            .map(|(_, blame, finding)| {
+                let place = blame.or_else(|| self.in_file(&finding));
+                let message = match place {
+                    Some(_) => finding.problem.message,
+                    None => format!("{}: {}", self.file_name, finding.problem.message),
+                };
+                let help = finding.problem.help;
+                Diagnostic { severity, message, place, help, notes: finding.notes }
             })
             .collect();
         if hidden > 0 {

@@ -83,7 +83,11 @@ fn read(change: &Override, value: &str) -> Result<Node, Box<Diagnostic>> {
     match Document::parse(&format!("- {value}")).as_ref().map(Document::node) {
         Ok(Node::List(items)) if items.len() == 1 => Ok(items[0].clone()),
         Ok(_) => refuse("the value is more than one YAML value", change.value()),
-        Err(unreadable) => refuse(&unreadable.message, change.value()),
+        Err(unreadable) => {
+            // What follows counts lines and columns in a text that nobody sees.
+            let message = unreadable.message.split(", while").next().unwrap_or_default();
+            refuse(message, change.value())
+        }
     }
 }
 

@@ -19,8 +19,7 @@ const PIXELS: usize = 3 * PLANE;
 const RECORD: usize = 1 + PIXELS;
 const NAMES: &str = "batches.meta.txt";
 const GZIP: [u8; 2] = [0x1F, 0x8B];
-// A ten-thousandth of the archive could unpack to more than any memory; the real one unpacks to
-// 184 MB.
+// A small archive could unpack to more than any memory has; the real one unpacks to 176 MiB.
 const MOST_UNPACKED: u64 = 1 << 30;
 // Records decoded in one go: few enough that they stay in the cache.
 const RUN: usize = 64;
@@ -284,5 +283,243 @@ impl<R: Read> Read for Capped<R> {
             io::Error::other(anyhow!("it unpacks to more than {most} MiB; expected 176 MiB"))
         })?;
         Ok(read)
+    }
+}
+
+/// Files in the official layout, made up for tests.
+#[cfg(test)]
+pub(crate) mod fake {
+    use std::fs::{create_dir_all, write};
+    use std::path::Path;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::{LAYOUT, PLANE};
+
+    /// One record: a label and a colour.
+    pub(crate) fn record(label: u8, colour: [u8; 3]) -> Vec<u8> {
+        let mut record = vec![label];
+        colour.iter().for_each(|value| record.extend([*value; PLANE]));
+        record
+    }
+
+    /// Each file's name and content: 3 records, whose red says which file and which record.
+    pub(crate) fn files() -> Vec<(&'static str, Vec<u8>)> {
+        let content = |file: usize| -> Vec<u8> {
+            (0..3)
+                .flat_map(|at| record((file + at) as u8, [(10 * file + at) as u8, 1, 2]))
+                .collect()
+        };
+        LAYOUT.files.iter().enumerate().map(|(file, name)| (*name, content(file))).collect()
+    }
+
+    /// Writes all files into a folder.
+    pub(crate) fn write_to(folder: &Path) {
+        create_dir_all(folder).expect("created");
+        for (name, content) in files() {
+            write(folder.join(name), content).expect("written");
+        }
+    }
+
+    /// A tar.gz of these members in the official folder.
+    pub(crate) fn archive(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        for (name, content) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            let path = format!("{}/{name}", LAYOUT.folder);
+            archive.append_data(&mut header, path, content.as_slice()).expect("added");
+        }
+        archive.into_inner().expect("whole").finish().expect("whole")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir, remove_file, write};
+
+    use runtime::item::Pixels;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn folder() -> (TempDir, Place) {
+        let folder = tempfile::tempdir().expect("a folder");
+        fake::write_to(folder.path());
+        let place = Place::Folder(folder.path().to_owned());
+        (folder, place)
+    }
+
+    fn message(place: &Place, split: Split) -> String {
+        format!("{:#}", load(place, split).expect_err("there is something wrong"))
+    }
+
+    /// The message for an archive with this content.
+    fn of_archive(content: &[u8]) -> Result<DataSet, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cifar.tar.gz");
+        write(&path, content).expect("written");
+        load(&Place::Archive(path), Split::Train).map_err(|error| format!("{error:#}"))
+    }
+
+    fn assert_says(message: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(message.contains(part), "{message:?} does not say {part:?}");
+        }
+    }
+
+    #[test]
+    fn records_of_one_colour_are_decoded_as_in_the_tutorials_test() {
+        let records = [(9, [0, 128, 255]), (3, [255, 0, 1]), (0, [254, 255, 0])];
+        let content: Vec<u8> =
+            records.iter().flat_map(|(label, colour)| fake::record(*label, *colour)).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path().join("test_batch.bin"), content).expect("written");
+        let data = load(&Place::Folder(folder.path().to_owned()), Split::Test).expect("loaded");
+        assert_eq!(data.classes, CLASSES);
+        assert_eq!(data.labels, [9, 3, 0]);
+        for (index, (_, colour)) in records.iter().enumerate() {
+            let sample = data.sample(4, index);
+            assert_eq!((sample.id.epoch, sample.id.index), (4, index as u64));
+            assert_eq!(sample.image.shape, [32, 32, 3]);
+            assert_eq!(sample.image.pixels, Pixels::U8(colour.repeat(1024).into()));
+        }
+    }
+
+    #[test]
+    fn rows_and_columns_are_not_swapped() {
+        let planes: Vec<u8> = (0..PIXELS).map(|at| (at % 251) as u8).collect();
+        let mut image = vec![0; PIXELS];
+        interleave(&planes, &mut image);
+        for (y, x, channel) in [(0, 1, 0), (1, 0, 0), (5, 9, 1), (31, 31, 2)] {
+            assert_eq!(image[(y * 32 + x) * 3 + channel], planes[channel * 1024 + y * 32 + x]);
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_split_follow_one_another_in_folder_and_archive() {
+        let (_folder, place) = folder();
+        let train = load(&place, Split::Train).expect("loaded");
+        let reds: Vec<u8> = train.pixels.iter().copied().step_by(PIXELS).collect();
+        assert_eq!(reds, [0, 1, 2, 10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42]);
+        assert_eq!(load(&place, Split::Test).expect("loaded").labels, [5, 6, 7]);
+
+        // The official archive is not in this order either.
+        let mut members = fake::files();
+        members.reverse();
+        let names = (0..10).map(|class| format!("class {class}\n")).collect::<String>();
+        members.push((NAMES, names.into_bytes()));
+        let archived = of_archive(&fake::archive(&members)).expect("loaded");
+        assert_eq!((archived.labels, archived.pixels), (train.labels, train.pixels));
+        assert_eq!(archived.classes[9], "class 9");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let (folder, place) = folder();
+        remove_file(folder.path().join("data_batch_2.bin")).expect("removed");
+        remove_file(folder.path().join("data_batch_5.bin")).expect("removed");
+        assert_says(
+            &message(&place, Split::Train),
+            &["data_batch_2.bin, data_batch_5.bin", "kriz"],
+        );
+        assert!(load(&place, Split::Test).is_ok());
+        let archive = fake::archive(&fake::files()[..4]);
+        let message = of_archive(&archive).expect_err("a member is missing");
+        assert_says(&message, &["cifar.tar.gz lacks data_batch_5.bin", "kriz"]);
+    }
+
+    #[test]
+    fn a_cut_file_is_named_with_the_place_of_the_cut() {
+        let (folder, place) = folder();
+        let whole = fake::record(1, [0; 3]).repeat(3);
+        write(folder.path().join("data_batch_3.bin"), &whole[..2 * RECORD + 100]).expect("written");
+        let parts =
+            ["data_batch_3.bin", "6,246 bytes", "record 2", "byte 6,146", "after 100 bytes"];
+        assert_says(&message(&place, Split::Train), &parts);
+        write(folder.path().join("data_batch_3.bin"), "").expect("written");
+        assert_says(&message(&place, Split::Train), &["data_batch_3.bin is empty", "3,073"]);
+    }
+
+    #[test]
+    fn a_label_out_of_range_is_named_with_its_place() {
+        let (folder, place) = folder();
+        let mut content = fake::record(1, [0; 3]).repeat(70);
+        content[66 * RECORD] = 10;
+        write(folder.path().join("data_batch_4.bin"), &content).expect("written");
+        let parts = ["data_batch_4.bin", "record 66", "byte 202,818", "label 10", "0 to 9"];
+        assert_says(&message(&place, Split::Train), &parts);
+
+        let mut members = fake::files();
+        members[3].1 = content;
+        assert_says(&of_archive(&fake::archive(&members)).expect_err("label"), &parts);
+    }
+
+    #[test]
+    fn an_unreadable_file_is_named() {
+        let (folder, place) = folder();
+        remove_file(folder.path().join("test_batch.bin")).expect("removed");
+        create_dir(folder.path().join("test_batch.bin")).expect("created");
+        let message = message(&place, Split::Test);
+        assert_says(&message, &["cannot read", "test_batch.bin", "is a directory"]);
+    }
+
+    #[test]
+    fn class_names_are_read_if_there_are_ten() {
+        let (folder, place) = folder();
+        let names: Vec<String> = (0..10).map(|class| format!("class {class}")).collect();
+        write(folder.path().join(NAMES), names.join("\n") + "\n\n").expect("written");
+        assert_eq!(load(&place, Split::Test).expect("loaded").classes, names);
+        write(folder.path().join(NAMES), names[..9].join("\n")).expect("written");
+        assert_says(&message(&place, Split::Test), &[NAMES, "names 9 classes", "expected 10"]);
+    }
+
+    #[test]
+    fn damaged_archives_are_told_and_never_a_panic() {
+        let whole = fake::archive(&fake::files());
+        let right = of_archive(&whole).expect("loaded");
+        let says = |content: &[u8], parts: &[&str]| {
+            assert_says(&of_archive(content).expect_err("damaged"), parts);
+        };
+        says(b"", &["not a gzip archive"]);
+        says(b"PK\x03\x04", &["not a gzip archive", "found 50 4b"]);
+        says(&whole[..2], &["cifar.tar.gz is damaged", "kriz"]);
+        for cut in [20, whole.len() / 2, whole.len() - 4] {
+            says(&whole[..cut], &["cifar.tar.gz", "kriz"]);
+        }
+        // Some bytes matter not: the time in the gzip header, or which of several equal runs of
+        // bytes is repeated. With any other changed, nothing may be loaded.
+        for at in (0..whole.len()).step_by(5) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x55;
+            match of_archive(&damaged) {
+                Ok(data) => assert_eq!(
+                    (data.labels, data.pixels),
+                    (right.labels.clone(), right.pixels.clone())
+                ),
+                Err(message) => assert_says(&message, &["cifar.tar.gz"]),
+            }
+        }
+    }
+
+    #[test]
+    fn an_archive_may_not_unpack_to_more_than_memory_has() {
+        let capped = |left| {
+            let mut capped = Capped { from: [0; 100].as_slice(), left };
+            io::copy(&mut capped, &mut io::sink()).map_err(|error| error.to_string())
+        };
+        assert_eq!(capped(100), Ok(100));
+        assert_says(&capped(99).expect_err("too much"), &["more than 1024 MiB"]);
+
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::from(u32::MAX) * RECORD as u64);
+        header.set_path("data_batch_1.bin").expect("a path");
+        header.set_cksum();
+        let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut bomb, header.as_bytes()).expect("written");
+        let bomb = bomb.finish().expect("whole");
+        assert_says(&of_archive(&bomb).expect_err("a bomb"), &["data_batch_1.bin claims"]);
     }
 }

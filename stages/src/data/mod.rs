@@ -4,6 +4,8 @@ pub mod cifar10;
 pub mod place;
 pub mod synthetic;
 
+use std::fmt;
+
 use bytes::Bytes;
 use runtime::item::{Image, Label, Pixels, Sample, SampleId};
 use schemars::JsonSchema;
@@ -30,7 +32,7 @@ impl Split {
 }
 
 /// All images of one split.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DataSet {
     /// For people, such as `CIFAR-10`.
     pub name: String,
@@ -42,6 +44,14 @@ pub struct DataSet {
     pub labels: Vec<u8>,
     /// All pixels, one image after the other.
     pub pixels: Bytes,
+}
+
+// Without the pixels, of which there are millions.
+impl fmt::Debug for DataSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let images = self.labels.len();
+        f.debug_struct("DataSet").field("name", &self.name).field("images", &images).finish()
+    }
 }
 
 impl DataSet {

@@ -203,6 +203,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::lanes;
 
     const SMALL: Synthetic = Synthetic { train: 200, test: 100, seed: 5 };
 
@@ -225,6 +226,67 @@ mod tests {
         for class in 0..10 {
             assert_eq!(labels.iter().filter(|label| **label == class).count(), 20);
         }
+    }
+
+    /// Middle windows, whitened as for the network.
+    fn windows(data: &DataSet) -> Vec<Vec<f32>> {
+        let window = |image: &[u8]| -> Vec<f32> {
+            let rows = image.chunks(SIDE * 3).skip(4).take(24);
+            let values: Vec<f32> =
+                rows.flat_map(|row| row[12..84].iter().map(|value| f32::from(*value))).collect();
+            let (mean, variance) = lanes::mean_and_variance(&values);
+            values.iter().map(|value| (value - mean as f32) / variance.sqrt() as f32).collect()
+        };
+        data.pixels.chunks(PIXELS).map(window).collect()
+    }
+
+    fn scores(weights: &[[f32; 10]], image: &[f32]) -> [f32; 10] {
+        let mut scores = [0.0; 10];
+        for (value, weights) in image.iter().zip(weights) {
+            for (score, weight) in scores.iter_mut().zip(weights) {
+                *score += value * weight;
+            }
+        }
+        scores
+    }
+
+    fn accuracy(weights: &[[f32; 10]], data: &DataSet) -> f64 {
+        let windows = windows(data);
+        let right = windows.iter().zip(&data.labels).filter(|(image, label)| {
+            let scores = scores(weights, image);
+            let best = (0..10).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+            best == Some(usize::from(**label))
+        });
+        right.count() as f64 / windows.len() as f64
+    }
+
+    #[test]
+    fn a_linear_classifier_learns_next_to_nothing_from_them() {
+        // Softmax regression by gradient descent, one image at a time, with some decay.
+        let set = Synthetic { train: 4000, test: 1000, seed: 0 };
+        let (train, test) = (set.draw(Split::Train).expect("drawn"), set.draw(Split::Test));
+        let images = windows(&train);
+        let mut weights = vec![[0.0_f32; 10]; images[0].len()];
+        let mut order: Vec<usize> = (0..images.len()).collect();
+        for epoch in 0..10 {
+            Random::keyed(1, "order", epoch, 0).shuffle(&mut order);
+            for at in &order {
+                let image = &images[*at];
+                let mut slopes = scores(&weights, image).map(f32::exp);
+                let sum: f32 = slopes.iter().sum();
+                slopes.iter_mut().for_each(|slope| *slope /= sum);
+                slopes[usize::from(train.labels[*at])] -= 1.0;
+                for (value, weights) in image.iter().zip(&mut weights) {
+                    for (weight, slope) in weights.iter_mut().zip(slopes) {
+                        *weight -= 2e-4 * (slope * value + 0.01 * *weight);
+                    }
+                }
+            }
+        }
+        let (learnt, new) = (accuracy(&weights, &train), accuracy(&weights, &test.expect("drawn")));
+        println!("linear classifier: {learnt:.3} of the images it learnt from, {new:.3} of others");
+        assert!(learnt > 0.2, "it has not learnt: {learnt}");
+        assert!(new < 0.3, "too easy for a network to be needed: {new}");
     }
 
     #[test]

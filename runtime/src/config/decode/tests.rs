@@ -58,7 +58,7 @@ fn node(json: &serde_json::Value) -> Node {
 fn read(json: &serde_json::Value) -> Result<Outer, Vec<String>> {
     let mut problems = Problems::new();
     let base = Path(vec!["x".to_owned()]);
-    let value = decode::<Outer>(&node(&json), &base, &mut problems);
+    let value = decode::<Outer>(&node(json), &base, &mut problems);
     value.ok_or_else(|| {
         problems
             .into_iter()

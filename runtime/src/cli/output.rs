@@ -1,0 +1,126 @@
+//! What the command prints, and what its exit status says.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use crate::diagnostic::{self, Diagnostic};
+
+/// Why a verb did not end well.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The pipeline is wrong.
+    Pipeline(Vec<Diagnostic>),
+    /// The command line is.
+    Usage { message: String, help: Option<String> },
+    /// The run failed.
+    Run(anyhow::Error),
+    /// The run was asked to stop.
+    Interrupted,
+    /// Standard output cannot be written to.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// Tells it, and gives the exit status.
+    pub(super) fn report(self) -> ExitCode {
+        match self {
+            Self::Pipeline(diagnostics) => {
+                tell(&diagnostics);
+                ExitCode::from(2)
+            }
+            Self::Usage { message, help } => {
+                let diagnostic = Diagnostic { help, ..Diagnostic::error(message) };
+                complain(&format!("{}\n", diagnostic.render(color())));
+                ExitCode::from(2)
+            }
+            Self::Run(error) => {
+                complain(&describe(&error));
+                ExitCode::from(1)
+            }
+            Self::Interrupted => ExitCode::from(130),
+            // Whoever read the output has seen enough.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Output(error) => {
+                complain(&format!("error: could not write the output: {error}\n"));
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+/// The error with what led to it, one line each.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {error}\n");
+    for cause in error.chain().skip(1) {
+        text += &format!("  because: {cause}\n");
+    }
+    text
+}
+
+/// Writes to standard output.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
+/// Writes diagnostics to standard error.
+pub(super) fn tell(diagnostics: &[Diagnostic]) {
+    complain(&diagnostic::render(diagnostics, color()));
+}
+
+fn complain(text: &str) {
+    // If standard error is closed, nobody is left to be told.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn color() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !unwanted
+}
+
+/// Columns as wide as their widest cell, two blanks between them.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Moves every line to the right.
+pub(super) fn indent(text: &str, by: usize) -> String {
+    text.lines().map(|line| format!("{:by$}{line}", "").trim_end().to_owned() + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_told_below_the_error() {
+        let error = anyhow::anyhow!("no such file").context("reader").context("stage read");
+        assert_eq!(
+            describe(&error),
+            "error: stage read\n  because: reader\n  because: no such file\n"
+        );
+        let plain: anyhow::Result<()> = Err(anyhow::anyhow!("x"));
+        assert!(plain.context("y").is_err());
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [vec!["a".to_owned(), "bb".into()], vec!["ccc".into(), "d".into()]];
+        assert_eq!(table(&rows), "a    bb\nccc  d\n");
+        assert_eq!(indent("a\n\nb", 2), "  a\n\n  b\n");
+    }
+}

@@ -1,0 +1,94 @@
+//! The pipeline that a verb is about.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::App;
+use super::output::{Failure, tell};
+use crate::config::yaml::TEXT_MAX;
+use crate::plan::Plan;
+use crate::stage::RunSettings;
+
+/// Where data is kept, unless the command line says otherwise.
+const DATA_VARIABLE: &str = "GRADFLOW_DATA";
+
+/// Which pipeline, and what to change in it.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The pipeline file.
+    #[arg(value_name = "PIPELINE")]
+    pub(super) file: PathBuf,
+
+    /// Replaces a value of the pipeline, such as `stages.batch.batcher.size=64`.
+    ///
+    /// PATH is made of the keys that lead to the value, with dots between them; elements of lists
+    /// are counted from 0. VALUE is YAML. May be given more than once.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment)]
+    pub(super) set: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.is_empty() => Ok((path.to_owned(), value.to_owned())),
+        _ => Err("expected PATH=VALUE, such as `epochs=1`".to_owned()),
+    }
+}
+
+impl Arguments {
+    /// The checked pipeline; tells warnings on the way.
+    pub(super) fn load(
+        &self,
+        app: &App,
+        data: Option<PathBuf>,
+        adapter: Option<String>,
+    ) -> Result<Plan, Failure> {
+        let text = read(&self.file).map_err(|why| Failure::Usage {
+            message: format!("cannot read {}: {why}", self.file.display()),
+            help: None,
+        })?;
+        let data_default = std::env::var_os(DATA_VARIABLE).filter(|value| !value.is_empty());
+        let base = RunSettings {
+            adapter,
+            data,
+            data_default: data_default.map(PathBuf::from),
+            folder: self.file.parent().map(Path::to_owned).unwrap_or_default(),
+            ..RunSettings::default()
+        };
+        let name = self.file.display().to_string();
+        let loaded = Plan::load(&app.kinds, &name, &text, &self.set, &base);
+        let (plan, warnings) = loaded.map_err(Failure::Pipeline)?;
+        tell(&warnings);
+        Ok(plan)
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed: whoever reads the text tells that it is too long.
+    let limit = TEXT_MAX as u64 + 1;
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    if bytes.len() > TEXT_MAX {
+        return Err(format!("a pipeline has at most {TEXT_MAX} bytes, and this has more"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments_are_cut_at_the_first_equals_sign() {
+        assert_eq!(assignment("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
+        assert_eq!(assignment("a="), Ok(("a".to_owned(), String::new())));
+        assert!(assignment("a").is_err());
+        assert!(assignment("=a").is_err());
+    }
+}
