@@ -19,8 +19,9 @@ const PIXELS: usize = 3 * PLANE;
 const RECORD: usize = 1 + PIXELS;
 const NAMES: &str = "batches.meta.txt";
 const GZIP: [u8; 2] = [0x1F, 0x8B];
-// A small archive could unpack to more than any memory has; the real one unpacks to 176 MiB.
-const MOST_UNPACKED: u64 = 1 << 30;
+// A small archive could unpack to more than any memory has, and a sparse file be as large; the
+// real archive unpacks to 176 MiB.
+const MOST_BYTES: u64 = 1 << 30;
 // Records decoded in one go: few enough that they stay in the cache.
 const RUN: usize = 64;
 
@@ -155,6 +156,11 @@ fn records(name: &dyn std::fmt::Display, size: u64) -> Result<usize> {
         "{name} is empty; expected records of {} bytes, 10,000 of them in an official file; {AGAIN}",
         thousands(record)
     );
+    ensure!(
+        size <= MOST_BYTES,
+        "{name}: {} bytes are too many; an official file has 30,730,000; {AGAIN}",
+        thousands(size)
+    );
     let (whole, cut) = (size / record, size % record);
     ensure!(
         cut == 0,
@@ -232,7 +238,7 @@ fn load_archive(path: &Path, split: Split) -> Result<DataSet> {
     );
     let unpacked =
         MultiGzDecoder::new(BufReader::with_capacity(1 << 16, GZIP.as_slice().chain(file)));
-    let mut archive = tar::Archive::new(Capped { from: unpacked, left: MOST_UNPACKED });
+    let mut archive = tar::Archive::new(Capped { from: unpacked, left: MOST_BYTES });
     let mut parts: Vec<Option<(Vec<u8>, Vec<u8>)>> = vec![None; files(split).len()];
     let mut names = None;
     let damaged = || format!("{name} is damaged or not a tar.gz; {AGAIN}");
@@ -249,7 +255,6 @@ fn load_archive(path: &Path, split: Split) -> Result<DataSet> {
             names = Some(class_names(&format_args!("{name}: {}", member.display()), &text)?);
         } else if let Some(at) = files(split).iter().position(|wanted| *wanted == file) {
             let member = format!("{name}: {}", member.display());
-            ensure!(entry.size() <= MOST_UNPACKED, "{member} claims {} bytes", entry.size());
             let count = records(&member, entry.size())?;
             let (mut labels, mut pixels) = (vec![0; count], vec![0; count * PIXELS]);
             decode(&member, &mut entry, &mut labels, &mut pixels).with_context(damaged)?;
@@ -279,7 +284,7 @@ impl<R: Read> Read for Capped<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer)?;
         self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            let most = MOST_UNPACKED >> 20;
+            let most = MOST_BYTES >> 20;
             io::Error::other(anyhow!("it unpacks to more than {most} MiB; expected 176 MiB"))
         })?;
         Ok(read)
@@ -520,6 +525,9 @@ mod tests {
         let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         io::Write::write_all(&mut bomb, header.as_bytes()).expect("written");
         let bomb = bomb.finish().expect("whole");
-        assert_says(&of_archive(&bomb).expect_err("a bomb"), &["data_batch_1.bin claims"]);
+        assert_says(
+            &of_archive(&bomb).expect_err("a bomb"),
+            &["data_batch_1.bin: ", "bytes are too many"],
+        );
     }
 }
