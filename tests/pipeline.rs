@@ -27,15 +27,19 @@ use runtime::stage::{Config, Context, Kind, Map, Mismatch, RunSettings, Runner, 
 /// Longer than any of these runs takes on a busy machine; without it, a deadlock would hang CI.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+type ItemWork = dyn Fn(Item) -> Result<Option<Item>> + Send + Sync;
+type SinkWork = dyn Fn(Item) -> Result<bool> + Send + Sync;
+type ImageWork = dyn Fn(&mut Sample) -> Result<()> + Send + Sync;
+
 /// What a stage of a test does.
 #[derive(Clone)]
 enum Work {
     /// For each item that comes in; what it returns goes on, and `None` ends the stage.
-    Item(Arc<dyn Fn(Item) -> Result<Option<Item>> + Send + Sync>),
+    Item(Arc<ItemWork>),
     /// For each item that comes in, nothing going out; `false` ends the stage.
-    Sink(Arc<dyn Fn(Item) -> Result<bool> + Send + Sync>),
+    Sink(Arc<SinkWork>),
     /// For each image, by this many workers.
-    Image(Arc<dyn Fn(&mut Sample) -> Result<()> + Send + Sync>, usize),
+    Image(Arc<ImageWork>, usize),
 }
 
 /// A stage of a test, kept apart from the product's: it puts out what it takes in, or nothing.
