@@ -63,13 +63,19 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Ou
     Ok(running.outcome())
 }
 
-/// What went wrong, by stage.
+/// What went wrong first in each stage.
 #[derive(Clone, Default)]
 struct Failures(Arc<Mutex<Vec<Error>>>);
 
 impl Failures {
     fn note(&self, error: Error) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+        let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Workers of one stage tend to meet the same thing at the same time. Errors begin with
+        // their stage's name.
+        let stage = error.to_string();
+        if errors.iter().all(|known| known.to_string() != stage) {
+            errors.push(error);
+        }
     }
 
     fn into_result(self) -> Result<()> {
@@ -154,14 +160,17 @@ impl Running {
                 .into_iter()
                 .zip(outputs)
                 .map(|(i, o)| Ports::new(i, o, Arc::clone(&segment.counters), self.stop.clone()));
-            let ids: Vec<String> =
-                segment.stages.iter().map(|stage| plan.stages[*stage].id.clone()).collect();
+            let ids: Vec<&str> =
+                segment.stages.iter().map(|stage| &*plan.stages[*stage].id).collect();
             let mut bodies: Vec<Body> = Vec::new();
             match &mut segment.work {
                 Work::Stage(stage) => {
                     let mut ports = ports;
                     if let (Some(mut stage), Some(mut ports)) = (stage.take(), ports.next()) {
-                        bodies.push(Box::new(move || pollster::block_on(stage.run(&mut ports))));
+                        let id = ids.concat();
+                        bodies.push(Box::new(move || {
+                            blame(&id, || pollster::block_on(stage.run(&mut ports)))
+                        }));
                     }
                 }
                 Work::Maps { maps, .. } => {
@@ -183,13 +192,11 @@ impl Running {
                 }
             }
             for (worker, body) in bodies.into_iter().enumerate() {
-                let label = ids.join("+");
                 let failures = failures.clone();
                 let stop = self.stop.clone();
-                let name = format!("{label}.{worker}");
                 let handle = thread::Builder::new()
-                    .name(name)
-                    .spawn(move || guard(&label, body, &failures, &stop))
+                    .name(format!("{}.{worker}", ids.join("+")))
+                    .spawn(move || guard(body, &failures, &stop))
                     .context("could not start a thread")?;
                 handles.push(handle);
             }
@@ -254,8 +261,16 @@ impl Running {
 type Body = Box<dyn FnOnce() -> Result<()> + Send>;
 
 /// Runs one thread's work; whatever goes wrong ends the whole run.
-fn guard(label: &str, body: Body, failures: &Failures, stop: &Stop) {
-    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+fn guard(body: Body, failures: &Failures, stop: &Stop) {
+    if let Err(error) = body() {
+        failures.note(error);
+        stop.stop();
+    }
+}
+
+/// Does some of a stage's work; an error or a panic is told with the stage's name.
+fn blame(id: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
@@ -263,10 +278,7 @@ fn guard(label: &str, body: Body, failures: &Failures, stop: &Stop) {
             .unwrap_or_default();
         Err(anyhow!("it panicked, which is a defect of the stage: {text}"))
     });
-    if let Err(error) = result {
-        failures.note(error.context(format!("stage {label}")));
-        stop.stop();
-    }
+    result.with_context(|| format!("stage {id}"))
 }
 
 fn cores() -> usize {
@@ -314,11 +326,11 @@ struct Link {
 async fn map_blocks(chain: &[Link], seed: u64, ports: &mut Ports) -> Result<()> {
     while let Some(item) = ports.receive(0).await {
         let Item::Block(mut block) = item else {
-            return Err(anyhow!("it takes images only"));
+            return blame(&chain[0].id, || Err(anyhow!("it takes images only")));
         };
         for link in chain {
             let start = Instant::now();
-            map_block(link, seed, &mut block)?;
+            blame(&link.id, || map_block(link, seed, &mut block))?;
             Counters::add(&link.counters.busy_ns, start.elapsed());
         }
         if ports.send(Item::Block(block)).await.is_err() {
@@ -334,7 +346,7 @@ fn map_block(link: &Link, seed: u64, block: &mut Block) -> Result<()> {
         let mut random = Random::keyed(seed, &link.id, id.epoch, id.index);
         link.map
             .map(sample, &mut random)
-            .with_context(|| format!("{}: image {} of epoch {}", link.id, id.index, id.epoch))?;
+            .with_context(|| format!("image {} of epoch {}", id.index, id.epoch))?;
     }
     Ok(())
 }

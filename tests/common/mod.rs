@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test file is a crate of its own and takes what it needs")]
 
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
 use runtime::adapter::Adapter;
 use runtime::adapter::host::Cpu;
 use runtime::adapter::wgpu::{self, WgpuAdapter};
@@ -29,4 +33,21 @@ pub(crate) fn gpus() -> Vec<WgpuAdapter> {
         println!("{} ({}, {})", info.name, info.backend, info.driver);
     }
     adapters
+}
+
+/// What `work` gives, or a failed test if it takes longer: a hang must not take CI with it.
+pub(crate) fn within<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || sender.send(work()));
+    match receiver.recv_timeout(patience) {
+        Ok(value) => value,
+        Err(RecvTimeoutError::Timeout) => panic!("still at it after {patience:?}"),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(_) => unreachable!("it sends before it ends"),
+        },
+    }
 }
