@@ -309,7 +309,7 @@ fn an_adapter_that_is_not_there_is_told_with_those_that_are() {
     let pipeline = quick(folder.path(), DRAWN, "steps: 2");
     for asked in ["voodoo", "99"] {
         let Ran { status, out, told } = finish(command(&["run", &pipeline, "--adapter", asked]));
-        assert_eq!((status, &*out), (1, ""), "{asked}: {told}");
+        assert_eq!((status, &*out), (2, ""), "{asked}: {told}");
         assert!(told.contains("  0  cpu/"), "{asked}: {told}");
     }
 }

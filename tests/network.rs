@@ -40,8 +40,11 @@ fn finite_differences_agree_for_the_whole_network() {
     check_slopes("tutorial", &tutorial(), 2, 3);
 }
 
+/// A layer's `from`, kind and fields.
+type Listed = (Option<&'static [&'static str]>, &'static str, Arc<dyn Layer>);
+
 /// A layer between two that have weights, so that its gradient is needed on both sides.
-fn around(listed: Vec<(Option<&[&str]>, &'static str, Arc<dyn Layer>)>) -> Arc<Graph> {
+fn around(listed: Vec<Listed>) -> Arc<Graph> {
     let conv = conv(3, 1, 1);
     let mut layers = vec![("conv2d", conv, None)];
     layers.extend(listed.into_iter().map(|(from, kind, layer)| (kind, layer, from)));
@@ -73,7 +76,7 @@ fn conv(channels: usize, kernel: usize, stride: usize) -> Arc<dyn Layer> {
 
 #[test]
 fn finite_differences_agree_for_every_layer() {
-    let cases: Vec<(&str, Vec<(Option<&[&str]>, &'static str, Arc<dyn Layer>)>)> = vec![
+    let cases: Vec<(&str, Vec<Listed>)> = vec![
         ("conv2d", vec![(None, "conv2d", conv(5, 3, 2))]),
         ("relu", vec![(None, "relu", fields::<relu::Relu>("{}"))]),
         ("max_pool", vec![(None, "max_pool", fields::<max_pool::MaxPool>("{}"))]),

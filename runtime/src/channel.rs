@@ -275,7 +275,7 @@ mod tests {
                 scope.spawn(move || {
                     pollster::block_on(async {
                         while let Some(item) = input.receive().await {
-                            if number(&item) % 3 == 0 {
+                            if number(&item).is_multiple_of(3) {
                                 thread::yield_now();
                             }
                             if output.send(item).await.is_err() {

@@ -91,6 +91,19 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// Both limits: what is reached first counts.
+    pub fn and(&self, other: Option<&Self>) -> Self {
+        let first = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let other = other.copied().unwrap_or_default();
+        Self {
+            epochs: first(self.epochs, other.epochs),
+            steps: self.steps.into_iter().chain(other.steps).min(),
+        }
+    }
+
     /// Whether one more step is within the limit: the `step`-th, counted from 0, with which
     /// `images` will have been seen.
     pub fn allows(&self, step: u64, images: u64, epoch_images: u64) -> bool {
@@ -120,7 +133,7 @@ pub struct Source {
     pub classes: Vec<String>,
     /// What this data stands in for, if it is not what was asked for.
     pub stands_in_for: Option<String>,
-    /// A run limit of the data's own, instead of the pipeline's.
+    /// A run limit of the data's own, beside the pipeline's.
     pub limit: Option<Limit>,
 }
 
@@ -221,6 +234,10 @@ mod tests {
         assert!(!limit.allows(390, 391 * 128, 50_000));
         let limit = Limit { steps: Some(5), ..limit };
         assert!(limit.allows(4, 640, 50_000) && !limit.allows(5, 768, 50_000));
+        let own = Limit { epochs: Some(0.5), steps: None };
+        let both = Limit { epochs: Some(0.5), steps: Some(5) };
+        assert_eq!(limit.and(Some(&own)), both);
+        assert_eq!(limit.and(None), limit);
         assert!(Limit::default().allows(u64::MAX, u64::MAX, 1));
     }
 }

@@ -47,7 +47,16 @@ pub struct StageReport {
 /// The first thing that went wrong in each stage, with the stage's name.
 pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Outcome> {
     let (events, receiver) = Events::new();
-    let mut running = Running::build(plan, stop, &events)?;
+    let mut running = match Running::build(plan, stop, &events) {
+        Ok(running) => running,
+        Err(error) => {
+            // What was said before the failure may explain it.
+            while let Ok(event) = receiver.try_recv() {
+                observe(event);
+            }
+            return Err(error);
+        }
+    };
     // Only the stages' own handles are left, so that the loop below ends when they do.
     drop(events);
     let failures = Failures::default();

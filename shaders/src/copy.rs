@@ -32,7 +32,6 @@ fn cpu(args: &mut Args<'_, f32>) {
 fn reference(args: &mut Args<'_, f64>) {
     let input = args.read("input");
     let output = args.write("output");
-    for i in 0..args.images() * args.size("LENGTH") {
-        output[i] = input[i];
-    }
+    let count = args.images() * args.size("LENGTH");
+    output[..count].copy_from_slice(&input[..count]);
 }

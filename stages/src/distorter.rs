@@ -18,7 +18,7 @@ use crate::switch::Switch;
 /// to 255 that are then not clipped. Each of the three is done with the tutorial's numbers unless
 /// it is given others, or switched off with `false`. Switching one off leaves the random numbers
 /// of the others as they are.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Distorter {
     /// Left becomes right; `false` for never.
@@ -60,17 +60,6 @@ pub struct Contrast {
     pub upper: f64,
     /// The share of images that are changed, 0 to 1.
     pub probability: f64,
-}
-
-impl Default for Distorter {
-    fn default() -> Self {
-        Self {
-            flip: Switch::default(),
-            brightness: Switch::default(),
-            contrast: Switch::default(),
-            workers: 0,
-        }
-    }
 }
 
 impl Default for Flip {

@@ -57,8 +57,7 @@ pub enum Format {
 pub struct Otherwise {
     /// Drawings of 10 classes, made up.
     pub synthetic: Synthetic,
-    /// Passes over the drawings after which the run ends, instead of the run's own end. If absent,
-    /// the run's own end holds.
+    /// Passes over the drawings after which the run ends, if it has not ended before.
     #[serde(default)]
     pub epochs: Option<f64>,
 }

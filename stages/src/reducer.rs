@@ -151,7 +151,7 @@ impl Stage for Reduce {
                     // The wait for the first batch is the pipeline's start, not a step's time.
                     self.speed = Speed::new();
                 }
-                let limit = batch.source.limit.unwrap_or(self.limit);
+                let limit = self.limit.and(batch.source.limit.as_ref());
                 let (epoch, with_this) =
                     (batch.source.epoch_images, images + batch.ids.len() as u64);
                 if !limit.allows(step, with_this, epoch) {

@@ -15,17 +15,11 @@ use crate::lanes;
 
 /// Subtracts from each image the mean of all its values and divides by their standard deviation,
 /// but by no less than 1 / sqrt(number of values), so that an image of one colour becomes all 0.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Whitening {
     /// Threads that do it; 0 for one per core.
     pub workers: usize,
-}
-
-impl Default for Whitening {
-    fn default() -> Self {
-        Self { workers: 0 }
-    }
 }
 
 /// The kind of this stage.

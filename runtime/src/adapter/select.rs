@@ -1,8 +1,9 @@
 //! Which adapter runs: by index, by name, or the best there is.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::host::Cpu;
 use super::{Adapter, DeviceKind, Info, wgpu};
@@ -30,8 +31,21 @@ pub fn select(asked: &str) -> Result<Box<dyn Adapter>> {
     Ok(adapters.swap_remove(at))
 }
 
+/// What was asked for is absent or ambiguous: a mistake of whoever asked, not of the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSuchAdapter(String);
+
+impl fmt::Display for NoSuchAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoSuchAdapter {}
+
 /// The position of the adapter that `asked` names among these.
-pub fn choose(asked: &str, infos: &[Info]) -> Result<usize> {
+pub fn choose(asked: &str, infos: &[Info]) -> Result<usize, NoSuchAdapter> {
+    let refuse = |why: String| Err(NoSuchAdapter(format!("{why}.\n{}", choices(infos))));
     if asked == "auto" {
         return Ok(best(infos));
     }
@@ -39,11 +53,11 @@ pub fn choose(asked: &str, infos: &[Info]) -> Result<usize> {
         if index < infos.len() {
             return Ok(index);
         }
-        bail!("there is no adapter {index}.\n{}", choices(infos));
+        return refuse(format!("there is no adapter {index}"));
     }
     let fitting: Vec<usize> = (0..infos.len()).filter(|i| fits(asked, &infos[*i])).collect();
     match fitting.as_slice() {
-        [] => bail!("no adapter is called {asked:?}.\n{}", choices(infos)),
+        [] => refuse(format!("no adapter is called {asked:?}")),
         [one] => Ok(*one),
         // One device through several backends is no ambiguity: the preferred backend is meant.
         // A name that fits unlike devices is.
@@ -52,7 +66,7 @@ pub fn choose(asked: &str, infos: &[Info]) -> Result<usize> {
             let same = devices.iter().find(|backends| several.iter().all(|i| backends.contains(i)));
             match same.and_then(|backends| backends.iter().find(|i| several.contains(i))) {
                 Some(preferred) => Ok(*preferred),
-                None => bail!("{asked:?} fits more than one adapter.\n{}", choices(infos)),
+                None => refuse(format!("{asked:?} fits more than one adapter")),
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 pub(super) fn devices(arguments: &Arguments) -> Result<(), Failure> {
     let adapters = select::all().map_err(Failure::Run)?;
     let infos: Vec<Info> = adapters.iter().map(|adapter| adapter.info().clone()).collect();
-    let auto = select::choose("auto", &infos).map_err(Failure::Run)?;
+    let auto = select::choose("auto", &infos).map_err(|error| Failure::Run(error.into()))?;
     print(&if arguments.json { json(&infos, auto) } else { describe(&infos, auto) })
 }
 

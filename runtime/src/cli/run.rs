@@ -7,6 +7,7 @@ use clap::Args;
 use super::App;
 use super::output::Failure;
 use super::pipeline;
+use crate::adapter::select::NoSuchAdapter;
 use crate::channel::Stop;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
@@ -49,6 +50,9 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     match result {
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(()),
+        Err(error) if error.chain().any(|cause| cause.is::<NoSuchAdapter>()) => {
+            Err(Failure::Usage { message: format!("{error:#}"), help: None })
+        }
         Err(error) => Err(Failure::Run(error)),
     }
 }
