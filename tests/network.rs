@@ -175,12 +175,12 @@ fn micro_batches_add_up_to_the_same_gradient() {
     let graph = tutorial();
     for adapter in adapters() {
         let mut info = adapter.info().clone();
-        // Room for 48 of conv1's activations: 101 images are taken as 34, 34 and 33.
-        info.limits = Limits { binding_bytes: 48 * 4 * 24 * 24 * 64, ..info.limits };
+        // Room for 64 of conv1's activations: 149 images are taken as 50, 50 and 49.
+        info.limits = Limits { binding_bytes: 64 * 4 * 24 * 24 * 64, ..info.limits };
         let small = Small(adapter.as_ref(), info);
-        assert_eq!(micro_batch::plan(&graph, 101, &small.1.limits).expect("it fits"), 34);
+        assert_eq!(micro_batch::plan(&graph, 149, &small.1.limits).expect("it fits"), 50);
         let (whole, parts) =
-            (gradients(adapter.as_ref(), &graph, 101), gradients(&small, &graph, 101));
+            (gradients(adapter.as_ref(), &graph, 149), gradients(&small, &graph, 149));
         for ((whole, parts), parameter) in whole.iter().zip(&parts).zip(&graph.parameters) {
             let scale = whole.iter().fold(0.0_f32, |most, g| most.max(g.abs()));
             let worst =

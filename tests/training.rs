@@ -69,23 +69,30 @@ fn the_stand_in_is_learnt_and_says_that_it_is_one() {
 }
 
 /// 200 steps on WGSL and on the cpu adapter: means of 10 losses agree within 3 %.
+///
+/// A quarter of the tutorial's batch and learning rate: as much noise per image seen, in a quarter
+/// of the time. With the full rate on small batches training is chaotic, and rounding alone drives
+/// two runs apart.
 #[test]
 fn two_hundred_steps_agree_between_adapters() {
     if common::gpus().is_empty() {
         return;
     }
-    let settings = ["steps=200", "stages.batch.batcher.size=32"];
-    let every = "stages.train.reducer.log_every_steps=1";
-    let end = "stages.train.reducer.evaluate_every_epochs=0";
-    let small = "stages.read_test.reader.otherwise.synthetic.test=320";
-    let long = "stages.read.reader.otherwise.epochs=100";
-    let settings = [settings[0], settings[1], every, end, small, long];
+    let settings = [
+        "steps=200",
+        "stages.batch.batcher.size=32",
+        "stages.train.reducer.learning_rate=0.025",
+        "stages.train.reducer.log_every_steps=1",
+        "stages.train.reducer.evaluate_every_epochs=0",
+        "stages.read_test.reader.otherwise.synthetic.test=320",
+    ];
     let means = |adapter| -> Vec<f64> {
         let losses = Run::new("pipeline.yaml", adapter, &settings, false).losses();
         assert_eq!(losses.len(), 200);
         losses.chunks(10).map(|ten| ten.iter().sum::<f64>() / 10.0).collect()
     };
-    let (cpu, wgsl) = (means("cpu"), means("vulkan/"));
+    // The first adapter after cpu, whatever it is.
+    let (cpu, wgsl) = (means("cpu"), means("1"));
     println!("cpu  {cpu:.3?}\nwgsl {wgsl:.3?}");
     for (at, (cpu, wgsl)) in cpu.iter().zip(&wgsl).enumerate() {
         assert!((cpu - wgsl).abs() < 0.03 * cpu, "steps {}..: {cpu} and {wgsl}", 10 * at);

@@ -1,5 +1,6 @@
 //! `runtime run`: trains.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -50,7 +51,7 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     match result {
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(()),
-        Err(error) if error.chain().any(|cause| cause.is::<NoSuchAdapter>()) => {
+        Err(error) if error.chain().any(<dyn Error>::is::<NoSuchAdapter>) => {
             Err(Failure::Usage { message: format!("{error:#}"), help: None })
         }
         Err(error) => Err(Failure::Run(error)),
