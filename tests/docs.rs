@@ -44,6 +44,18 @@ fn the_readmes_picture_is_the_pipelines_graph() {
     assert_eq!(shown.first().map(|text| text.trim()), Some(drawn.trim()));
 }
 
+#[test]
+fn the_readmes_messages_are_the_commands() {
+    for block in blocks("README.md", "text") {
+        let folder = Path::new(HERE).join("tests/errors");
+        let told = fs::read_dir(folder).expect("the expected messages").any(|entry| {
+            let path = entry.expect("an entry").path();
+            fs::read_to_string(path).is_ok_and(|text| text.trim() == block.trim())
+        });
+        assert!(told, "no test expects:\n{block}");
+    }
+}
+
 /// A page's YAML is a whole pipeline, or stages to put into `pipeline.yaml`.
 #[test]
 fn the_readmes_yaml_is_valid() {

@@ -5,32 +5,39 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-/// Mesa's software Vulkan, its loader, and the checkers of translated shaders.
-const PACKAGES: [&str; 4] = ["mesa-vulkan-drivers", "libvulkan1", "spirv-tools", "glslang-tools"];
-
-/// Installs what the GPU tests need, if it is missing and this is a Linux with apt-get that lets
+/// Installs what the GPU tests need and this machine lacks, if it is a Linux with apt-get that lets
 /// us. Elsewhere it says what is missing and goes on: the tests say what they skip.
 pub(crate) fn ensure() -> Result<()> {
-    if !cfg!(target_os = "linux") || is_complete() {
+    let packages = missing();
+    if !cfg!(target_os = "linux") || packages.is_empty() {
         return Ok(());
     }
+    let names = packages.join(" ");
     let Some(prefix) = privileges() else {
-        println!(
-            "xtask: this machine lacks a Vulkan driver or the shader checkers, and I may not \
-             install any. Install {} for complete tests.",
-            PACKAGES.join(" ")
-        );
+        println!("xtask: for complete tests install {names}, which I may not do here");
         return Ok(());
     };
-    println!("xtask: installing {} for the GPU tests (--no-install refuses)", PACKAGES.join(" "));
+    println!("xtask: installing {names} for the GPU tests (--no-install refuses)");
     apt(&prefix, &["update", "-qq"])?;
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    install.extend(PACKAGES);
+    install.extend(packages);
     apt(&prefix, &install)
 }
 
-fn is_complete() -> bool {
-    has_driver() && has_program("spirv-val") && has_program("glslangValidator")
+/// The packages that would bring what is not there: Mesa's software Vulkan with its loader where
+/// there is no driver at all, and the checkers of translated shaders.
+fn missing() -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    if !has_driver() {
+        packages.extend(["mesa-vulkan-drivers", "libvulkan1"]);
+    }
+    if !has_program("spirv-val") {
+        packages.push("spirv-tools");
+    }
+    if !has_program("glslangValidator") {
+        packages.push("glslang-tools");
+    }
+    packages
 }
 
 /// Whether a Vulkan loader would find a driver.
