@@ -1,7 +1,8 @@
 //! The golden curve: what the tutorial's network loses on fixed data in its first steps.
 //!
-//! It was written down once, from the f64 reference. An adapter that computes anything wrongly
-//! leaves it within a few steps.
+//! It was written down once, on the `cpu` adapter; a test holds its beginning against the f64
+//! reference, which is too slow for all of it. An adapter that computes anything wrongly leaves
+//! it within a few steps.
 
 use std::sync::Arc;
 
