@@ -134,8 +134,9 @@ impl Failure {
     }
 
     fn check(&self) -> Result<()> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(message) => Err(anyhow!(message)),
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // It stays noted: a device that has failed once computes nothing any more.
+            Some(message) => Err(anyhow!(message.clone())),
             None => Ok(()),
         }
     }
