@@ -24,6 +24,8 @@ use crate::stage::{Context, Map, Runner};
 pub struct Outcome {
     /// What each stage did.
     pub stages: Vec<StageReport>,
+    /// How long the stages ran.
+    pub elapsed: Duration,
     /// Whether it was asked to stop before its end.
     pub interrupted: bool,
 }
@@ -54,6 +56,7 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Ou
     // Afterwards only the stages hold `events`, so that the loop below ends when they do.
     let mut running = build(plan, stop, events, &receiver, &mut observe)?;
     let failures = Failures::default();
+    let start = Instant::now();
     let handles =
         running.spawn(plan, &failures, |name, work| thread::Builder::new().name(name).spawn(work));
     while let Ok(event) = receiver.recv_blocking() {
@@ -64,7 +67,7 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Ou
         let _ = handle.join();
     }
     failures.into_result()?;
-    Ok(running.outcome())
+    Ok(running.outcome(start.elapsed()))
 }
 
 /// Builds all stages, while what they say is handed on: they may say more than the queue holds.
@@ -282,7 +285,7 @@ impl Running {
         (inputs, outputs)
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, elapsed: Duration) -> Outcome {
         let nanos = |counter: &std::sync::atomic::AtomicU64| {
             Duration::from_nanos(counter.load(Ordering::Relaxed))
         };
@@ -306,7 +309,7 @@ impl Running {
                 }
             })
             .collect();
-        Outcome { stages, interrupted: self.stop.is_stopped() }
+        Outcome { stages, elapsed, interrupted: self.stop.is_stopped() }
     }
 }
 

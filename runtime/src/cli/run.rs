@@ -48,6 +48,9 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let mut console = Console::new(plan.settings.seed);
     let result = crate::run::run(&plan, stop, |event| console.show(event));
     console.finish();
+    if let Ok(outcome) = &result {
+        console.closing_line(outcome);
+    }
     match result {
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(()),
