@@ -199,6 +199,7 @@ fn a_batch_of_1024_fits_webgpus_default_limits() {
         buffer_bytes: 256 << 20,
         workgroups: 65_535,
         storage_buffers: 8,
+        memory_bytes: None,
     };
     let planned = micro_batch::plan(&graph, 1024, &limits).expect("it fits");
     assert!(planned < 911, "{planned}");

@@ -242,8 +242,9 @@ fn stages_before_a_slow_one_run_ahead_as_far_as_there_is_room() {
               slow: {{ from: crop, slow: {{}} }}"
         );
         run(load(&text, &[], vec![slow]), Stop::default()).0.expect("it runs");
-        // Both edges have a lane for each worker. Beside that, every thread has one in its hands.
-        let lanes = 2 * workers * room;
+        // Both edges have a lane for each worker, which share the room. Beside that, every thread
+        // has one in its hands.
+        let lanes = 2 * workers * (room / workers).max(1);
         let hands = 1 + workers + 1;
         let most = most.load(Ordering::Relaxed);
         assert!((lanes..=lanes + hands).contains(&most), "{most} of {lanes} + {hands}");

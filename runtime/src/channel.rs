@@ -93,8 +93,10 @@ pub struct ReceiveHalf {
     stride: usize,
 }
 
-/// An edge from `producers` workers to `consumers` workers with room for `capacity` items in
-/// each of its lanes.
+/// An edge from `producers` workers to `consumers` workers with room for about `capacity` items.
+///
+/// Items wait in lanes of their own for each pair of workers; the capacity is shared among the
+/// lanes that are in use, each of which has room for one item at least.
 pub fn edge(
     producers: usize,
     consumers: usize,
@@ -106,14 +108,23 @@ pub fn edge(
     let mut receives: Vec<ReceiveHalf> = (0..consumers)
         .map(|c| ReceiveHalf { lanes: Vec::new(), next: c % producers, stride: consumers })
         .collect();
+    // Producer p meets only those consumers whose number differs from p by a multiple of what both
+    // counts have in common.
+    let in_use = producers * consumers / common_divisor(producers, consumers);
+    let room = (capacity / in_use).max(1);
     for send in &mut sends {
         for receive in &mut receives {
-            let (sender, receiver) = bounded(capacity.max(1));
+            let (sender, receiver) = bounded(room);
             send.lanes.push(sender);
             receive.lanes.push(receiver);
         }
     }
     (sends, receives)
+}
+
+/// The greatest number that divides both; neither is 0.
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 impl SendHalf {
@@ -294,6 +305,24 @@ mod tests {
                 .map(|i| number(&i))
                 .collect()
         })
+    }
+
+    #[test]
+    fn an_edge_holds_about_its_capacity_whatever_the_number_of_workers() {
+        for (producers, consumers, capacity, expected) in
+            [(1, 1, 4, 4), (1, 2, 4, 4), (2, 2, 4, 4), (4, 2, 8, 8), (3, 2, 4, 6), (5, 1, 4, 5)]
+        {
+            let (mut sends, _receives) = edge(producers, consumers, capacity);
+            let mut held = 0;
+            for send in &mut sends {
+                // A producer's next item goes to one lane after the other until one is full.
+                while send.lanes[send.next].try_send(item(0)).is_ok() {
+                    send.next = (send.next + send.stride) % send.lanes.len();
+                    held += 1;
+                }
+            }
+            assert_eq!(held, expected, "{producers} to {consumers}, {capacity}");
+        }
     }
 
     #[test]

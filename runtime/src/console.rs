@@ -1,20 +1,21 @@
 //! Prints a run's events in the tutorial's form: plain lines in a pipe, and a progress bar on a
 //! terminal as well.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::event::{EvaluationReport, Event, StepReport};
+use crate::run::{Outcome, StageReport};
 
 /// Where a run's events are printed.
 pub struct Console {
     bar: Option<ProgressBar>,
+    out: Box<dyn Write + Send>,
     facts: Vec<(&'static str, String)>,
     seed: u64,
     started: bool,
-    last_evaluation: Option<EvaluationReport>,
     warnings: Vec<String>,
     last_filling: Option<Instant>,
 }
@@ -25,7 +26,7 @@ const FILLING_PERIOD: Duration = Duration::from_secs(1);
 impl Console {
     /// A console for a run with this seed.
     pub fn new(seed: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(
                 "{spinner} {pos}/{len} {bar:30} {msg} {elapsed_precise} (left {eta_precise})",
             );
@@ -33,12 +34,17 @@ impl Console {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
+        Self { bar, ..Self::printing(Box::new(io::stdout()), seed) }
+    }
+
+    /// A console without a progress bar that prints here.
+    fn printing(out: Box<dyn Write + Send>, seed: u64) -> Self {
         Self {
-            bar,
+            bar: None,
+            out,
             facts: Vec::new(),
             seed,
             started: false,
-            last_evaluation: None,
             warnings: Vec::new(),
             last_filling: None,
         }
@@ -60,15 +66,17 @@ impl Console {
             Event::Evaluation(report) => {
                 self.first_line();
                 self.evaluation(&report);
-                self.last_evaluation = Some(report);
             }
         }
     }
 
-    /// Several stages may find the same thing; it is said once.
+    /// Several stages may find the same thing; it is said once. What is found while stages are
+    /// built waits for the first line.
     fn warning(&mut self, text: String) {
         if !self.warnings.contains(&text) {
-            self.line(&format!("warning: {text}"));
+            if self.started {
+                self.line(&format!("warning: {text}"));
+            }
             self.warnings.push(text);
         }
     }
@@ -81,13 +89,33 @@ impl Console {
         }
     }
 
-    /// The last evaluation seen.
-    pub fn last_evaluation(&self) -> Option<&EvaluationReport> {
-        self.last_evaluation.as_ref()
+    /// Says how long the stages ran, and which of them the others waited for.
+    pub fn closing_line(&mut self, outcome: &Outcome) {
+        let share = |stage: &StageReport, time: Duration| {
+            let available = stage.workers as f64 * outcome.elapsed.as_secs_f64();
+            100.0 * time.as_secs_f64() / available.max(f64::MIN_POSITIVE)
+        };
+        let busy = |stage: &StageReport| share(stage, stage.busy);
+        let slowest = outcome.stages.iter().max_by(|a, b| busy(a).total_cmp(&busy(b)));
+        let mut text = format!("time: {:.1} s", outcome.elapsed.as_secs_f64());
+        if let Some(stage) = slowest {
+            text += &format!(
+                "; the slowest stage was {} (busy {:.0} %, waiting for input {:.1} %)",
+                stage.id,
+                busy(stage),
+                share(stage, stage.input_wait)
+            );
+        }
+        self.line(&text);
     }
 
-    /// Takes the progress bar off the screen.
+    /// Takes the progress bar off the screen. Warnings that still wait for a first line, which
+    /// will not come, are shown.
     pub fn finish(&mut self) {
+        if !self.started {
+            self.started = true;
+            self.show_warnings();
+        }
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -105,9 +133,16 @@ impl Console {
         let mut parts: Vec<String> = facts.iter().map(|(k, v)| format!("{k}: {v}")).collect();
         parts.push(format!("seed: {}", self.seed));
         self.line(&parts.join(" | "));
+        self.show_warnings();
     }
 
-    fn step(&self, report: &StepReport) {
+    fn show_warnings(&mut self) {
+        for text in self.warnings.clone() {
+            self.line(&format!("warning: {text}"));
+        }
+    }
+
+    fn step(&mut self, report: &StepReport) {
         if let Some(bar) = &self.bar {
             bar.set_length(report.total_steps.unwrap_or(0));
             bar.set_position(report.step + 1);
@@ -123,7 +158,7 @@ impl Console {
         ));
     }
 
-    fn evaluation(&self, report: &EvaluationReport) {
+    fn evaluation(&mut self, report: &EvaluationReport) {
         let stand_in = match &report.stands_in_for {
             Some(real) => format!("; on drawn stand-in images, NOT {real}"),
             None => String::new(),
@@ -140,10 +175,10 @@ impl Console {
         ));
     }
 
-    fn line(&self, text: &str) {
-        let print = || {
+    fn line(&mut self, text: &str) {
+        let mut print = || {
             // A reader that went away ends the output, not the run.
-            let _ = writeln!(std::io::stdout().lock(), "{text}");
+            let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
         };
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -154,4 +189,93 @@ impl Console {
 
 fn now() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is printed.
+    fn printed(show: impl FnOnce(&mut Console)) -> String {
+        let kept = Kept::default();
+        show(&mut Console::printing(Box::new(kept.clone()), 7));
+        let bytes = kept.0.lock().expect("no panic").clone();
+        String::from_utf8(bytes).expect("text")
+    }
+
+    fn fact(key: &'static str) -> Event {
+        Event::Fact { key, value: key.to_uppercase() }
+    }
+
+    fn warning(text: &str) -> Event {
+        Event::Warning(text.to_owned())
+    }
+
+    #[test]
+    fn warnings_come_right_after_the_first_line() {
+        let text = printed(|console| {
+            for event in [
+                fact("data"),
+                warning("early"),
+                fact("adapter"),
+                warning("early"),
+                Event::Filling { stage: "s".to_owned(), have: 1, of: 2 },
+                warning("late"),
+                warning("early"),
+            ] {
+                console.show(event);
+            }
+            console.finish();
+        });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["adapter: ADAPTER | data: DATA | seed: 7", "warning: early"]);
+        assert!(lines[2].ends_with("s: 1 of 2 images in the queue"), "{text}");
+        assert_eq!(lines[3..], ["warning: late"]);
+    }
+
+    #[test]
+    fn warnings_are_shown_though_the_run_never_begins() {
+        let text = printed(|console| {
+            console.show(warning("early"));
+            console.finish();
+        });
+        assert_eq!(text, "warning: early\n");
+    }
+
+    #[test]
+    fn the_closing_line_names_the_busiest_stage() {
+        let stage = |id: &str, workers, busy, input_wait| StageReport {
+            id: id.to_owned(),
+            workers,
+            items_out: 1,
+            busy: Duration::from_millis(busy),
+            input_wait: Duration::from_millis(input_wait),
+            output_wait: Duration::ZERO,
+        };
+        let outcome = Outcome {
+            stages: vec![stage("wide", 4, 9000, 0), stage("narrow", 1, 9500, 500)],
+            elapsed: Duration::from_secs(10),
+            interrupted: false,
+        };
+        let text = printed(|console| console.closing_line(&outcome));
+        assert_eq!(
+            text,
+            "time: 10.0 s; the slowest stage was narrow (busy 95 %, waiting for input 5.0 %)\n"
+        );
+    }
 }

@@ -51,17 +51,6 @@ pub enum Port {
     Scores(usize),
 }
 
-impl Port {
-    /// Whether the same kind of thing of the same shape crosses both.
-    pub fn is_like(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Gradients(a, _), Self::Gradients(b, _))
-            | (Self::Weights(a), Self::Weights(b)) => Arc::ptr_eq(a, b),
-            _ => self.to_string() == other.to_string(),
-        }
-    }
-}
-
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

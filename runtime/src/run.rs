@@ -1,17 +1,21 @@
 //! Runs a plan: builds every stage, joins them by channels, one thread per stage or worker.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, anyhow};
+use async_channel::Receiver;
+use futures::future::{self, Either};
 
 use crate::channel::{Counters, Ports, ReceiveHalf, SendHalf, Stop, edge};
 use crate::event::{Event, Events};
 use crate::item::{Block, Item, Sample};
-use crate::plan::{Plan, PlannedStage};
+use crate::plan::Plan;
 use crate::random::Random;
 use crate::stage::{Context, Map, Runner};
 
@@ -20,6 +24,8 @@ use crate::stage::{Context, Map, Runner};
 pub struct Outcome {
     /// What each stage did.
     pub stages: Vec<StageReport>,
+    /// How long the stages ran.
+    pub elapsed: Duration,
     /// Whether it was asked to stop before its end.
     pub interrupted: bool,
 }
@@ -47,20 +53,12 @@ pub struct StageReport {
 /// The first thing that went wrong in each stage, with the stage's name.
 pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Outcome> {
     let (events, receiver) = Events::new();
-    let mut running = match Running::build(plan, stop, &events) {
-        Ok(running) => running,
-        Err(error) => {
-            // What was said before the failure may explain it.
-            while let Ok(event) = receiver.try_recv() {
-                observe(event);
-            }
-            return Err(error);
-        }
-    };
-    // Only the stages' own handles are left, so that the loop below ends when they do.
-    drop(events);
+    // Afterwards only the stages hold `events`, so that the loop below ends when they do.
+    let mut running = build(plan, stop, events, &receiver, &mut observe)?;
     let failures = Failures::default();
-    let handles = running.spawn(plan, &failures)?;
+    let start = Instant::now();
+    let handles =
+        running.spawn(plan, &failures, |name, work| thread::Builder::new().name(name).spawn(work));
     while let Ok(event) = receiver.recv_blocking() {
         observe(event);
     }
@@ -69,7 +67,40 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Ou
         let _ = handle.join();
     }
     failures.into_result()?;
-    Ok(running.outcome())
+    Ok(running.outcome(start.elapsed()))
+}
+
+/// Builds all stages, while what they say is handed on: they may say more than the queue holds.
+fn build(
+    plan: &Plan,
+    stop: Stop,
+    events: Events,
+    receiver: &Receiver<Event>,
+    observe: &mut impl FnMut(Event),
+) -> Result<Running> {
+    let (working, at_work) = async_channel::bounded::<()>(1);
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("build".to_owned()).spawn_scoped(scope, || {
+            // Gone with this thread, whatever becomes of it.
+            let _working = working;
+            let events = events;
+            Running::build(plan, stop, &events)
+        });
+        let builder = builder.context("could not start a thread")?;
+        pollster::block_on(async {
+            let mut finished = pin!(at_work.recv());
+            while let Either::Left((Ok(event), _)) =
+                future::select(pin!(receiver.recv()), &mut finished).await
+            {
+                observe(event);
+            }
+        });
+        // What was said before a failure may explain it.
+        while let Ok(event) = receiver.try_recv() {
+            observe(event);
+        }
+        builder.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// What went wrong first in each stage.
@@ -140,8 +171,7 @@ impl Running {
                 run: &plan.settings,
                 events: events.clone(),
             };
-            let runner =
-                stage.config.build(&context).with_context(|| format!("stage {}", stage.id))?;
+            let runner = blame(&stage.id, || stage.config.build(&context))?;
             let at = match runner {
                 Runner::Stage(runner) => {
                     segments.push(Segment {
@@ -161,9 +191,18 @@ impl Running {
         Ok(Self { segments, stages, stop })
     }
 
-    fn spawn(&mut self, plan: &Plan, failures: &Failures) -> Result<Vec<thread::JoinHandle<()>>> {
+    /// Starts all threads by means of `start`. If one cannot be started, those that have been are
+    /// stopped. In any case nothing of the stages is left here: what they hold lives as long as
+    /// their threads.
+    fn spawn(
+        &mut self,
+        plan: &Plan,
+        failures: &Failures,
+        start: impl Fn(String, ThreadWork) -> io::Result<thread::JoinHandle<()>>,
+    ) -> Vec<thread::JoinHandle<()>> {
         let (inputs, outputs) = self.connect(plan);
         let mut handles = Vec::new();
+        let mut failed = false;
         for ((segment, inputs), outputs) in self.segments.iter_mut().zip(inputs).zip(outputs) {
             let ports = inputs
                 .into_iter()
@@ -183,12 +222,12 @@ impl Running {
                     }
                 }
                 Work::Maps { maps, .. } => {
-                    let chain: Vec<Link> = maps
-                        .iter()
+                    let chain: Vec<Link> = std::mem::take(maps)
+                        .into_iter()
                         .zip(&segment.stages)
                         .map(|(map, stage)| Link {
                             id: self.stages[*stage].0.clone(),
-                            map: Arc::clone(map),
+                            map,
                             counters: Arc::clone(&self.stages[*stage].1),
                         })
                         .collect();
@@ -201,16 +240,23 @@ impl Running {
                 }
             }
             for (worker, body) in bodies.into_iter().enumerate() {
-                let failures = failures.clone();
-                let stop = self.stop.clone();
-                let handle = thread::Builder::new()
-                    .name(format!("{}.{worker}", ids.join("+")))
-                    .spawn(move || guard(body, &failures, &stop))
-                    .context("could not start a thread")?;
-                handles.push(handle);
+                if failed {
+                    break;
+                }
+                let (noted, stop) = (failures.clone(), self.stop.clone());
+                let work = Box::new(move || guard(body, &noted, &stop));
+                match start(format!("{}.{worker}", ids.join("+")), work) {
+                    Ok(handle) => handles.push(handle),
+                    Err(error) => {
+                        failed = true;
+                        let error = Error::new(error).context("could not start a thread");
+                        failures.note(error.context(format!("stage {}", ids.join(", "))));
+                        self.stop.stop();
+                    }
+                }
             }
         }
-        Ok(handles)
+        handles
     }
 
     /// Channels between the segments: for each segment and worker, its inputs and outputs.
@@ -239,7 +285,7 @@ impl Running {
         (inputs, outputs)
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, elapsed: Duration) -> Outcome {
         let nanos = |counter: &std::sync::atomic::AtomicU64| {
             Duration::from_nanos(counter.load(Ordering::Relaxed))
         };
@@ -263,11 +309,12 @@ impl Running {
                 }
             })
             .collect();
-        Outcome { stages, interrupted: self.stop.is_stopped() }
+        Outcome { stages, elapsed, interrupted: self.stop.is_stopped() }
     }
 }
 
 type Body = Box<dyn FnOnce() -> Result<()> + Send>;
+type ThreadWork = Box<dyn FnOnce() + Send>;
 
 /// Runs one thread's work; whatever goes wrong ends the whole run.
 fn guard(body: Body, failures: &Failures, stop: &Stop) {
@@ -278,7 +325,7 @@ fn guard(body: Body, failures: &Failures, stop: &Stop) {
 }
 
 /// Does some of a stage's work; an error or a panic is told with the stage's name.
-fn blame(id: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn blame<T>(id: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<&str>()
@@ -360,7 +407,156 @@ fn map_block(link: &Link, seed: u64, block: &mut Block) -> Result<()> {
     Ok(())
 }
 
-/// The planned stage of this id.
-pub fn find<'a>(plan: &'a Plan, id: &str) -> Option<&'a PlannedStage> {
-    plan.stages.iter().find(|stage| stage.id == id)
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::config::node::Node;
+    use crate::plan::PlannedStage;
+    use crate::port::Port;
+    use crate::stage::{Config, Mismatch, RunSettings, Stage};
+
+    /// Says much while it is built, and keeps the means to say more.
+    #[derive(Clone, Debug)]
+    enum Talker {
+        /// Puts out this many blocks.
+        Source(usize),
+        /// Says something of each image.
+        Each(Option<Events>),
+        /// Takes what comes.
+        Sink,
+    }
+
+    const SAID_AT_FIRST: usize = 3000;
+
+    impl Config for Talker {
+        fn check(&self, _: &[Port]) -> Result<Option<Port>, Mismatch> {
+            Ok(None)
+        }
+
+        fn build(&self, context: &Context<'_>) -> Result<Runner> {
+            Ok(match self {
+                Self::Each(_) => {
+                    for _ in 0..SAID_AT_FIRST {
+                        context.events.emit(Event::Warning("built".to_owned()));
+                    }
+                    let map = Arc::new(Self::Each(Some(context.events.clone())));
+                    Runner::Map { map, workers: 2 }
+                }
+                other => Runner::Stage(Box::new(other.clone())),
+            })
+        }
+    }
+
+    impl Map for Talker {
+        fn map(&self, _: &mut Sample, _: &mut Random) -> Result<()> {
+            if let Self::Each(Some(events)) = self {
+                events.emit(Event::Warning("mapped".to_owned()));
+            }
+            Ok(())
+        }
+    }
+
+    impl Stage for Talker {
+        fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
+            async move {
+                match self {
+                    Self::Source(blocks) => {
+                        for _ in 0..*blocks {
+                            if ports.send(Item::Block(block())).await.is_err() {
+                                break;
+                            }
+                        }
+                    }
+                    _ => while ports.receive(0).await.is_some() {},
+                }
+                Ok(())
+            }
+            .boxed()
+        }
+    }
+
+    fn block() -> Block {
+        use crate::item::{Image, Label, Pixels, SampleId, Source};
+        let source = Source {
+            description: String::new(),
+            epoch_images: 1,
+            classes: Vec::new(),
+            stands_in_for: None,
+            limit: None,
+        };
+        let sample = Sample {
+            id: SampleId { epoch: 0, index: 0 },
+            label: Label::Class(0),
+            image: Image { shape: [1, 1, 1], pixels: Pixels::F32(vec![0.0]) },
+        };
+        Block { source: Arc::new(source), samples: vec![sample], ends_epoch: false }
+    }
+
+    fn plan(blocks: usize) -> Plan {
+        let stage = |id: &str, config: Talker, from: Vec<usize>| PlannedStage {
+            id: id.to_owned(),
+            kind: "talker",
+            config: Box::new(config),
+            from,
+            inputs: Vec::new(),
+            output: None,
+        };
+        Plan {
+            settings: RunSettings::default(),
+            stages: vec![
+                stage("source", Talker::Source(blocks), vec![]),
+                stage("each", Talker::Each(None), vec![0]),
+                stage("sink", Talker::Sink, vec![1]),
+            ],
+            document: Node::Null,
+        }
+    }
+
+    /// What `work` gives, or a failed test if it hangs.
+    fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        thread::spawn(move || sender.send(work()));
+        receiver.recv_timeout(Duration::from_secs(60)).expect("it ends in time")
+    }
+
+    #[test]
+    fn stages_may_say_what_they_like_when_built_and_keep_the_means() {
+        let said = soon(|| {
+            let mut said = [0, 0];
+            let outcome = run(&plan(5), Stop::default(), |event| {
+                said[usize::from(event == Event::Warning("mapped".to_owned()))] += 1;
+            });
+            outcome.map(|_| said).map_err(|error| error.to_string())
+        });
+        assert_eq!(said, Ok([SAID_AT_FIRST, 5]));
+    }
+
+    #[test]
+    fn a_thread_that_cannot_start_stops_the_others_and_is_named() {
+        let result = soon(|| {
+            let plan = plan(usize::MAX);
+            let (events, receiver) = Events::new();
+            let mut running =
+                build(&plan, Stop::default(), events, &receiver, &mut |_| {}).expect("it builds");
+            let failures = Failures::default();
+            let started = AtomicUsize::new(0);
+            let handles = running.spawn(&plan, &failures, |name, work| {
+                // The source and one of two workers start.
+                if started.fetch_add(1, Ordering::Relaxed) == 2 {
+                    return Err(io::Error::other("no more threads"));
+                }
+                thread::Builder::new().name(name).spawn(work)
+            });
+            while receiver.recv_blocking().is_ok() {}
+            assert_eq!(handles.len(), 2);
+            handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+            failures.into_result().map_err(|error| format!("{error:#}"))
+        });
+        assert_eq!(result, Err("stage each: could not start a thread: no more threads".to_owned()));
+    }
 }

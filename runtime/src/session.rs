@@ -164,11 +164,6 @@ impl Session {
         self.replica.write(tensor, Values::Real(values))
     }
 
-    /// Waits until the adapter has done everything asked for.
-    pub fn wait(&mut self) -> Result<()> {
-        self.replica.wait()
-    }
-
     /// The graph that runs here.
     pub fn graph(&self) -> &Arc<Graph> {
         &self.graph

@@ -38,12 +38,17 @@ pub struct Outcome {
     pub passed: bool,
     /// A hash of every bit of the results: equal where two runs agree to the last bit.
     pub fingerprint: u64,
+    /// Why there are no results, if the adapter could not compile or run the kernel.
+    pub error: Option<String>,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { variant, case, binding, worst_error, bound, passed, .. } = self;
         let verdict = if *passed { "ok" } else { "FAILED" };
+        if let Some(error) = &self.error {
+            return write!(f, "{verdict} {variant} ({case}): {error}");
+        }
         write!(f, "{verdict} {variant} ({case}): {binding} {worst_error:.1e} of {bound:.1e}")
     }
 }
@@ -52,7 +57,8 @@ impl fmt::Display for Outcome {
 /// the case.
 ///
 /// # Errors
-/// If the adapter cannot run the kernel at all. Wrong results are outcomes.
+/// If the reference cannot run the kernel. Wrong results of the adapter are outcomes, and so are
+/// kernels that it cannot compile or run.
 pub fn kernel(adapter: &dyn Adapter, kernel: &'static Kernel) -> Result<Vec<Outcome>> {
     // An adapter takes the first variant that applies, so each gets a kernel of its own. A graph
     // refers to kernels forever; these few bytes are never given back.
@@ -73,8 +79,12 @@ pub fn kernel(adapter: &dyn Adapter, kernel: &'static Kernel) -> Result<Vec<Outc
             if variant.is_some_and(|variant| !(variant.applies)(&case.constants)) {
                 continue;
             }
-            let outcome = trial.outcome(adapter, name, kernel);
-            outcomes.push(outcome.with_context(|| format!("{name} ({})", trial.describe()))?);
+            outcomes.push(trial.outcome(adapter, name, kernel).unwrap_or_else(|error| Outcome {
+                error: Some(format!("{error:#}")),
+                worst_error: f64::INFINITY,
+                passed: false,
+                ..trial.blank(name)
+            }));
         }
     }
     Ok(outcomes)
@@ -150,6 +160,21 @@ impl<'a> Trial<'a> {
         text
     }
 
+    /// An outcome that nothing is known of yet.
+    fn blank(&self, variant: &'static str) -> Outcome {
+        Outcome {
+            kernel: self.kernel.name,
+            variant,
+            case: self.describe(),
+            binding: "",
+            worst_error: 0.0,
+            bound: 0.0,
+            passed: true,
+            fingerprint: 0,
+            error: None,
+        }
+    }
+
     fn outcome(
         &self,
         adapter: &dyn Adapter,
@@ -159,16 +184,7 @@ impl<'a> Trial<'a> {
         let mut replica = adapter.lower(&graph(kernel, self.case), room(self.case))?;
         fill(replica.as_mut(), &self.before)?;
         replica.run(&[Phase::Forward], &self.step)?;
-        let mut outcome = Outcome {
-            kernel: kernel.name,
-            variant,
-            case: self.describe(),
-            binding: "",
-            worst_error: 0.0,
-            bound: 0.0,
-            passed: true,
-            fingerprint: 0,
-        };
+        let mut outcome = self.blank(variant);
         let terms = (self.kernel.terms)(&self.case.constants, self.case.images).max(1);
         let mut worst_share = f64::NEG_INFINITY;
         for (at, (binding, expected)) in self.kernel.bindings.iter().zip(&self.expected).enumerate()
@@ -300,6 +316,46 @@ fn mix(hash: &mut u64, words: impl Iterator<Item = u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::Info;
+    use crate::adapter::host::Cpu;
+    use crate::kernel::{Constants, Extent};
+
+    /// An adapter that takes nothing.
+    struct Broken(Info);
+
+    impl Adapter for Broken {
+        fn info(&self) -> &Info {
+            &self.0
+        }
+
+        fn lower(&self, _: &Arc<Graph>, _: usize) -> Result<Box<dyn Replica>> {
+            Err(anyhow::anyhow!("line 3: no such type").context("it does not compile"))
+        }
+    }
+
+    static KERNEL: Kernel = Kernel {
+        name: "kernel",
+        about: "",
+        bindings: &[Binding::write("y", Extent::Whole)],
+        lengths: |_| vec![2],
+        terms: |_, _| 1,
+        variants: &[],
+        cpu: |_| {},
+        reference: |_| {},
+        cases: || vec![Case::new(1, Constants::default()); 2],
+    };
+
+    #[test]
+    fn a_kernel_that_does_not_run_is_an_outcome() {
+        let info = Cpu::new(1).expect("the cpu adapter starts").info().clone();
+        let outcomes = kernel(&Broken(info), &KERNEL).expect("the reference runs");
+        assert_eq!(outcomes.len(), 2);
+        for outcome in outcomes {
+            assert!(!outcome.passed);
+            let text = outcome.to_string();
+            assert!(text.ends_with(": it does not compile: line 3: no such type"), "{text}");
+        }
+    }
 
     #[test]
     fn a_nan_is_a_difference_wherever_it_stands() {

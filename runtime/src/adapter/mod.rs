@@ -42,8 +42,23 @@ pub struct Info {
     pub driver: String,
     /// What kind of device it is.
     pub kind: DeviceKind,
+    /// Which of several devices it is.
+    pub identity: Identity,
     /// What it can hold and dispatch.
     pub limits: Limits,
+}
+
+/// What tells devices of the same name apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The vendor's number; 0 where the backend knows none.
+    pub vendor: u32,
+    /// The model's number; 0 where the backend knows none.
+    pub device: u32,
+    /// Where it is plugged in, such as `0000:01:00.0`, if the driver says so.
+    pub pci_bus: Option<String>,
+    /// Its number among the devices of the same name behind the same backend, from 0.
+    pub ordinal: u32,
 }
 
 /// The limits that decide how many images an adapter takes at once.
@@ -57,15 +72,18 @@ pub struct Limits {
     pub workgroups: u32,
     /// The most storage buffers of one kernel.
     pub storage_buffers: u32,
+    /// What all buffers together may take, in bytes; `None` where nobody tells.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Limits {
-    /// No limits but the machine's memory.
+    /// No limits.
     pub const NONE: Self = Self {
         binding_bytes: u64::MAX,
         buffer_bytes: u64::MAX,
         workgroups: u32::MAX,
         storage_buffers: u32::MAX,
+        memory_bytes: None,
     };
 }
 

@@ -49,15 +49,17 @@ pub fn choose(asked: &str, infos: &[Info]) -> Result<usize, NoSuchAdapter> {
     if asked == "auto" {
         return Ok(best(infos));
     }
-    if let Ok(index) = asked.parse::<usize>() {
-        if index < infos.len() {
-            return Ok(index);
-        }
-        return refuse(format!("there is no adapter {index}"));
+    // A number that is no index may be part of a name: `3060`.
+    let number = asked.parse::<usize>().ok();
+    if let Some(index) = number.filter(|index| *index < infos.len()) {
+        return Ok(index);
     }
     let fitting: Vec<usize> = (0..infos.len()).filter(|i| fits(asked, &infos[*i])).collect();
     match fitting.as_slice() {
-        [] => refuse(format!("no adapter is called {asked:?}")),
+        [] => refuse(match number {
+            Some(number) => format!("there is no adapter {number}"),
+            None => format!("no adapter is called {asked:?}"),
+        }),
         [one] => Ok(*one),
         // One device through several backends is no ambiguity: the preferred backend is meant.
         // A name that fits unlike devices is.
@@ -109,9 +111,10 @@ fn backend_rank(backend: &str) -> usize {
 
 /// Adapters grouped by physical device, each group's preferred backend first.
 pub fn devices(infos: &[Info]) -> Vec<Vec<usize>> {
-    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, u32), Vec<usize>> = BTreeMap::new();
     for (index, info) in infos.iter().enumerate() {
-        groups.entry(device_name(info)).or_default().push(index);
+        let device = (device_name(info), info.identity.ordinal);
+        groups.entry(device).or_default().push(index);
     }
     let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
     for group in &mut groups {
@@ -119,6 +122,27 @@ pub fn devices(infos: &[Info]) -> Vec<Vec<usize>> {
     }
     groups.sort_by_key(|group| group.iter().min().copied());
     groups
+}
+
+/// The number of a device among those of the same name behind the same backend, given all that
+/// come before it. Backends do not agree on anything else that they know of a device; a fixed
+/// order (of places on the bus) makes equal numbers mean the same device.
+pub(super) fn ordinal<'a>(info: &Info, before: impl Iterator<Item = &'a Info>) -> u32 {
+    if info.kind == DeviceKind::SoftwareRasterizer {
+        // The processor is there once, however often a driver for it is installed.
+        return 0;
+    }
+    let equals = before.filter(|other| other.backend == info.backend && other.name == info.name);
+    let mut next = 0;
+    for other in equals {
+        let bus = &info.identity.pci_bus;
+        if bus.is_some() && *bus == other.identity.pci_bus {
+            // One device through two installed drivers.
+            return other.identity.ordinal;
+        }
+        next = next.max(other.identity.ordinal + 1);
+    }
+    next
 }
 
 /// The device's name without what backends add to it: GL wraps it in a vendor and a driver.
@@ -133,6 +157,9 @@ fn choices(infos: &[Info]) -> String {
     let mut text = "The adapters of this machine, by index or by backend/name:".to_owned();
     for (index, info) in infos.iter().enumerate() {
         text.push_str(&format!("\n  {index}  {}/{}", info.backend, info.name));
+        if let Some(bus) = &info.identity.pci_bus {
+            text.push_str(&format!(" at {bus}"));
+        }
     }
     text.push_str("\n`auto` takes the best of them.");
     text
@@ -141,10 +168,49 @@ fn choices(infos: &[Info]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::Limits;
+    use crate::adapter::{Identity, Limits};
 
     fn info(name: &str, backend: &'static str, kind: DeviceKind) -> Info {
-        Info { name: name.to_owned(), backend, driver: String::new(), kind, limits: Limits::NONE }
+        Info {
+            name: name.to_owned(),
+            backend,
+            driver: String::new(),
+            kind,
+            identity: Identity::default(),
+            limits: Limits::NONE,
+        }
+    }
+
+    /// Two cards of one model, the first of them through GL as well, and one of them through two
+    /// installed drivers.
+    fn twins() -> Vec<Info> {
+        let card = "NVIDIA GeForce RTX 3060";
+        let mut all = vec![info("cpu", "cpu", DeviceKind::Cpu)];
+        for bus in ["0000:01:00.0", "0000:02:00.0", "0000:02:00.0"] {
+            let mut twin = info(card, "vulkan", DeviceKind::DiscreteGpu);
+            twin.identity.pci_bus = Some(bus.to_owned());
+            all.push(twin);
+        }
+        all.push(info(&format!("{card}/PCIe/SSE2"), "gl", DeviceKind::DiscreteGpu));
+        for _ in 0..2 {
+            all.push(info("llvmpipe (LLVM 15.0.6)", "vulkan", DeviceKind::SoftwareRasterizer));
+        }
+        for at in 0..all.len() {
+            all[at].identity.ordinal = ordinal(&all[at], all[..at].iter());
+        }
+        all
+    }
+
+    #[test]
+    fn equal_cards_are_two_devices() {
+        let all = twins();
+        assert_eq!(devices(&all), [vec![0], vec![1, 4], vec![2, 3], vec![5, 6]]);
+        let error = choose("rtx 3060", &all).expect_err("two cards").to_string();
+        assert!(error.contains("fits more than one adapter"), "{error}");
+        assert!(error.contains("\n  2  vulkan/NVIDIA GeForce RTX 3060 at 0000:02:00.0"), "{error}");
+        for (asked, expected) in [("2", 2), ("gl/3060", 4), ("auto", 1), ("llvmpipe", 5)] {
+            assert_eq!(choose(asked, &all).expect(asked), expected, "{asked}");
+        }
     }
 
     fn laptop() -> Vec<Info> {
@@ -182,6 +248,7 @@ mod tests {
             ("cpu", 0),
             ("iris", 1),
             ("rtx 3060", 2),
+            ("3060", 2),
             ("gl/RTX", 3),
             ("lavapipe", 4),
             ("llvmpipe", 4),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::wgpu as gpu;
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::{Adapter, DeviceKind, Info, Limits, Replica, Values};
+use super::{Adapter, DeviceKind, Identity, Info, Limits, Replica, Values, micro_batch, select};
 use crate::graph::{Graph, Node, Op, Phase, TensorId};
 use crate::kernel::{Access, Dtype, Step, Variant};
 
@@ -36,9 +36,16 @@ pub fn enumerate() -> Vec<WgpuAdapter> {
         .collect();
     // Drivers are loaded in any order; a fixed order gives each adapter a lasting index.
     found.sort_by(|a, b| {
-        let key = |info: &Info| (info.name.clone(), info.backend != "vulkan", info.backend);
+        let key = |info: &Info| {
+            let bus = info.identity.pci_bus.clone();
+            (info.name.clone(), info.backend != "vulkan", info.backend, bus)
+        };
         key(&a.info).cmp(&key(&b.info))
     });
+    for at in 0..found.len() {
+        let before = found[..at].iter().map(|adapter| &adapter.info);
+        found[at].info.identity.ordinal = select::ordinal(&found[at].info, before);
+    }
     found
 }
 
@@ -78,11 +85,20 @@ fn describe(info: &gpu::AdapterInfo, limits: &gpu::Limits) -> Info {
         backend,
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         kind,
+        identity: Identity {
+            vendor: info.vendor,
+            device: info.device,
+            pci_bus: Some(info.device_pci_bus_id.clone()).filter(|bus| !bus.is_empty()),
+            // Known once all adapters are.
+            ordinal: 0,
+        },
         limits: Limits {
             binding_bytes: limits.max_storage_buffer_binding_size,
             buffer_bytes: limits.max_buffer_size,
             workgroups: limits.max_compute_workgroups_per_dimension,
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            // WebGPU does not tell how much there is.
+            memory_bytes: None,
         },
     }
 }
@@ -102,7 +118,8 @@ impl Adapter for WgpuAdapter {
         let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
             .with_context(|| format!("{name} gave no device"))?;
         let failure = Failure::watch(&device);
-        let replica = WgpuReplica::new(device, queue, failure, graph, micro_batch)
+        let limits = &self.info.limits;
+        let replica = WgpuReplica::new(device, queue, failure, graph, micro_batch, limits)
             .with_context(|| format!("{name} could not take the model"))?;
         Ok(Box::new(replica))
     }
@@ -134,8 +151,9 @@ impl Failure {
     }
 
     fn check(&self) -> Result<()> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(message) => Err(anyhow!(message)),
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // It stays noted: a device that has failed once computes nothing any more.
+            Some(message) => Err(anyhow!(message.clone())),
             None => Ok(()),
         }
     }
@@ -175,6 +193,7 @@ impl WgpuReplica {
         failure: Failure,
         graph: &Arc<Graph>,
         micro_batch: usize,
+        limits: &Limits,
     ) -> Result<Self> {
         let buffers: Vec<gpu::Buffer> = graph
             .tensors
@@ -218,9 +237,12 @@ impl WgpuReplica {
         for phase in ALL_PHASES {
             let mut dispatches = Vec::new();
             for op in graph.ops(phase) {
-                dispatches.push(compiler.compile(op, &buffers).with_context(|| {
-                    format!("kernel {} of layer {}", op.kernel.name, layer_name(graph, op))
-                })?);
+                let named =
+                    || format!("kernel {} of layer {}", op.kernel.name, layer_name(graph, op));
+                let variant = micro_batch::variant(op, micro_batch, limits)
+                    .with_context(|| format!("no form of it can do {}", op.constants))
+                    .with_context(named)?;
+                dispatches.push(compiler.compile(op, variant, &buffers).with_context(named)?);
             }
             phases.insert(phase as usize, dispatches);
         }
@@ -297,10 +319,12 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn compile(&mut self, op: &Op, buffers: &[gpu::Buffer]) -> Result<Dispatch> {
-        let Some(variant) = op.kernel.variants.iter().find(|v| (v.applies)(&op.constants)) else {
-            bail!("no form of it can do {}", op.constants);
-        };
+    fn compile(
+        &mut self,
+        op: &Op,
+        variant: &'static Variant,
+        buffers: &[gpu::Buffer],
+    ) -> Result<Dispatch> {
         let key = format!("{} {}", variant.name, op.constants);
         let (pipeline, layout) = match self.pipelines.get(&key) {
             Some(made) => made.clone(),

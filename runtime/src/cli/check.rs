@@ -52,9 +52,13 @@ fn fit(plan: &Plan, asked: &str) -> Result<(), Failure> {
         let largest = graph.tensors.iter().max_by_key(|tensor| tensor.len_for(part));
         let (tensor, bytes) =
             largest.map_or(("", 0), |tensor| (&*tensor.name, 4 * tensor.len_for(part) as u64));
+        let free = match info.limits.memory_bytes {
+            Some(bytes) => format!(" of the {} MiB that it may take", bytes >> 20),
+            None => String::new(),
+        };
         print(&format!(
-            "\n{} fits {name}: {} of its batch of {batch} at once, {} MiB of buffers, the largest \
-             {tensor} with {} MiB\n",
+            "\n{} fits {name}: {} of its batch of {batch} at once, {} MiB of buffers{free}, the \
+             largest {tensor} with {} MiB\n",
             stage.id,
             if part == *batch { "all".to_owned() } else { part.to_string() },
             mib(graph.bytes(part)),

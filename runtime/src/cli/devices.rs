@@ -38,6 +38,8 @@ fn describe(infos: &[Info], auto: usize) -> String {
     for group in select::devices(infos) {
         let kind = group.first().map_or("", |first| describe_kind(infos[*first].kind));
         let name = group.first().map_or("", |first| infos[*first].name.as_str());
+        let bus = group.iter().find_map(|index| infos[*index].identity.pci_bus.as_deref());
+        let place = bus.map(|bus| format!(", at {bus}")).unwrap_or_default();
         let mut rows = Vec::new();
         for index in group {
             let info = &infos[index];
@@ -50,17 +52,20 @@ fn describe(infos: &[Info], auto: usize) -> String {
                 mark.to_owned(),
             ]);
         }
-        text += &format!("{name} ({kind})\n{}", indent(&table(&rows), 2));
+        text += &format!("{name} ({kind}{place})\n{}", indent(&table(&rows), 2));
     }
     text
 }
 
 fn describe_limits(info: &Info) -> String {
-    if info.kind == DeviceKind::Cpu {
-        return "no limits but memory".to_owned();
-    }
     let mib = |bytes: u64| bytes >> 20;
     let limits = &info.limits;
+    if info.kind == DeviceKind::Cpu {
+        return match limits.memory_bytes {
+            Some(bytes) => format!("memory {} MiB", mib(bytes)),
+            None => "no limits but memory".to_owned(),
+        };
+    }
     format!(
         "binding {} MiB, buffer {} MiB, {} workgroups, {} storage buffers",
         mib(limits.binding_bytes),

@@ -104,13 +104,13 @@ pub fn main(app: &App) -> ExitCode {
 }
 
 /// On a Linux machine without a desktop the Wayland library, which the GL driver asks for a
-/// display, complains on standard error that no folder for its socket is named. Any folder
-/// without a socket gives the same answer in silence.
+/// display, complains on standard error that no folder for its socket is named. A folder that is
+/// not there gives the same answer in silence, and nobody can put a socket into it.
 fn quieten_wayland() {
     const FOLDER: &str = "XDG_RUNTIME_DIR";
     if cfg!(target_os = "linux") && std::env::var_os(FOLDER).is_none() {
         // SAFETY: this is the first thing that the command does, before any other thread exists.
-        unsafe { std::env::set_var(FOLDER, std::env::temp_dir()) };
+        unsafe { std::env::set_var(FOLDER, "/nonexistent") };
     }
 }
 

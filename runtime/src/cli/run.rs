@@ -29,8 +29,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: pipeline::Arguments,
 
-    /// The folder that holds the data. Without it, the environment variable GRADFLOW_DATA, then the
-    /// pipeline's own folder is looked into.
+    /// The folder that holds the data, and the only one looked into. Without it, the `path` that
+    /// the pipeline gives comes first, then the environment variable GRADFLOW_DATA.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -48,6 +48,9 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let mut console = Console::new(plan.settings.seed);
     let result = crate::run::run(&plan, stop, |event| console.show(event));
     console.finish();
+    if let Ok(outcome) = &result {
+        console.closing_line(outcome);
+    }
     match result {
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(()),

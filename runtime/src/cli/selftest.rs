@@ -1,9 +1,11 @@
 //! `runtime selftest`: does this adapter compute correctly?
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Error, Result, anyhow};
 use clap::Args;
 use serde::Serialize;
 
@@ -46,12 +48,14 @@ struct Report {
     gradflow: &'static str,
     adapter: Info,
     kernels: Vec<KernelReport>,
-    /// By how much the gradient misses the measured slope, relatively.
-    slope_error: f64,
-    /// How far the loss strays from the recorded curve, and its bound.
-    curve_error: f64,
+    /// By how much the gradient misses the measured slope, relatively; `null` if it did not run.
+    slope_error: Option<f64>,
+    /// How far the loss strays from the recorded curve, and its bound; `null` if it did not run.
+    curve_error: Option<f64>,
     curve_bound: f64,
     curve: Vec<f64>,
+    /// What did not run at all, beside kernels.
+    errors: Vec<String>,
     seconds: f64,
     passed: bool,
 }
@@ -69,18 +73,19 @@ pub(super) fn selftest(app: &App, arguments: &Arguments) -> Result<(), Failure> 
     let adapters = if arguments.all {
         select::all().map_err(Failure::Run)?
     } else {
-        let message =
-            |error: anyhow::Error| Failure::Usage { message: format!("{error:#}"), help: None };
+        let message = |error: Error| Failure::Usage { message: format!("{error:#}"), help: None };
         vec![select::select(&arguments.adapter).map_err(message)?]
     };
+    // Before the work: minutes of it are not to be lost because the file cannot be made.
+    let file = arguments.json.as_deref().map(create).transpose().map_err(Failure::Run)?;
     let mut reports = Vec::new();
     for adapter in &adapters {
         let info = adapter.info();
         print(&format!("{}/{} ({})\n", info.backend, info.name, info.driver))?;
         reports.push(test(app, adapter.as_ref())?);
     }
-    if let Some(file) = &arguments.json {
-        write(file, &reports).map_err(Failure::Run)?;
+    if let (Some(mut file), Some(path)) = (file, &arguments.json) {
+        write(&mut file, &reports).with_context(|| could_not_write(path)).map_err(Failure::Run)?;
     }
     match reports.iter().filter(|report| !report.passed).count() {
         0 => Ok(()),
@@ -91,21 +96,34 @@ pub(super) fn selftest(app: &App, arguments: &Arguments) -> Result<(), Failure> 
     }
 }
 
-fn write(file: &PathBuf, reports: &[Report]) -> Result<()> {
-    let text = serde_json::to_string_pretty(reports)?;
+fn create(path: &Path) -> Result<File> {
     // A report that is already there is somebody's: it is not overwritten.
-    std::fs::File::create_new(file)
-        .and_then(|mut created| std::io::Write::write_all(&mut created, text.as_bytes()))
-        .with_context(|| format!("could not write {}", file.display()))
+    File::create_new(path).with_context(|| could_not_write(path))
+}
+
+fn write(file: &mut File, reports: &[Report]) -> Result<()> {
+    let text = serde_json::to_string_pretty(reports)?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn could_not_write(path: &Path) -> String {
+    format!("could not write {}", path.display())
 }
 
 fn test(app: &App, adapter: &dyn Adapter) -> Result<Report, Failure> {
     let start = Instant::now();
     let mut kernels = Vec::new();
+    let mut errors = Vec::new();
     for kernel in app.kernels {
-        let outcomes = verify::kernel(adapter, kernel)
-            .with_context(|| format!("kernel {}", kernel.name))
-            .map_err(Failure::Run)?;
+        let outcomes = match verify::kernel(adapter, kernel) {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                errors.push(format!("{}: {error:#}", kernel.name));
+                print(&did_not_run(kernel.name, &error))?;
+                continue;
+            }
+        };
         let share = |o: &verify::Outcome| o.worst_error / o.bound.max(f64::MIN_POSITIVE);
         let runs = outcomes.len();
         let worst = outcomes.iter().max_by(|a, b| share(a).total_cmp(&share(b))).cloned();
@@ -114,14 +132,25 @@ fn test(app: &App, adapter: &dyn Adapter) -> Result<Report, Failure> {
         print(&describe(&report))?;
         kernels.push(report);
     }
-    let slope_error = (app.golden.slope_error)(adapter).map_err(Failure::Run)?;
-    print(&verdict("gradient against measured slope", slope_error, SLOPE_BOUND))?;
-    let curve = (app.golden.curve)(adapter).map_err(Failure::Run)?;
-    let curve_error = (app.golden.worst)(&curve);
-    print(&verdict("20 steps against the recorded curve", curve_error, app.golden.bound))?;
+    let mut measure = |what: &str, measured: Result<f64>, bound| match measured {
+        Ok(error) => print(&verdict(what, error, bound)).map(|()| Some(error)),
+        Err(error) => {
+            errors.push(format!("{what}: {error:#}"));
+            print(&did_not_run(what, &error)).map(|()| None)
+        }
+    };
+    let slope_error =
+        measure("gradient against measured slope", (app.golden.slope_error)(adapter), SLOPE_BOUND)?;
+    let mut curve = Vec::new();
+    let strays = (app.golden.curve)(adapter).map(|losses| {
+        curve = losses;
+        (app.golden.worst)(&curve)
+    });
+    let curve_error = measure("20 steps against the recorded curve", strays, app.golden.bound)?;
     let passed = kernels.iter().all(|report| report.failed.is_empty())
-        && slope_error < SLOPE_BOUND
-        && curve_error < app.golden.bound;
+        && errors.is_empty()
+        && slope_error.is_some_and(|error| error < SLOPE_BOUND)
+        && curve_error.is_some_and(|error| error < app.golden.bound);
     let seconds = start.elapsed().as_secs_f64();
     let word = if passed { "passed" } else { "FAILED" };
     print(&format!("  {word} in {seconds:.0} s\n"))?;
@@ -133,6 +162,7 @@ fn test(app: &App, adapter: &dyn Adapter) -> Result<Report, Failure> {
         curve_error,
         curve_bound: app.golden.bound,
         curve,
+        errors,
         seconds,
         passed,
     })
@@ -153,6 +183,10 @@ fn describe(report: &KernelReport) -> String {
         text += &format!("       {outcome}\n");
     }
     text
+}
+
+fn did_not_run(what: &str, error: &Error) -> String {
+    format!("  FAIL {what:<46} did not run\n       {error:#}\n")
 }
 
 fn verdict(what: &str, error: f64, bound: f64) -> String {

@@ -1,7 +1,7 @@
 //! Builds a [`Graph`].
 
 use super::{Graph, Initial, LayerSummary, Node, Op, Parameter, Role, Tensor, TensorId};
-use crate::kernel::{Access, Constants, Dtype, Extent, Kernel};
+use crate::kernel::{Constants, Dtype, Extent, Kernel};
 
 /// Builds a [`Graph`] layer by layer.
 ///
@@ -22,6 +22,9 @@ struct GradientOf {
     activation: TensorId,
     producer: usize,
     contributions: Vec<TensorId>,
+    /// How many of the contributions a consumer has been given to write. The producer may have
+    /// asked for the first before any consumer came.
+    reserved: usize,
 }
 
 impl GraphBuilder {
@@ -119,6 +122,7 @@ impl GraphBuilder {
             activation: id,
             producer: self.current,
             contributions: Vec::new(),
+            reserved: 0,
         });
         id
     }
@@ -195,26 +199,12 @@ impl GraphBuilder {
             return None;
         }
         let at = self.gradient_position(input);
-        let reserved = self.gradients[at].contributions.len();
-        // The producer asked for the gradient first, so the first contribution is reserved and
-        // not yet written by anybody until a consumer comes.
-        if reserved == 1 && !self.is_written(self.gradients[at].contributions[0]) {
-            return Some(self.gradients[at].contributions[0]);
+        let reserved = self.gradients[at].reserved;
+        self.gradients[at].reserved += 1;
+        match self.gradients[at].contributions.get(reserved) {
+            Some(free) => Some(*free),
+            None => Some(self.add_contribution(at)),
         }
-        Some(self.add_contribution(at))
-    }
-
-    fn is_written(&self, tensor: TensorId) -> bool {
-        let writes = |node: &Node| match node {
-            Node::Run(op) => op
-                .kernel
-                .bindings
-                .iter()
-                .zip(&op.tensors)
-                .any(|(binding, id)| *id == tensor && binding.access == Access::Write),
-            Node::AllReduce(_) => false,
-        };
-        self.backward.iter().flatten().chain(&self.graph.loss).any(writes)
     }
 
     fn gradient_position(&self, activation: TensorId) -> usize {
@@ -355,5 +345,40 @@ impl GraphBuilder {
         }
         self.graph.finals.sort_by_key(|(_, nodes)| *nodes);
         self.graph
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static NOTHING: Kernel = Kernel {
+        name: "nothing",
+        about: "",
+        bindings: &[],
+        lengths: |_| Vec::new(),
+        terms: |_, _| 1,
+        variants: &[],
+        cpu: |_| {},
+        reference: |_| {},
+        cases: Vec::new,
+    };
+
+    #[test]
+    fn each_reader_of_an_activation_has_a_gradient_of_its_own() {
+        let mut builder = GraphBuilder::new(&[2, 2, 3], 10, &NOTHING);
+        builder.begin_layer("one", "one");
+        let activation = builder.activation(&[4]);
+        let sum = builder.gradient_of(activation);
+        builder.end_layer(activation);
+        builder.begin_layer("two", "two");
+        // Twice the same input, before any node is there.
+        let first = builder.gradient_for(activation);
+        let second = builder.gradient_for(activation);
+        assert_eq!(first, Some(sum));
+        assert_ne!(second, first);
+        assert_ne!(builder.gradient_for(activation), second);
+        assert_eq!(builder.gradient_of(activation), sum);
+        assert_eq!(builder.gradient_for(builder.images()), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Checks a pipeline that is YAML: its settings, its stages, and what flows between them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::top::Top;
 use super::{Plan, PlannedStage, links};
@@ -69,6 +69,9 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
     let (order, circles) = links::sort(&from);
     for circle in &circles {
         problems.push(circular(&stages, circle));
+    }
+    if circles.is_empty() {
+        tell_shared(&stages, &from, &mut problems);
     }
     // Who reads what is known for sure only if every entry and every link could be read.
     let links_known = links_known && circles.is_empty();
@@ -223,6 +226,60 @@ fn circular(stages: &[Read], circle: &[usize]) -> Problem {
     }
 }
 
+/// Refuses stages of which two inputs come from one stage. Channels are bounded, and a stage sends
+/// each item to all its readers: when one input waits for more of the shared flow while the other
+/// is full, nothing moves any more.
+fn tell_shared(stages: &[Read], from: &[Vec<usize>], problems: &mut Problems) {
+    for (stage, sources) in from.iter().enumerate().filter(|(_, sources)| sources.len() > 1) {
+        let Some(shared) = shared(from, sources) else { continue };
+        let id = |stage: usize| &stages[stage].id;
+        let [ancestor, one, other] = [shared.ancestor, shared.one, shared.other].map(id);
+        let ways = if shared.ancestor == shared.one {
+            format!("directly and through `{other}`")
+        } else if shared.ancestor == shared.other {
+            format!("directly and through `{one}`")
+        } else {
+            format!("through `{one}` and through `{other}`")
+        };
+        let reader = id(stage);
+        problems.push(Problem {
+            path: stages_path().join(reader).join(FROM),
+            on_key: false,
+            message: format!("`{reader}` reads `{ancestor}` both {ways}"),
+            help: Some(
+                "one way would wait for the other without end; give one of them stages of its \
+                 own, from the beginning of the flow on"
+                    .to_owned(),
+            ),
+        });
+    }
+}
+
+/// A stage that two inputs of another come from.
+struct Shared {
+    ancestor: usize,
+    one: usize,
+    other: usize,
+}
+
+/// The first stage found, going against the flow, that two of these inputs come from.
+fn shared(from: &[Vec<usize>], sources: &[usize]) -> Option<Shared> {
+    let mut reached_by: HashMap<usize, usize> = HashMap::new();
+    for other in sources {
+        let mut waiting = VecDeque::from([*other]);
+        while let Some(ancestor) = waiting.pop_front() {
+            match reached_by.insert(ancestor, *other) {
+                Some(one) if one != *other => {
+                    return Some(Shared { ancestor, one, other: *other });
+                }
+                Some(_) => {}
+                None => waiting.extend(&from[ancestor]),
+            }
+        }
+    }
+    None
+}
+
 /// What is known of a stage's output.
 #[derive(Clone, Debug)]
 enum Output {
@@ -318,7 +375,7 @@ fn tell_unread(
             }
         };
         let help = match port {
-            Port::Gradients(..) => format!("add a reducer with `from: {id}`"),
+            Port::Gradients(..) => format!("add a stage that applies them, with `from: {id}`"),
             _ => format!("add `from: {id}` to the stage that should read it, or remove `{id}`"),
         };
         errors.push(Finding {
