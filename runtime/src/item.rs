@@ -187,6 +187,8 @@ pub struct Weights {
     pub raw: Vec<Vec<f32>>,
     /// Their moving averages.
     pub averages: Vec<Vec<f32>>,
+    /// What is kept from step to step without being trained, in the order of [`Graph::states`].
+    pub states: Vec<Vec<f32>>,
 }
 
 /// The class scores of a batch.

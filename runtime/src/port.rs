@@ -23,6 +23,9 @@ pub struct ImageType {
     pub shape: [usize; 3],
     /// The number of classes of the labels.
     pub classes: usize,
+    /// Whether each image comes exactly once per epoch and the end of each epoch is marked, as an
+    /// evaluation needs it.
+    pub whole_epochs: bool,
 }
 
 impl fmt::Display for ImageType {

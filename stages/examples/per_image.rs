@@ -25,7 +25,8 @@ const BLOCK: usize = 128;
 type Stages = (Vec<(String, Arc<dyn Map>)>, Box<dyn Stage>);
 
 fn build() -> Result<Stages> {
-    let image = ImageType { pixel: PixelType::U8, shape: [32, 32, 3], classes: 10 };
+    let pixel = PixelType::U8;
+    let image = ImageType { pixel, shape: [32, 32, 3], classes: 10, whole_epochs: true };
     let mut port = Port::Samples(image);
     let configs: [(&str, Box<dyn Config>); 4] = [
         ("cropper", Box::new(Cropper::default())),

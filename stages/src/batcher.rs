@@ -70,7 +70,9 @@ impl Config for Batcher {
             );
             return Err(Mismatch::field("size", message).help("the tutorial has 128 images"));
         }
-        Ok(Some(Port::Batches(ImageType { pixel: PixelType::F32, ..image }, self.size)))
+        let whole_epochs = image.whole_epochs && self.partial == Partial::Keep;
+        let image = ImageType { pixel: PixelType::F32, whole_epochs, ..image };
+        Ok(Some(Port::Batches(image, self.size)))
     }
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
@@ -139,8 +141,15 @@ impl Batching {
         let complete = full || (last && self.partial == Partial::Keep);
         let batch = complete.then(|| self.take(source, ends_epoch));
         if last {
-            self.epoch_images = 0;
+            let images = std::mem::take(&mut self.epoch_images);
             if self.partial == Partial::Drop {
+                // Every further epoch would be like this one, and nothing would ever come out.
+                ensure!(
+                    images >= self.size as u64,
+                    "an epoch of {images} images fills no batch of {}, and `partial: drop` leaves \
+                     out what fills none.\nMake `size` smaller, or set `partial: keep`",
+                    self.size
+                );
                 self.ids.clear();
                 self.labels.clear();
                 self.images.clear();
@@ -188,7 +197,7 @@ impl Stage for Batching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{bytes_port, epochs, run, settings};
+    use crate::testing::{bytes_port, epochs, run, settings, try_run};
 
     /// Size, first image, and whether it ends an epoch, of the batches of 2 epochs of 10 images.
     fn batches(size: usize, partial: Partial) -> Vec<(usize, u64, bool)> {
@@ -229,7 +238,33 @@ mod tests {
     fn dropped_images_are_those_that_fill_no_batch() {
         let epoch = [(4, 0, false), (4, 4, true)];
         assert_eq!(batches(4, Partial::Drop), [epoch, epoch].concat());
-        assert_eq!(batches(64, Partial::Drop), []);
+        assert_eq!(batches(10, Partial::Drop), [(10, 0, true), (10, 0, true)]);
+    }
+
+    #[test]
+    fn an_epoch_that_fills_no_batch_is_an_error_if_it_is_dropped() {
+        let config = Batcher { size: 11, partial: Partial::Drop };
+        let (ran, out, _) =
+            try_run(&config, bytes_port([1, 1, 1]), epochs(2, 10, 3), &settings(3));
+        let message = ran.expect_err("nothing ever comes out").to_string();
+        assert!(message.contains("10 images fills no batch of 11"), "{message}");
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn only_kept_batches_of_whole_epochs_make_whole_epochs() {
+        let whole = |partial, whole_epochs| {
+            let Port::Samples(image) = bytes_port([1, 1, 1]) else { panic!("not images") };
+            let input = Port::Samples(ImageType { whole_epochs, ..image });
+            match (Batcher { size: 4, partial }).check(&[input]) {
+                Ok(Some(Port::Batches(image, 4))) => image.whole_epochs,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(whole(Partial::Keep, true));
+        assert!(!whole(Partial::Keep, false));
+        assert!(!whole(Partial::Carry, true));
+        assert!(!whole(Partial::Drop, true));
     }
 
     #[test]

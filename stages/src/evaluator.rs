@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::event::{EvaluationReport, Event, Events};
-use runtime::item::{Item, Label, SampleId, Scores};
+use runtime::item::{Item, Label, Scores};
 use runtime::port::Port;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
@@ -56,7 +56,7 @@ impl Stage for Evaluate {
                 tally.add(&scores)?;
                 if scores.batch.ends_epoch {
                     let tally = std::mem::take(&mut tally);
-                    self.events.emit(Event::Evaluation(tally.report(&scores)));
+                    self.events.emit(Event::Evaluation(tally.report(&scores)?));
                 }
             }
             Ok(())
@@ -67,7 +67,8 @@ impl Stage for Evaluate {
 
 #[derive(Debug, Default)]
 struct Tally {
-    seen: HashSet<SampleId>,
+    // By number, not by pass: an image of the next pass has no place in this one.
+    seen: HashSet<u64>,
     right: u64,
     loss: f64,
 }
@@ -77,7 +78,7 @@ impl Tally {
         let rows = scores.logits.chunks_exact(scores.classes.max(1));
         let images = scores.batch.ids.iter().zip(&scores.batch.labels).zip(rows);
         for (((id, label), row), loss) in images.zip(&scores.image_loss) {
-            if !self.seen.insert(*id) {
+            if !self.seen.insert(id.index) {
                 bail!("image {} came twice in one evaluation", id.index);
             }
             self.right += u64::from(is_right(row, label));
@@ -86,16 +87,22 @@ impl Tally {
         Ok(())
     }
 
-    fn report(&self, scores: &Scores) -> EvaluationReport {
-        let images = self.seen.len() as u64;
-        EvaluationReport {
+    fn report(&self, scores: &Scores) -> Result<EvaluationReport> {
+        let (images, source) = (self.seen.len() as u64, &scores.batch.source);
+        ensure!(
+            images == source.epoch_images,
+            "{images} images were scored, and a pass over {} has {}",
+            source.description,
+            source.epoch_images
+        );
+        Ok(EvaluationReport {
             step: scores.step,
             images,
             precision_at_1: self.right as f64 / images.max(1) as f64,
             loss: self.loss / images.max(1) as f64,
-            stands_in_for: scores.batch.source.stands_in_for.clone(),
+            stands_in_for: source.stands_in_for.clone(),
             averaged: scores.averaged,
-        }
+        })
     }
 }
 
@@ -124,7 +131,45 @@ fn first_highest(values: &[f32]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use runtime::item::{Batch, SampleId};
+
     use super::*;
+    use crate::testing::source;
+
+    /// Scores that are right for images with these numbers, of a pass over three.
+    fn scores(indices: &[u64]) -> Scores {
+        let id = |index: &u64| SampleId { epoch: *index, index: *index };
+        let batch = Batch {
+            source: source(3),
+            number: 0,
+            ids: indices.iter().map(id).collect(),
+            labels: vec![Label::Class(1); indices.len()],
+            shape: [1, 1, 1],
+            images: Vec::new(),
+            ends_epoch: false,
+        };
+        Scores {
+            step: 0,
+            averaged: true,
+            batch,
+            logits: [0.0, 1.0].repeat(indices.len()),
+            image_loss: vec![0.5; indices.len()],
+            classes: 2,
+        }
+    }
+
+    #[test]
+    fn every_image_of_the_pass_counts_once() {
+        let tally = |indices: &[u64]| {
+            let (mut tally, scores) = (Tally::default(), scores(indices));
+            tally.add(&scores).and_then(|()| tally.report(&scores))
+        };
+        let report = tally(&[2, 0, 1]).expect("a whole pass");
+        assert_eq!((report.images, report.precision_at_1, report.loss), (3, 1.0, 0.5));
+        let message = |indices| tally(indices).expect_err("not a pass").to_string();
+        assert!(message(&[0, 1]).starts_with("2 images were scored"));
+        assert_eq!(message(&[0, 1, 1]), "image 1 came twice in one evaluation");
+    }
 
     #[test]
     fn ties_count_once_by_lowest_index() {

@@ -41,7 +41,8 @@ mod tests {
 
     use super::*;
 
-    const IMAGES: ImageType = ImageType { pixel: PixelType::U8, shape: [32, 32, 3], classes: 10 };
+    const IMAGES: ImageType =
+        ImageType { pixel: PixelType::U8, shape: [32, 32, 3], classes: 10, whole_epochs: true };
 
     #[test]
     fn only_images_from_one_stage_are_taken() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runtime::adapter::select;
@@ -13,12 +13,13 @@ use runtime::graph::{Graph, TensorId};
 use runtime::item::{Batch, Item, Limit, Weights};
 use runtime::kernel::Step;
 use runtime::port::Port;
+use runtime::random::Random;
 use runtime::session::Session;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::model::thousands;
+use crate::data::thousands;
 
 /// Trains: one step of gradient descent per batch, then the moving averages of the new weights.
 ///
@@ -155,6 +156,15 @@ impl Stage for Reduce {
                 let (epoch, with_this) =
                     (batch.source.epoch_images, images + batch.ids.len() as u64);
                 if !limit.allows(step, with_this, epoch) {
+                    if step == 0 {
+                        bail!(
+                            "the run ends before its first step: a batch has {} images, which is \
+                             more than the run may see of {}.\nMake batches smaller, or raise \
+                             `epochs`",
+                            batch.ids.len(),
+                            batch.source.description
+                        );
+                    }
                     break;
                 }
                 let total = limit.total_steps(epoch, self.batch);
@@ -163,12 +173,17 @@ impl Stage for Reduce {
                 images = with_this;
                 if self.is_due(images, batch.ids.len(), epoch) && ports.has_consumers() {
                     handed_on = Some(step);
+                    self.loss().with_context(|| format!("step {}", step - 1))?;
                     let weights = self.weights(step)?;
                     // Nobody evaluating any more is no reason to stop training.
                     let _ = ports.send(Item::Weights(Arc::new(weights))).await;
-                    // Neither is a pause for evaluation.
+                    // Reading the weights, and waiting until they are taken, is no step's time.
                     self.speed = Speed::new();
                 }
+            }
+            if step > 0 {
+                // The last steps may have diverged after the last line of the log.
+                self.loss().with_context(|| format!("step {}", step - 1))?;
             }
             if handed_on != Some(step) && ports.has_consumers() {
                 let weights = self.weights(step)?;
@@ -186,20 +201,13 @@ impl Reduce {
             step: step as u32,
             learning_rate: self.config.learning_rate as f32,
             average_decay: average_decay(self.config.moving_average, step),
-            seed: self.seed as u32,
+            seed: kernel_seed(self.seed),
             ..Step::of(batch.ids.len())
         };
         self.session.train(batch, &scalars)?;
         self.speed.count(batch.ids.len());
         if step.is_multiple_of(self.config.log_every_steps) {
-            let terms = self.session.losses()?;
-            let loss = terms.iter().map(|term| f64::from(*term)).sum::<f64>();
-            if !loss.is_finite() {
-                bail!(
-                    "the loss is {loss}: training has diverged.\nTry a lower learning rate, or \
-                     `runtime selftest` to see whether the adapter computes correctly"
-                );
-            }
+            let (terms, loss) = self.loss()?;
             let (images_per_s, batch_s) = self.speed.take();
             let names = self.graph.loss_terms.iter().cloned();
             self.events.emit(Event::Step(StepReport {
@@ -215,6 +223,16 @@ impl Reduce {
         Ok(())
     }
 
+    /// The terms of the last step's loss, and their sum.
+    fn loss(&mut self) -> Result<(Vec<f32>, f64)> {
+        let terms = self.session.losses()?;
+        let loss = terms.iter().map(|term| f64::from(*term)).sum::<f64>();
+        if !loss.is_finite() {
+            return Err(diverged(&format!("the loss is {loss}")));
+        }
+        Ok((terms, loss))
+    }
+
     /// Whether the images seen have just passed a multiple of the evaluation period.
     fn is_due(&self, images: u64, batch: usize, epoch_images: u64) -> bool {
         let period = self.config.evaluate_every_epochs * epoch_images as f64;
@@ -227,8 +245,28 @@ impl Reduce {
         let mut read = |tensor: TensorId| self.session.read(tensor);
         let raw = graph.parameters.iter().map(|p| read(p.value)).collect::<Result<_>>()?;
         let averages = graph.parameters.iter().map(|p| read(p.average)).collect::<Result<_>>()?;
-        Ok(Weights { step, graph, raw, averages })
+        let states = graph.states().map(read).collect::<Result<_>>()?;
+        let weights = Weights { step, graph, raw, averages, states };
+        // The loss is that before the last update, which may have been one too many.
+        let all = [&weights.raw, &weights.averages];
+        if !all.into_iter().flatten().flatten().all(|value| value.is_finite()) {
+            return Err(diverged("there are weights that are no finite numbers"));
+        }
+        Ok(weights)
     }
+}
+
+fn diverged(found: &str) -> anyhow::Error {
+    anyhow!(
+        "{found}: training has diverged.\nTry a lower learning rate, or `runtime selftest` to see \
+         whether the adapter computes correctly"
+    )
+}
+
+/// The seed of kernels that draw random numbers, which has half the bits of the run's: every bit
+/// of that one counts.
+fn kernel_seed(seed: u64) -> u32 {
+    Random::keyed(seed, "kernels", 0, 0).bits()
 }
 
 /// The averages' decay at a step, warmed up as in TensorFlow.
@@ -265,6 +303,8 @@ impl Speed {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -274,5 +314,11 @@ mod tests {
         }
         assert_eq!(average_decay(0.9999, 1_000_000), 0.9999);
         assert_eq!(average_decay(0.0, 5), 0.0);
+    }
+
+    #[test]
+    fn every_bit_of_the_seed_reaches_the_kernels() {
+        let seeds: HashSet<u32> = (0..64).map(|bit| kernel_seed(1 << bit)).collect();
+        assert_eq!(seeds.len(), 64);
     }
 }

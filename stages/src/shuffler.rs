@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use runtime::channel::{Closed, Ports};
 use runtime::event::{Event, Events};
 use runtime::item::{Block, Item, Sample, Source};
-use runtime::port::Port;
+use runtime::port::{ImageType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
@@ -101,7 +101,8 @@ impl Config for Shuffler {
                     .help(format!("from 1 to `capacity`, {capacity}")));
             }
         }
-        Ok(Some(Port::Samples(image)))
+        let whole_epochs = image.whole_epochs && self.mode == Mode::Epoch;
+        Ok(Some(Port::Samples(ImageType { whole_epochs, ..image })))
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {

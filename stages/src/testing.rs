@@ -17,7 +17,7 @@ pub(crate) fn settings(block_images: usize) -> RunSettings {
 
 /// A port of byte images.
 pub(crate) fn bytes_port(shape: [usize; 3]) -> Port {
-    Port::Samples(ImageType { pixel: PixelType::U8, shape, classes: 10 })
+    Port::Samples(ImageType { pixel: PixelType::U8, shape, classes: 10, whole_epochs: true })
 }
 
 /// A source of this many images.
@@ -74,6 +74,18 @@ pub(crate) fn run(
     items: Vec<Item>,
     settings: &RunSettings,
 ) -> (Vec<Item>, Vec<Event>) {
+    let (ran, out, said) = try_run(config, port, items, settings);
+    ran.expect("the stage runs to its end");
+    (out, said)
+}
+
+/// Like [`run`], for a stage that may fail.
+pub(crate) fn try_run(
+    config: &dyn Config,
+    port: Port,
+    items: Vec<Item>,
+    settings: &RunSettings,
+) -> (anyhow::Result<()>, Vec<Item>, Vec<Event>) {
     let (events, said) = Events::new();
     let inputs = [port];
     config.check(&inputs).expect("the config is right");
@@ -82,8 +94,8 @@ pub(crate) fn run(
         panic!("not a stage with a loop of its own");
     };
     let (mut ports, mut out) = Ports::fed_with(vec![items]);
-    pollster::block_on(stage.run(&mut ports)).expect("the stage runs to its end");
-    (out.drain(), std::iter::from_fn(|| said.try_recv().ok()).collect())
+    let ran = pollster::block_on(stage.run(&mut ports));
+    (ran, out.drain(), std::iter::from_fn(|| said.try_recv().ok()).collect())
 }
 
 /// Applies a per-image stage to these samples, as the engine does.

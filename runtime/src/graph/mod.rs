@@ -213,6 +213,12 @@ impl Graph {
         self.tensors.iter().position(|t| t.name == name).map(TensorId)
     }
 
+    /// What the optimiser and the layers keep from step to step, in the order of the tensors.
+    pub fn states(&self) -> impl Iterator<Item = TensorId> {
+        let is_state = |(_, tensor): &(usize, &Tensor)| matches!(tensor.role, Role::State(_));
+        self.tensors.iter().enumerate().filter(is_state).map(|(at, _)| TensorId(at))
+    }
+
     /// Trained numbers.
     pub fn parameter_count(&self) -> usize {
         self.layers.iter().map(|layer| layer.parameters).sum()

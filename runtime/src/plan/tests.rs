@@ -36,7 +36,9 @@ impl Config for Reader {
             return Err(Mismatch::field("from", "a reader begins a flow"));
         }
         let side = self.split.len();
-        let image = ImageType { pixel: PixelType::U8, shape: [side, side, 3], classes: 10 };
+        let pixel = PixelType::U8;
+        let image =
+            ImageType { pixel, shape: [side, side, 3], classes: 10, whole_epochs: true };
         Ok(Some(Port::Samples(image)))
     }
 

@@ -32,6 +32,7 @@ pub fn compile(
 ) -> Result<Graph, Mismatch> {
     let mut graph = GraphBuilder::new(&image, classes, &shaders::add_into::KERNEL);
     let mut outputs: Vec<Output> = Vec::new();
+    let mut losses = Vec::new();
     for (index, listed) in layers.iter().enumerate() {
         let place = index.to_string();
         let at = |mismatch: Mismatch| place_in_layer(mismatch, &place, listed.kind);
@@ -42,11 +43,15 @@ pub fn compile(
         }
         let inputs = inputs_of(listed, &graph, &mut outputs).map_err(at)?;
         graph.begin_layer(&name, listed.kind);
+        let loss_before = graph.image_loss();
         let tensor = listed.layer.lower(&mut graph, &inputs).map_err(at)?;
+        if graph.image_loss() != loss_before {
+            losses.push(index);
+        }
         graph.end_layer(tensor);
         outputs.push(Output { name, tensor, read: false });
     }
-    check_ends(layers, &outputs)?;
+    check_ends(layers, &losses, &outputs)?;
     lower_loss_terms(&mut graph)?;
     lower_update(&mut graph);
     Ok(graph.finish())
@@ -106,25 +111,29 @@ fn inputs_of(
     names.iter().map(find).collect()
 }
 
-/// A model ends in its loss, and everything before is read by something.
-fn check_ends(layers: &[ListedLayer], outputs: &[Output]) -> Result<(), Mismatch> {
-    let losses: Vec<usize> = (0..layers.len()).filter(|i| layers[*i].kind == LOSS).collect();
-    match losses.as_slice() {
+/// A model ends in its loss, and everything before is read by something. `losses` are the layers
+/// that gave the graph a loss, whatever they are called.
+fn check_ends(
+    layers: &[ListedLayer],
+    losses: &[usize],
+    outputs: &[Output],
+) -> Result<(), Mismatch> {
+    match losses {
         [one] if one + 1 == layers.len() => {}
         [] => {
             return Err(Mismatch::field("layers", "the model has no loss")
-                .help(format!("end the list with `- {LOSS}: {{}}`")));
+                .help("end the list with a loss, such as `- softmax_cross_entropy: {}`"));
         }
         [one] => {
             let place = one.to_string();
             return Err(Mismatch::new("the loss is not the last layer")
-                .below(&["layers", &place, LOSS])
+                .below(&["layers", &place, layers[*one].kind])
                 .help("move it to the end"));
         }
         [_, second, ..] => {
             let place = second.to_string();
             return Err(Mismatch::new("a model has one loss, this is its second")
-                .below(&["layers", &place, LOSS]));
+                .below(&["layers", &place, layers[*second].kind]));
         }
     }
     let last = outputs.len() - 1;
@@ -138,8 +147,6 @@ fn check_ends(layers: &[ListedLayer], outputs: &[Output]) -> Result<(), Mismatch
         None => Ok(()),
     }
 }
-
-const LOSS: &str = "softmax_cross_entropy";
 
 /// Parts in which the squares of a parameter are summed: a workgroup's worth each.
 fn square_parts(length: usize) -> usize {
@@ -285,6 +292,19 @@ mod tests {
             assert!(writes(&graph.backward[nodes - 1]));
             assert!(!graph.backward[*nodes..].iter().any(writes));
         }
+    }
+
+    #[test]
+    fn a_loss_is_known_by_what_it_does_and_not_by_its_name() {
+        let own = || listed("own_loss", softmax_cross_entropy::SoftmaxCrossEntropy {});
+        let [dense, loss] = end(10);
+        let graph = compile(&[dense.clone(), own()], [6, 6, 3], 10).expect("it ends in a loss");
+        assert!(graph.image_loss.is_some());
+        let field = |layers: &[ListedLayer]| {
+            compile(layers, [6, 6, 3], 10).expect_err("one loss, at the end").field.join(".")
+        };
+        assert_eq!(field(&[dense.clone(), loss, own()]), "layers.2.own_loss");
+        assert_eq!(field(&[dense.clone(), own(), dense]), "layers.1.own_loss");
     }
 
     #[test]

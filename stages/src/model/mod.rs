@@ -28,6 +28,8 @@ use serde::Deserialize;
 use compile::{ListedLayer, compile};
 use layer::LayerKind;
 
+use crate::data::thousands;
+
 /// Parts in which a gradient of this length is summed over images. Enough for a GPU to be busy
 /// with small gradients, few enough that large ones need no more memory than a batch.
 pub(crate) fn splits(length: usize) -> usize {
@@ -197,6 +199,23 @@ impl Model {
             ))
             .help("crop the images to the same size in both flows"));
         }
+        let classes = graph.labels.map_or(0, |id| graph.tensor(id).len());
+        if classes != image.classes {
+            return Err(Mismatch::new(format!(
+                "the weights were made for {classes} classes, and these images have {}",
+                image.classes
+            ))
+            .help("score images of the data set that was trained on"));
+        }
+        if !image.whole_epochs {
+            return Err(Mismatch::new(
+                "evaluation needs each image exactly once per pass, and these batches blur passes",
+            )
+            .help(
+                "set `partial: keep` on the batcher, and have no shuffler of `mode: queue` before \
+                 it",
+            ));
+        }
         Ok(Reads::Scoring { batches, weights: 1 - batches, graph: Arc::clone(graph), size })
     }
 
@@ -265,28 +284,9 @@ fn table(graph: &Graph) -> String {
     text
 }
 
-/// 1068298 as 1,068,298.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        let texts = [0, 999, 1_000, 1_068_298].map(thousands);
-        assert_eq!(texts, ["0", "999", "1,000", "1,068,298"]);
-    }
 
     #[test]
     fn large_gradients_are_summed_in_fewer_parts() {

@@ -12,6 +12,8 @@ use runtime::item::{Item, Scores, Weights};
 use runtime::session::Session;
 use runtime::stage::Stage;
 
+use super::train::check_labels;
+
 /// Waits for weights, scores one epoch of images with them, and waits again.
 pub struct Score {
     session: Session,
@@ -43,7 +45,18 @@ impl Score {
             };
             self.session.write(tensor, values)?;
         }
+        for (state, values) in weights.graph.states().zip(&weights.states) {
+            // What only the optimiser keeps is not in a model that scores.
+            if let Some(tensor) = self.session.graph().find(&weights.graph.tensor(state).name) {
+                self.session.write(tensor, values)?;
+            }
+        }
         Ok(())
+    }
+
+    fn classes(&self) -> usize {
+        let graph = self.session.graph();
+        graph.labels.map_or(0, |id| graph.tensor(id).len())
     }
 }
 
@@ -56,17 +69,17 @@ impl Stage for Score {
                 loop {
                     let Some(item) = ports.receive(self.batches).await else { return Ok(()) };
                     let Item::Batch(mut batch) = item else { bail!("it takes batches only") };
+                    check_labels(&batch, self.classes())?;
                     let scored = self.session.score(&batch)?;
                     let ends_epoch = batch.ends_epoch;
                     batch.images = Vec::new();
-                    let classes = scored.logits.len() / batch.ids.len().max(1);
                     let scores = Scores {
                         step: weights.step,
                         averaged: self.averaged,
                         batch,
                         logits: scored.logits,
                         image_loss: scored.image_loss,
-                        classes,
+                        classes: self.classes(),
                     };
                     if ports.send(Item::Scores(scores)).await.is_err() {
                         return Ok(());

@@ -1,10 +1,10 @@
 //! A model that trains: it checks each batch and hands it to the owner of the weights.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
-use runtime::item::{GradientTask, Item, Label};
+use runtime::item::{Batch, GradientTask, Item, Label};
 use runtime::stage::Stage;
 
 /// Describes gradients; whoever owns the weights computes them, so that a batch can be cut over
@@ -26,15 +26,7 @@ impl Stage for Train {
         async move {
             while let Some(item) = ports.receive(0).await {
                 let Item::Batch(batch) = item else { bail!("it takes batches only") };
-                for (label, id) in batch.labels.iter().zip(&batch.ids) {
-                    check_label(label, self.classes).map_err(|wrong| {
-                        anyhow::anyhow!(
-                            "image {} of {}: {wrong}",
-                            id.index,
-                            batch.source.description
-                        )
-                    })?;
-                }
+                check_labels(&batch, self.classes)?;
                 if ports.send(Item::GradientTask(GradientTask { batch })).await.is_err() {
                     break;
                 }
@@ -43,6 +35,16 @@ impl Stage for Train {
         }
         .boxed()
     }
+}
+
+/// Refuses a batch with a label that is none of the classes, or has another number of them.
+pub(super) fn check_labels(batch: &Batch, classes: usize) -> Result<()> {
+    for (label, id) in batch.labels.iter().zip(&batch.ids) {
+        check_label(label, classes).map_err(|wrong| {
+            anyhow!("image {} of {}: {wrong}", id.index, batch.source.description)
+        })?;
+    }
+    Ok(())
 }
 
 fn check_label(label: &Label, classes: usize) -> Result<(), String> {

@@ -71,7 +71,8 @@ impl Layer for LocalResponseNorm {
         let constants = Constants::default()
             .with("POSITIONS", shape.iter().product::<usize>() / channels.max(1))
             .with("CHANNELS", channels)
-            .with("RADIUS", self.radius)
+            // No neighbour is further away than there are channels, and sums with this stay small.
+            .with("RADIUS", self.radius.min(channels))
             .with_real("BIAS", self.bias)
             .with_real("ALPHA", self.alpha)
             .with_real("BETA", self.beta);

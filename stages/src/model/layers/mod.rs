@@ -37,6 +37,13 @@ fn sum(graph: &mut GraphBuilder, partials: TensorId, to: TensorId, parts: usize,
     graph.backward(&shaders::sum_partials::KERNEL, &[partials, to], constants);
 }
 
+/// Parts in which the gradient of biases is summed over images. With one position an image has
+/// one term, and each part needs several images for the lanes of a workgroup to have work.
+fn bias_splits(positions: usize, channels: usize) -> usize {
+    let most = if positions == 1 { 8 } else { usize::MAX };
+    super::splits(channels).min(most)
+}
+
 /// The gradient of biases that were added at each of `positions` pixels.
 fn bias_gradient(
     graph: &mut GraphBuilder,
@@ -45,7 +52,7 @@ fn bias_gradient(
     positions: usize,
     channels: usize,
 ) {
-    let parts = super::splits(channels);
+    let parts = bias_splits(positions, channels);
     let partials = graph.partial("biases/partials", &[parts, channels]);
     let constants = Constants::default()
         .with("POSITIONS", positions)
@@ -53,4 +60,16 @@ fn bias_gradient(
         .with("SPLITS", parts);
     graph.backward(&shaders::bias_backward::KERNEL, &[dy, partials], constants);
     sum(graph, partials, to, parts, channels);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bias_gradients_of_single_positions_are_summed_in_few_parts() {
+        assert_eq!(bias_splits(24 * 24, 64), 64);
+        assert_eq!(bias_splits(1, 384), 8);
+        assert_eq!(bias_splits(1, 1 << 21), 1);
+    }
 }
