@@ -17,7 +17,7 @@ use runtime::kernel::{Access, Case, Dtype, Kernel, Variant};
 const ELEMENT: &str = "alias Element = f32;";
 
 const STEP: &str = "struct Step { images: u32, batch: u32, accumulate: u32, step: u32, \
-    learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+    learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 ";
 
 /// WebGPU's default limits.

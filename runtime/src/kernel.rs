@@ -139,12 +139,12 @@ pub struct Step {
     pub average_decay: f32,
     /// The seed of the run, for kernels that draw random numbers.
     pub seed: u32,
-    /// Fills the uniform up to a multiple of 16 bytes.
-    pub padding: u32,
+    /// 1 in training, 0 in scoring: what draws at random or takes statistics of a batch differs.
+    pub training: u32,
 }
 
 impl Step {
-    /// A step over one undivided batch of this many images.
+    /// A training step over one undivided batch of this many images.
     pub fn of(images: usize) -> Self {
         Self {
             images: images as u32,
@@ -154,7 +154,7 @@ impl Step {
             learning_rate: 0.0,
             average_decay: 0.0,
             seed: 0,
-            padding: 0,
+            training: 1,
         }
     }
 }
