@@ -13,7 +13,7 @@ override CHANNELS: u32;
 override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
-@group(0) @binding(1) var<storage, read_write> partials: array<Element>;
+@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 var<workgroup> sums: array<array<f32, 32>, 8>;
@@ -37,6 +37,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         for (var lane = 1u; lane < 8u; lane++) {
             sum += sums[lane][local.x];
         }
-        partials[split * CHANNELS + channel] = Element(sum);
+        partials[split * CHANNELS + channel] = sum;
     }
 }

@@ -28,7 +28,7 @@ override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> partials: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read_write> partials: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 override IN_VECTORS: u32 = IN_CHANNELS / 4u;
@@ -58,10 +58,10 @@ fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
 }
 
 fn store(at: u32, sums: mat4x4<f32>) {
-    partials[at] = vec4<Element>(sums[0]);
-    partials[at + OUT_VECTORS] = vec4<Element>(sums[1]);
-    partials[at + 2u * OUT_VECTORS] = vec4<Element>(sums[2]);
-    partials[at + 3u * OUT_VECTORS] = vec4<Element>(sums[3]);
+    partials[at] = sums[0];
+    partials[at + OUT_VECTORS] = sums[1];
+    partials[at + 2u * OUT_VECTORS] = sums[2];
+    partials[at + 3u * OUT_VECTORS] = sums[3];
 }
 
 @compute @workgroup_size(64)

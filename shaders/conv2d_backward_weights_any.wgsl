@@ -24,7 +24,7 @@ override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
-@group(0) @binding(2) var<storage, read_write> partials: array<Element>;
+@group(0) @binding(2) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(64)
@@ -58,5 +58,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             sum = fma(f32(input[input_at + x * IN_CHANNELS]), gradient, sum);
         }
     }
-    partials[number] = Element(sum);
+    partials[number] = sum;
 }

@@ -16,7 +16,7 @@ override OUTPUTS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 override INPUT_VECTORS: u32 = INPUTS / 4u;
@@ -36,9 +36,9 @@ fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
 fn store_row(at: u32, sums: vec4<f32>) {
     var total = sums;
     if (step.accumulate != 0u) {
-        total += vec4<f32>(weight_gradients[at]);
+        total += weight_gradients[at];
     }
-    weight_gradients[at] = vec4<Element>(total);
+    weight_gradients[at] = total;
 }
 
 fn store(inputs: u32, outputs: u32, sums: mat4x4<f32>) {

@@ -10,7 +10,7 @@ override LENGTH: u32;
 override OFFSET: u32;
 
 @group(0) @binding(0) var<storage, read> image_values: array<Element>;
-@group(0) @binding(1) var<storage, read_write> means: array<Element>;
+@group(0) @binding(1) var<storage, read_write> means: array<f32>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
@@ -25,7 +25,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     }
     var mean = sum / f32(step.batch);
     if (step.accumulate != 0u) {
-        mean += f32(means[OFFSET + at]);
+        mean += means[OFFSET + at];
     }
-    means[OFFSET + at] = Element(mean);
+    means[OFFSET + at] = mean;
 }
