@@ -212,6 +212,8 @@ pub struct Case {
     pub accumulate: bool,
     /// Values of inputs that cannot be arbitrary (indices, probabilities); others are random.
     pub given: Vec<(&'static str, Vec<f64>)>,
+    /// By how much the bound is wider than the sums alone ask for, and why.
+    pub slack: Option<(f64, &'static str)>,
 }
 
 impl Case {
@@ -223,6 +225,12 @@ impl Case {
     /// The same case with fixed values for one input.
     pub fn given(mut self, binding: &'static str, values: Vec<f64>) -> Self {
         self.given.push((binding, values));
+        self
+    }
+
+    /// The same case with a bound that is wider by this factor, for what drivers may legally do.
+    pub fn loosened(mut self, factor: f64, why: &'static str) -> Self {
+        self.slack = Some((factor, why));
         self
     }
 
