@@ -10,6 +10,8 @@
 // meet are a sliding window, of which 4 are new. Neighbouring invocations load neighbouring
 // gradients and the same inputs. Needs a horizontal stride of 1, at most 5 columns of taps, and
 // output channels in multiples of 4.
+// llvmpipe silently ends an invocation after 65,536 turns of its loops: of a split's positions, a
+// quarter of a million in long rows.
 alias Element = f32;
 
 struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
