@@ -4,19 +4,28 @@
 // Dispatch: one workgroup per (32 channels, split), in x and y.
 // A workgroup is 32 channels x 8 lanes that take every eighth position, so that loads are
 // contiguous and a few splits make many invocations; the lanes' sums meet in workgroup memory.
+// A turn of the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns,
+// here four million positions of a split.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override POSITIONS: u32;
 override CHANNELS: u32;
 override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
-@group(0) @binding(1) var<storage, read_write> partials: array<Element>;
+@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 var<workgroup> sums: array<array<f32, 32>, 8>;
+
+// The gradient at a position; 0 past the end.
+// Without a branch, so that the loads of a turn of the loop can all be under way at once.
+fn gradient(position: u32, end: u32, channel: u32) -> f32 {
+    let at = min(position, end - 1u) * CHANNELS + channel;
+    return select(0.0, f32(output_gradients[at]), position < end);
+}
 
 @compute @workgroup_size(32, 8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
@@ -27,8 +36,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let end = min((split + 1u) * split_images, step.images) * POSITIONS;
     var sum = 0.0;
     if (channel < CHANNELS) {
-        for (var position = begin + local.y; position < end; position += 8u) {
-            sum += f32(output_gradients[position * CHANNELS + channel]);
+        for (var position = begin + local.y; position < end; position += 64u) {
+            sum += gradient(position, end, channel);
+            sum += gradient(position + 8u, end, channel);
+            sum += gradient(position + 16u, end, channel);
+            sum += gradient(position + 24u, end, channel);
+            sum += gradient(position + 32u, end, channel);
+            sum += gradient(position + 40u, end, channel);
+            sum += gradient(position + 48u, end, channel);
+            sum += gradient(position + 56u, end, channel);
         }
     }
     sums[local.y][local.x] = sum;
@@ -37,6 +53,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         for (var lane = 1u; lane < 8u; lane++) {
             sum += sums[lane][local.x];
         }
-        partials[split * CHANNELS + channel] = Element(sum);
+        partials[split * CHANNELS + channel] = sum;
     }
 }

@@ -10,7 +10,7 @@
 // columns of taps, and channels in multiples of 4.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -24,7 +24,7 @@ override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<Element>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
@@ -50,10 +50,10 @@ fn load_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4<f32> {
 // The weights of one tap: 4 output channels (columns) x 4 input channels.
 fn load_weights(at: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(
-        vec4<f32>(weights[at]),
-        vec4<f32>(weights[at + OUT_VECTORS]),
-        vec4<f32>(weights[at + 2u * OUT_VECTORS]),
-        vec4<f32>(weights[at + 3u * OUT_VECTORS]),
+        weights[at],
+        weights[at + OUT_VECTORS],
+        weights[at + 2u * OUT_VECTORS],
+        weights[at + 3u * OUT_VECTORS],
     ));
 }
 

@@ -7,7 +7,7 @@
 // neighbouring invocations load the same gradients and neighbouring rows of weights.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -23,7 +23,7 @@ override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
-@group(0) @binding(1) var<storage, read> weights: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
 @group(1) @binding(0) var<uniform> step: Step;
 
@@ -53,7 +53,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             let gradients_at = ((image * OUT_HEIGHT + y) * OUT_WIDTH + x) * OUT_CHANNELS;
             let weights_at = ((ky * KERNEL_WIDTH + kx) * IN_CHANNELS + in_channel) * OUT_CHANNELS;
             for (var channel = 0u; channel < OUT_CHANNELS; channel++) {
-                sum = fma(f32(output_gradients[gradients_at + channel]), f32(weights[weights_at + channel]), sum);
+                sum = fma(f32(output_gradients[gradients_at + channel]), weights[weights_at + channel], sum);
             }
         }
     }

@@ -9,9 +9,11 @@
 // sliding window, of which 4 are new. Neighbouring invocations load neighbouring gradients and
 // the same inputs. Needs a horizontal stride of 1, at most 5 columns of taps, and channels in
 // multiples of 4.
+// llvmpipe silently ends an invocation after 65,536 turns of its loops: of a split's positions, a
+// quarter of a million in long rows.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -28,7 +30,7 @@ override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> partials: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read_write> partials: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 override IN_VECTORS: u32 = IN_CHANNELS / 4u;
@@ -58,10 +60,10 @@ fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
 }
 
 fn store(at: u32, sums: mat4x4<f32>) {
-    partials[at] = vec4<Element>(sums[0]);
-    partials[at + OUT_VECTORS] = vec4<Element>(sums[1]);
-    partials[at + 2u * OUT_VECTORS] = vec4<Element>(sums[2]);
-    partials[at + 3u * OUT_VECTORS] = vec4<Element>(sums[3]);
+    partials[at] = sums[0];
+    partials[at + OUT_VECTORS] = sums[1];
+    partials[at + 2u * OUT_VECTORS] = sums[2];
+    partials[at + 3u * OUT_VECTORS] = sums[3];
 }
 
 @compute @workgroup_size(64)

@@ -3,10 +3,12 @@
 // Reads input and output_gradients; writes one sum per split of the images to partials.
 // Dispatch: one invocation per element of partials, output channels fastest, in one dimension
 // folded into two.
-// Untiled: neighbouring invocations load neighbouring gradients and the same inputs.
+// Untiled: neighbouring invocations load neighbouring gradients and the same inputs. A turn of
+// the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns, of a
+// split's positions, half a million in long rows.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -24,8 +26,17 @@ override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
-@group(0) @binding(2) var<storage, read_write> partials: array<Element>;
+@group(0) @binding(2) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> step: Step;
+
+// Adds the product of an input and an output gradient of these rows, if both are inside.
+fn add_product(sum: f32, input_at: u32, gradients_at: u32, x: u32, out_x: u32) -> f32 {
+    if (x >= IN_WIDTH || out_x >= OUT_WIDTH) {
+        return sum;
+    }
+    let gradient = f32(output_gradients[gradients_at + out_x * OUT_CHANNELS]);
+    return fma(f32(input[input_at + x * IN_CHANNELS]), gradient, sum);
+}
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -49,14 +60,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         }
         let input_at = (out_row / OUT_HEIGHT * IN_HEIGHT + y) * IN_WIDTH * IN_CHANNELS + in_channel;
         let gradients_at = out_row * OUT_WIDTH * OUT_CHANNELS + out_channel;
-        for (var out_x = 0u; out_x < OUT_WIDTH; out_x++) {
+        for (var out_x = 0u; out_x < OUT_WIDTH; out_x += 8u) {
             let x = out_x * STRIDE_X + tap % KERNEL_WIDTH - PAD_LEFT;
-            if (x >= IN_WIDTH) {
-                continue;
-            }
-            let gradient = f32(output_gradients[gradients_at + out_x * OUT_CHANNELS]);
-            sum = fma(f32(input[input_at + x * IN_CHANNELS]), gradient, sum);
+            sum = add_product(sum, input_at, gradients_at, x, out_x);
+            sum = add_product(sum, input_at, gradients_at, x + STRIDE_X, out_x + 1u);
+            sum = add_product(sum, input_at, gradients_at, x + 2u * STRIDE_X, out_x + 2u);
+            sum = add_product(sum, input_at, gradients_at, x + 3u * STRIDE_X, out_x + 3u);
+            sum = add_product(sum, input_at, gradients_at, x + 4u * STRIDE_X, out_x + 4u);
+            sum = add_product(sum, input_at, gradients_at, x + 5u * STRIDE_X, out_x + 5u);
+            sum = add_product(sum, input_at, gradients_at, x + 6u * STRIDE_X, out_x + 6u);
+            sum = add_product(sum, input_at, gradients_at, x + 7u * STRIDE_X, out_x + 7u);
         }
     }
-    partials[number] = Element(sum);
+    partials[number] = sum;
 }

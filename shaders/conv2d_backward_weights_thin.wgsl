@@ -10,9 +10,11 @@
 // meet are a sliding window, of which 4 are new. Neighbouring invocations load neighbouring
 // gradients and the same inputs. Needs a horizontal stride of 1, at most 5 columns of taps, and
 // output channels in multiples of 4.
+// llvmpipe silently ends an invocation after 65,536 turns of its loops: of a split's positions, a
+// quarter of a million in long rows.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -29,7 +31,7 @@ override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> partials: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read_write> partials: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
@@ -121,9 +123,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     }
     let tap = IN_CHANNELS * OUT_VECTORS;
     let at = (split * KERNEL_HEIGHT + ky) * KERNEL_WIDTH * tap + channel * OUT_VECTORS + out_vector;
-    partials[at] = vec4<Element>(sums0);
-    if (KERNEL_WIDTH > 1u) { partials[at + tap] = vec4<Element>(sums1); }
-    if (KERNEL_WIDTH > 2u) { partials[at + 2u * tap] = vec4<Element>(sums2); }
-    if (KERNEL_WIDTH > 3u) { partials[at + 3u * tap] = vec4<Element>(sums3); }
-    if (KERNEL_WIDTH > 4u) { partials[at + 4u * tap] = vec4<Element>(sums4); }
+    partials[at] = sums0;
+    if (KERNEL_WIDTH > 1u) { partials[at + tap] = sums1; }
+    if (KERNEL_WIDTH > 2u) { partials[at + 2u * tap] = sums2; }
+    if (KERNEL_WIDTH > 3u) { partials[at + 3u * tap] = sums3; }
+    if (KERNEL_WIDTH > 4u) { partials[at + 4u * tap] = sums4; }
 }

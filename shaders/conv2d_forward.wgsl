@@ -9,7 +9,7 @@
 // most 5 columns of taps, and channels in multiples of 4.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -24,8 +24,8 @@ override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read> biases: array<vec4<Element>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
@@ -51,10 +51,10 @@ fn load_input(row: u32, first: u32, ahead: u32, vector: u32) -> vec4<f32> {
 // The weights of one tap: 4 input channels (columns) x 4 output channels.
 fn load_weights(at: u32) -> mat4x4<f32> {
     return mat4x4<f32>(
-        vec4<f32>(weights[at]),
-        vec4<f32>(weights[at + OUT_VECTORS]),
-        vec4<f32>(weights[at + 2u * OUT_VECTORS]),
-        vec4<f32>(weights[at + 3u * OUT_VECTORS]),
+        weights[at],
+        weights[at + OUT_VECTORS],
+        weights[at + 2u * OUT_VECTORS],
+        weights[at + 3u * OUT_VECTORS],
     );
 }
 
@@ -92,7 +92,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let image = out_row / OUT_HEIGHT;
     let out_x = segment * 4u * TILES;
     let first = out_x - PAD_LEFT;
-    let bias = vec4<f32>(biases[out_vector]);
+    let bias = biases[out_vector];
     var sums0 = mat4x4<f32>(bias, bias, bias, bias);
     var sums1 = sums0;
     var sums2 = sums0;

@@ -6,7 +6,7 @@
 // Untiled: neighbouring invocations load neighbouring weights and the same inputs.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -22,8 +22,8 @@ override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
-@group(0) @binding(1) var<storage, read> weights: array<Element>;
-@group(0) @binding(2) var<storage, read> biases: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read> biases: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
 @group(1) @binding(0) var<uniform> step: Step;
 
@@ -37,7 +37,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     if (image >= step.images) {
         return;
     }
-    var sum = f32(biases[out_channel]);
+    var sum = biases[out_channel];
     for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
         // Rows and columns before the image wrap around to very large ones.
         let y = out_y * STRIDE_Y + ky - PAD_TOP;
@@ -52,7 +52,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             let input_at = ((image * IN_HEIGHT + y) * IN_WIDTH + x) * IN_CHANNELS;
             let weights_at = (ky * KERNEL_WIDTH + kx) * IN_CHANNELS * OUT_CHANNELS + out_channel;
             for (var channel = 0u; channel < IN_CHANNELS; channel++) {
-                sum = fma(f32(input[input_at + channel]), f32(weights[weights_at + channel * OUT_CHANNELS]), sum);
+                sum = fma(f32(input[input_at + channel]), weights[weights_at + channel * OUT_CHANNELS], sum);
             }
         }
     }

@@ -10,7 +10,7 @@
 // most 5 columns of taps, and output channels in multiples of 4.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -25,8 +25,8 @@ override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read> biases: array<vec4<Element>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
@@ -78,7 +78,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let image = out_row / OUT_HEIGHT;
     let out_x = segment * 4u * TILES;
     let first = out_x - PAD_LEFT;
-    let bias = vec4<f32>(biases[out_vector]);
+    let bias = biases[out_vector];
     var sums0 = mat4x4<f32>(bias, bias, bias, bias);
     var sums1 = sums0;
     var sums2 = sums0;
@@ -107,30 +107,30 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             let x15 = load_input(row, first, 15u, channel);
             let at = (ky * KERNEL_WIDTH * IN_CHANNELS + channel) * OUT_VECTORS + out_vector;
             let tap = IN_CHANNELS * OUT_VECTORS;
-            let w0 = vec4<f32>(weights[at]);
+            let w0 = weights[at];
             sums0 = add_product(sums0, w0, x0, x1, x2, x3);
             if (TILES > 1u) { sums1 = add_product(sums1, w0, x4, x5, x6, x7); }
             if (TILES > 2u) { sums2 = add_product(sums2, w0, x8, x9, x10, x11); }
             if (KERNEL_WIDTH > 1u) {
-                let w1 = vec4<f32>(weights[at + tap]);
+                let w1 = weights[at + tap];
                 sums0 = add_product(sums0, w1, x1, x2, x3, x4);
                 if (TILES > 1u) { sums1 = add_product(sums1, w1, x5, x6, x7, x8); }
                 if (TILES > 2u) { sums2 = add_product(sums2, w1, x9, x10, x11, x12); }
             }
             if (KERNEL_WIDTH > 2u) {
-                let w2 = vec4<f32>(weights[at + 2u * tap]);
+                let w2 = weights[at + 2u * tap];
                 sums0 = add_product(sums0, w2, x2, x3, x4, x5);
                 if (TILES > 1u) { sums1 = add_product(sums1, w2, x6, x7, x8, x9); }
                 if (TILES > 2u) { sums2 = add_product(sums2, w2, x10, x11, x12, x13); }
             }
             if (KERNEL_WIDTH > 3u) {
-                let w3 = vec4<f32>(weights[at + 3u * tap]);
+                let w3 = weights[at + 3u * tap];
                 sums0 = add_product(sums0, w3, x3, x4, x5, x6);
                 if (TILES > 1u) { sums1 = add_product(sums1, w3, x7, x8, x9, x10); }
                 if (TILES > 2u) { sums2 = add_product(sums2, w3, x11, x12, x13, x14); }
             }
             if (KERNEL_WIDTH > 4u) {
-                let w4 = vec4<f32>(weights[at + 4u * tap]);
+                let w4 = weights[at + 4u * tap];
                 sums0 = add_product(sums0, w4, x4, x5, x6, x7);
                 if (TILES > 1u) { sums1 = add_product(sums1, w4, x8, x9, x10, x11); }
                 if (TILES > 2u) { sums2 = add_product(sums2, w4, x12, x13, x14, x15); }

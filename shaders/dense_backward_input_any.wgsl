@@ -5,13 +5,13 @@
 // Untiled: neighbouring invocations load the same gradients and neighbouring rows of weights.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override INPUTS: u32;
 override OUTPUTS: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
-@group(0) @binding(1) var<storage, read> weights: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
 @group(1) @binding(0) var<uniform> step: Step;
 
@@ -26,7 +26,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let weights_at = number % INPUTS * OUTPUTS;
     var sum = 0.0;
     for (var i = 0u; i < OUTPUTS; i++) {
-        sum = fma(f32(output_gradients[gradients_at + i]), f32(weights[weights_at + i]), sum);
+        sum = fma(f32(output_gradients[gradients_at + i]), weights[weights_at + i], sum);
     }
     input_gradients[number] = Element(sum);
 }

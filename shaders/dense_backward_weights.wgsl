@@ -4,19 +4,20 @@
 // at once.
 // Dispatch: one invocation per (8 inputs, 8 outputs), the outputs fastest, in one dimension folded
 // into two.
-// An invocation keeps 8 x 8 sums in registers and goes through the images in order. Neighbouring
-// invocations load neighbouring gradients and the same inputs. Needs inputs and outputs in
-// multiples of 4.
+// An invocation keeps 8 x 8 sums in registers and goes through the images in order. Its outputs
+// are two vectors half a row apart, so that neighbouring invocations load neighbouring gradients
+// and store neighbouring sums; they load the same inputs. Needs inputs and outputs in multiples
+// of 4.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override INPUTS: u32;
 override OUTPUTS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4<Element>>;
+@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 override INPUT_VECTORS: u32 = INPUTS / 4u;
@@ -36,9 +37,9 @@ fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
 fn store_row(at: u32, sums: vec4<f32>) {
     var total = sums;
     if (step.accumulate != 0u) {
-        total += vec4<f32>(weight_gradients[at]);
+        total += weight_gradients[at];
     }
-    weight_gradients[at] = vec4<Element>(total);
+    weight_gradients[at] = total;
 }
 
 fn store(inputs: u32, outputs: u32, sums: mat4x4<f32>) {
@@ -56,13 +57,13 @@ fn store(inputs: u32, outputs: u32, sums: mat4x4<f32>) {
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let number = id.x + id.y * groups.x * 64u;
     let inputs = number / OUTPUT_TILES * 2u;
-    let outputs = number % OUTPUT_TILES * 2u;
+    let outputs = number % OUTPUT_TILES;
     if (inputs >= INPUT_VECTORS) {
         return;
     }
     // A second vector past the end is computed from the last one and not stored.
     let next_inputs = min(inputs + 1u, INPUT_VECTORS - 1u);
-    let next_outputs = min(outputs + 1u, OUTPUT_VECTORS - 1u);
+    let next_outputs = min(outputs + OUTPUT_TILES, OUTPUT_VECTORS - 1u);
     var sums00 = mat4x4<f32>();
     var sums01 = mat4x4<f32>();
     var sums10 = mat4x4<f32>();
@@ -78,7 +79,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         sums11 = add_outer(sums11, x1, g1);
     }
     store(inputs, outputs, sums00);
-    store(inputs, outputs + 1u, sums01);
+    store(inputs, outputs + OUTPUT_TILES, sums01);
     store(inputs + 1u, outputs, sums10);
-    store(inputs + 1u, outputs + 1u, sums11);
+    store(inputs + 1u, outputs + OUTPUT_TILES, sums11);
 }

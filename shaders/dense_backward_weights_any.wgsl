@@ -5,14 +5,14 @@
 // Untiled: neighbouring invocations load neighbouring gradients and the same inputs.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override INPUTS: u32;
 override OUTPUTS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
-@group(0) @binding(2) var<storage, read_write> weight_gradients: array<Element>;
+@group(0) @binding(2) var<storage, read_write> weight_gradients: array<f32>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(64)
@@ -27,7 +27,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         sum = fma(x, f32(output_gradients[image * OUTPUTS + number % OUTPUTS]), sum);
     }
     if (step.accumulate != 0u) {
-        sum += f32(weight_gradients[number]);
+        sum += weight_gradients[number];
     }
-    weight_gradients[number] = Element(sum);
+    weight_gradients[number] = sum;
 }

@@ -8,14 +8,14 @@
 // same inputs. Needs inputs and outputs in multiples of 4.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override INPUTS: u32;
 override OUTPUTS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read> biases: array<vec4<Element>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
 @group(1) @binding(0) var<uniform> step: Step;
 
@@ -29,10 +29,10 @@ var<workgroup> slices: array<array<array<vec4<f32>, 8>, 8>, 8>;
 fn load_weights(inputs: u32, outputs: u32) -> mat4x4<f32> {
     let at = inputs * 4u * OUTPUT_VECTORS + outputs;
     return mat4x4<f32>(
-        vec4<f32>(weights[at]),
-        vec4<f32>(weights[at + OUTPUT_VECTORS]),
-        vec4<f32>(weights[at + 2u * OUTPUT_VECTORS]),
-        vec4<f32>(weights[at + 3u * OUTPUT_VECTORS]),
+        weights[at],
+        weights[at + OUTPUT_VECTORS],
+        weights[at + 2u * OUTPUT_VECTORS],
+        weights[at + 3u * OUTPUT_VECTORS],
     );
 }
 
@@ -84,7 +84,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let image = first + slice;
     let out = group.y * 8u + lane;
     if (image < step.images && out < OUTPUT_VECTORS) {
-        var sum = vec4<f32>(biases[out]);
+        var sum = biases[out];
         for (var i = 0u; i < 8u; i++) {
             sum += slices[i][lane][slice];
         }

@@ -5,14 +5,14 @@
 // Untiled: neighbouring invocations load neighbouring weights and the same inputs.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override INPUTS: u32;
 override OUTPUTS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
-@group(0) @binding(1) var<storage, read> weights: array<Element>;
-@group(0) @binding(2) var<storage, read> biases: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read> biases: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
 @group(1) @binding(0) var<uniform> step: Step;
 
@@ -24,9 +24,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         return;
     }
     let to = number % OUTPUTS;
-    var sum = f32(biases[to]);
+    var sum = biases[to];
     for (var i = 0u; i < INPUTS; i++) {
-        sum = fma(f32(input[image * INPUTS + i]), f32(weights[i * OUTPUTS + to]), sum);
+        sum = fma(f32(input[image * INPUTS + i]), weights[i * OUTPUTS + to], sum);
     }
     output[number] = Element(sum);
 }

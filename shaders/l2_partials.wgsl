@@ -1,15 +1,14 @@
 // The sums of the squares of PARTS equal shares of the weights, for a decay term.
 // Reads weights, writes partials.
 // Dispatch: one workgroup per part.
-alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override LENGTH: u32;
 override PARTS: u32;
 
-@group(0) @binding(0) var<storage, read> weights: array<Element>;
-@group(0) @binding(1) var<storage, read_write> partials: array<Element>;
+@group(0) @binding(0) var<storage, read> weights: array<f32>;
+@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 
 var<workgroup> sums: array<f32, 256>;
 
@@ -25,7 +24,7 @@ fn main(
 
     var sum = 0.0;
     for (var i = part * share + local; i < end; i += 256u) {
-        let weight = f32(weights[i]);
+        let weight = weights[i];
         sum += weight * weight;
     }
     sums[local] = sum;
@@ -36,6 +35,6 @@ fn main(
         }
     }
     if (local == 0u && part < PARTS) {
-        partials[part] = Element(sums[0]);
+        partials[part] = sums[0];
     }
 }

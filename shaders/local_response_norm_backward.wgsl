@@ -6,7 +6,7 @@
 // Dispatch: one invocation per element, in workgroups of 256 neighbouring elements.
 alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override POSITIONS: u32;
 override CHANNELS: u32;

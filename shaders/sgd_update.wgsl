@@ -1,14 +1,13 @@
 // Stochastic gradient descent: moves the weights against their gradients.
 // Reads gradients, reads and writes weights; LENGTH elements in both.
 // Dispatch: one invocation per weight.
-alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override LENGTH: u32;
 
-@group(0) @binding(0) var<storage, read> gradients: array<Element>;
-@group(0) @binding(1) var<storage, read_write> weights: array<Element>;
+@group(0) @binding(0) var<storage, read> gradients: array<f32>;
+@group(0) @binding(1) var<storage, read_write> weights: array<f32>;
 @group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
@@ -17,5 +16,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     if (at >= LENGTH) {
         return;
     }
-    weights[at] = Element(f32(weights[at]) - step.learning_rate * f32(gradients[at]));
+    weights[at] = weights[at] - step.learning_rate * gradients[at];
 }

@@ -1,15 +1,14 @@
 // The derivative of a decay term: adds FACTOR times the weights to their gradients.
 // Reads weights, reads and writes gradients; LENGTH elements in both.
 // Dispatch: one invocation per weight.
-alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override LENGTH: u32;
 override FACTOR: f32;
 
-@group(0) @binding(0) var<storage, read> weights: array<Element>;
-@group(0) @binding(1) var<storage, read_write> gradients: array<Element>;
+@group(0) @binding(0) var<storage, read> weights: array<f32>;
+@group(0) @binding(1) var<storage, read_write> gradients: array<f32>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -17,5 +16,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     if (at >= LENGTH) {
         return;
     }
-    gradients[at] = Element(f32(gradients[at]) + FACTOR * f32(weights[at]));
+    gradients[at] += FACTOR * weights[at];
 }

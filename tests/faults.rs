@@ -2,9 +2,15 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use runtime::adapter::Adapter;
+use runtime::graph::{Graph, Node};
 use runtime::kernel::{Args, Constants, Kernel, Slot, Step, Variant};
-use runtime::verify;
+use runtime::session::Session;
+use runtime::verify::{self, network};
+use stages::model::compile::compile;
+use stages::model::tutorial;
 
 /// A mistake that a kernel could contain.
 struct Fault {
@@ -117,18 +123,7 @@ const FAULTS: &[Fault] = &[
         name: "the exponentials overflow",
         kernel: &shaders::softmax_cross_entropy::KERNEL,
         wgsl: &[(" - largest", "")],
-        cpu: |args| {
-            let loss = args.write("image_loss");
-            let slots = vec![
-                ("logits", Slot::Read(args.read("logits"))),
-                ("labels", Slot::Read(args.read("labels"))),
-                ("image_loss", Slot::Write(&mut *loss)),
-                ("logit_gradients", Slot::Write(args.write("logit_gradients"))),
-            ];
-            let kernel = &shaders::softmax_cross_entropy::KERNEL;
-            (kernel.cpu)(&mut Args::new(args.constants, args.step, slots));
-            loss.fill(f32::NAN);
-        },
+        cpu: softmax_of_plain_exponentials,
     },
     Fault {
         name: "the decay counts twice",
@@ -176,6 +171,23 @@ const FAULTS: &[Fault] = &[
         },
     },
 ];
+
+/// The loss and its derivative without regard to the largest logit.
+fn softmax_of_plain_exponentials(args: &mut Args<'_, f32>) {
+    let classes = args.size("CLASSES");
+    let logits = args.read("logits").chunks(classes);
+    let labels = args.read("labels").chunks(classes);
+    let losses = args.write("image_loss").iter_mut();
+    let gradients = args.write("logit_gradients").chunks_mut(classes);
+    for (((logits, labels), loss), gradients) in logits.zip(labels).zip(losses).zip(gradients) {
+        let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
+        let labelled: f32 = labels.iter().sum();
+        *loss = logits.iter().zip(labels).map(|(logit, label)| label * (sum.ln() - logit)).sum();
+        for ((gradient, logit), label) in gradients.iter_mut().zip(logits).zip(labels) {
+            *gradient = (logit.exp() / sum * labelled - label) / args.step.batch as f32;
+        }
+    }
+}
 
 /// Has the kernel see another constant.
 fn change(args: &mut Args<'_, f32>, name: &str, how: fn(f64) -> f64) {
@@ -252,4 +264,56 @@ fn verification_finds_faults_in_the_wgsl_forms() {
     if let Some(adapter) = common::gpus().first() {
         check(adapter);
     }
+}
+
+/// The end of the tutorial's network, on images of a few pixels.
+fn small_network() -> Graph {
+    compile(&tutorial::layers(0.05).split_off(12), [3, 2, 3], 10).expect("a valid network")
+}
+
+/// The largest difference between the averages on an adapter and those of the weights that it had
+/// after each of a few steps.
+fn error_of_averages(adapter: &dyn Adapter, graph: Graph) -> f64 {
+    let (graph, images, decay) = (Arc::new(graph), 5, 0.75);
+    let mut session = Session::new(adapter, &graph, images).expect("it fits");
+    session.initialize(1).expect("it takes weights");
+    let read = |session: &mut Session, id| -> Vec<f64> {
+        session.read(id).expect("it reads").into_iter().map(f64::from).collect()
+    };
+    let values = graph.parameters.iter().map(|parameter| parameter.value);
+    let mut expected: Vec<_> = values.map(|value| read(&mut session, value)).collect();
+    for number in 0..3 {
+        let batch = network::fixed_batch(&graph, images, number).expect("a batch");
+        let step = Step { learning_rate: 0.1, average_decay: 0.75, ..Step::of(images) };
+        session.train(&batch, &step).expect("it trains");
+        for (parameter, averages) in graph.parameters.iter().zip(&mut expected) {
+            let weights = read(&mut session, parameter.value);
+            for (average, weight) in averages.iter_mut().zip(weights) {
+                *average = decay * *average + (1.0 - decay) * weight;
+            }
+        }
+    }
+    let mut worst = 0.0_f64;
+    for (parameter, averages) in graph.parameters.iter().zip(expected) {
+        let actual = read(&mut session, parameter.average);
+        worst = actual.iter().zip(averages).fold(worst, |worst, (a, e)| worst.max((a - e).abs()));
+    }
+    worst
+}
+
+#[test]
+fn averages_are_of_the_weights_after_each_step() {
+    const BOUND: f64 = 1e-6;
+    let right = small_network();
+    let mut wrong = right.clone();
+    // Kernels keep their order otherwise: this is a stable sort.
+    wrong.update.sort_by_key(|node| match node {
+        Node::Run(op) => op.kernel.name != "moving_average_update",
+        Node::AllReduce(_) => true,
+    });
+    let adapter = common::cpu(1);
+    let error = error_of_averages(&adapter, right);
+    assert!(error <= BOUND, "{error}");
+    let error = error_of_averages(&adapter, wrong);
+    assert!(error > 100.0 * BOUND, "averages before the weights pass with {error}");
 }

@@ -11,13 +11,13 @@ use naga::back::pipeline_constants::process_overrides;
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::proc::BoundsCheckPolicies;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
-use runtime::kernel::{Access, Case, Dtype, Kernel, Variant};
+use naga::{AddressSpace, Module, Scalar, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+use runtime::kernel::{Access, Binding, Case, Dtype, Extent, Kernel, Variant};
 
 const ELEMENT: &str = "alias Element = f32;";
 
 const STEP: &str = "struct Step { images: u32, batch: u32, accumulate: u32, step: u32, \
-    learning_rate: f32, average_decay: f32, seed: u32, padding: u32 }
+    learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 ";
 
 /// WebGPU's default limits.
@@ -48,11 +48,25 @@ fn full(variant: &Variant) -> (Module, ModuleInfo) {
     read(variant.wgsl, Capabilities::empty()).unwrap_or_else(|e| panic!("{}: {e}", variant.name))
 }
 
-/// The text with 16-bit storage.
-fn half(variant: &Variant) -> (Module, ModuleInfo) {
-    assert_eq!(variant.wgsl.matches(ELEMENT).count(), 1, "{}", variant.name);
+/// Whether a binding has 16-bit storage in the other form: activations and their gradients have,
+/// weights and sums over images keep 32 bits.
+fn is_halved(binding: &Binding) -> bool {
+    binding.dtype == Dtype::Real && binding.extent == Extent::PerImage
+}
+
+/// Whether a kernel has a form with 16-bit storage.
+fn has_half(kernel: &Kernel) -> bool {
+    kernel.bindings.iter().any(is_halved)
+}
+
+/// The text with 16-bit storage, of a kernel that has such a form.
+fn half(kernel: &Kernel, variant: &Variant) -> Option<(Module, ModuleInfo)> {
+    if !has_half(kernel) {
+        return None;
+    }
     let text = variant.wgsl.replace(ELEMENT, "enable f16;\nalias Element = f16;");
-    read(&text, Capabilities::SHADER_FLOAT16).unwrap_or_else(|e| panic!("{}: {e}", variant.name))
+    let read = read(&text, Capabilities::SHADER_FLOAT16);
+    Some(read.unwrap_or_else(|e| panic!("{}: {e}", variant.name)))
 }
 
 /// The module with the constants of a case put in, of which it takes those that it declares.
@@ -116,12 +130,13 @@ fn to_glsl(module: &Module, info: &ModuleInfo) -> String {
 fn every_form_translates_for_every_driver() {
     for (kernel, variant) in variants() {
         let (module, info) = full(variant);
-        let (half_module, half_info) = half(variant);
+        let half = half(kernel, variant);
         for case in cases(kernel, variant) {
             let (module, info) = specialised(&module, &info, &case);
             assert!(to_msl(&module, &info).contains("kernel void"));
             assert!(to_hlsl(&module, &info).contains("numthreads"));
-            let (module, info) = specialised(&half_module, &half_info, &case);
+            let Some((module, info)) = &half else { continue };
+            let (module, info) = specialised(module, info, &case);
             assert!(to_msl(&module, &info).contains("half"));
             assert!(to_hlsl(&module, &info).contains("half"));
         }
@@ -132,7 +147,9 @@ fn every_form_translates_for_every_driver() {
 fn the_spirv_is_valid() {
     let Some(files) = Validated::with("spirv-val") else { return };
     for (kernel, variant) in variants() {
-        for (form, (module, info)) in [("f32", full(variant)), ("f16", half(variant))] {
+        let forms = [("f32", Some(full(variant))), ("f16", half(kernel, variant))];
+        for (form, read) in forms {
+            let Some((module, info)) = read else { continue };
             for (number, case) in cases(kernel, variant).iter().enumerate() {
                 let (module, info) = specialised(&module, &info, case);
                 let name = format!("{}-{number}-{form}.spv", variant.name);
@@ -189,10 +206,16 @@ impl Validated {
 
 #[test]
 fn the_text_follows_the_conventions() {
-    for (_, variant) in variants() {
+    for (kernel, variant) in variants() {
         let name = variant.name;
         let first = variant.wgsl.lines().find(|line| !line.starts_with("//"));
-        assert_eq!(first, Some(ELEMENT), "{name}");
+        if has_half(kernel) {
+            assert_eq!(first, Some(ELEMENT), "{name}");
+            assert_eq!(variant.wgsl.matches(ELEMENT).count(), 1, "{name}");
+        } else {
+            assert_eq!(first, Some(""), "{name}");
+            assert!(!variant.wgsl.contains("Element"), "{name}");
+        }
         assert!(variant.wgsl.starts_with("// "), "{name} does not say what it does");
         assert!(variant.wgsl.contains(STEP), "{name}: Step");
         assert_eq!(variant.wgsl.matches("struct Step").count(), 1, "{name}: Step");
@@ -202,43 +225,51 @@ fn the_text_follows_the_conventions() {
 #[test]
 fn the_bindings_are_those_declared() {
     for (kernel, variant) in variants() {
-        let (module, _) = full(variant);
-        let mut found = HashMap::new();
-        for (_, global) in module.global_variables.iter() {
-            let Some(at) = &global.binding else { continue };
-            let name = global.name.as_deref().unwrap_or_default();
-            match global.space {
-                AddressSpace::Storage { access } => {
-                    assert_eq!(at.group, 0, "{}: {name}", variant.name);
-                    let TypeInner::Array { base, .. } = module.types[global.ty].inner else {
-                        panic!("{}: {name} is no array", variant.name);
-                    };
-                    let (TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. }) =
-                        module.types[base].inner
-                    else {
-                        panic!("{}: {name} is no array of numbers", variant.name);
-                    };
-                    found.insert(at.binding as usize, (name, access, scalar.kind));
-                }
-                AddressSpace::Uniform => {
-                    assert_eq!((at.group, at.binding, name), (1, 0, "step"), "{}", variant.name);
-                }
-                space => panic!("{}: {name} is in {space:?}", variant.name),
+        let name = variant.name;
+        check_bindings(kernel, name, &full(variant).0, |_| 4);
+        if let Some((module, _)) = half(kernel, variant) {
+            check_bindings(kernel, name, &module, |b| if is_halved(b) { 2 } else { 4 });
+        }
+    }
+}
+
+/// Holds a module's buffers against the declaration; `width` is the bytes of a binding's numbers.
+fn check_bindings(kernel: &Kernel, form: &str, module: &Module, width: fn(&Binding) -> u8) {
+    let mut found = HashMap::new();
+    for (_, global) in module.global_variables.iter() {
+        let Some(at) = &global.binding else { continue };
+        let name = global.name.as_deref().unwrap_or_default();
+        match global.space {
+            AddressSpace::Storage { access } => {
+                assert_eq!(at.group, 0, "{form}: {name}");
+                let TypeInner::Array { base, .. } = module.types[global.ty].inner else {
+                    panic!("{form}: {name} is no array");
+                };
+                let (TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. }) =
+                    module.types[base].inner
+                else {
+                    panic!("{form}: {name} is no array of numbers");
+                };
+                found.insert(at.binding as usize, (name, access, scalar));
             }
+            AddressSpace::Uniform => {
+                assert_eq!((at.group, at.binding, name), (1, 0, "step"), "{form}");
+            }
+            space => panic!("{form}: {name} is in {space:?}"),
         }
-        assert_eq!(found.len(), kernel.bindings.len(), "{}", variant.name);
-        for (at, binding) in kernel.bindings.iter().enumerate() {
-            let access = match binding.access {
-                Access::Read => StorageAccess::LOAD,
-                Access::Write => StorageAccess::LOAD | StorageAccess::STORE,
-            };
-            let kind = match binding.dtype {
-                Dtype::Real => ScalarKind::Float,
-                Dtype::Index => ScalarKind::Uint,
-            };
-            let expected = Some(&(binding.name, access, kind));
-            assert_eq!(found.get(&at), expected, "{}, binding {at}", variant.name);
-        }
+    }
+    assert_eq!(found.len(), kernel.bindings.len(), "{form}");
+    for (at, binding) in kernel.bindings.iter().enumerate() {
+        let access = match binding.access {
+            Access::Read => StorageAccess::LOAD,
+            Access::Write => StorageAccess::LOAD | StorageAccess::STORE,
+        };
+        let kind = match binding.dtype {
+            Dtype::Real => ScalarKind::Float,
+            Dtype::Index => ScalarKind::Uint,
+        };
+        let expected = Some(&(binding.name, access, Scalar { kind, width: width(binding) }));
+        assert_eq!(found.get(&at), expected, "{form}, binding {at}");
     }
 }
 

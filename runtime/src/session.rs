@@ -140,7 +140,7 @@ impl Session {
     pub fn score(&mut self, batch: &Batch) -> Result<Scored> {
         let mut scored = Scored::default();
         let phases = [Phase::Forward, Phase::Loss];
-        let step = Step::of(batch.ids.len());
+        let step = Step { training: 0, ..Step::of(batch.ids.len()) };
         self.pass(batch, &step, &phases, |replica, graph, images| {
             let outputs =
                 [(graph.logits, &mut scored.logits), (graph.image_loss, &mut scored.image_loss)];

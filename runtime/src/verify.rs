@@ -149,13 +149,16 @@ impl<'a> Trial<'a> {
     }
 
     fn describe(&self) -> String {
-        let Case { constants, images, accumulate, given } = self.case;
+        let Case { constants, images, accumulate, given, slack } = self.case;
         let mut text = format!("images={images} {constants}");
         if *accumulate {
             text.push_str(" accumulating");
         }
         for (name, _) in given {
             text.push_str(&format!(" given {name}"));
+        }
+        if let Some((factor, why)) = slack {
+            text.push_str(&format!(" with {factor} times the bound, since {why}"));
         }
         text
     }
@@ -186,6 +189,7 @@ impl<'a> Trial<'a> {
         replica.run(&[Phase::Forward], &self.step)?;
         let mut outcome = self.blank(variant);
         let terms = (self.kernel.terms)(&self.case.constants, self.case.images).max(1);
+        let slack = self.case.slack.map_or(1.0, |(factor, _)| factor);
         let mut worst_share = f64::NEG_INFINITY;
         for (at, (binding, expected)) in self.kernel.bindings.iter().zip(&self.expected).enumerate()
         {
@@ -195,7 +199,7 @@ impl<'a> Trial<'a> {
                     mix(&mut outcome.fingerprint, actual.iter().map(|value| value.to_bits()));
                     let written = expected.len() - self.spare(at);
                     let largest = expected[..written].iter().fold(0.0_f64, |m, r| m.max(r.abs()));
-                    let bound = ROUNDING * (terms as f64).sqrt() * largest;
+                    let bound = slack * ROUNDING * (terms as f64).sqrt() * largest;
                     (worst_difference(&actual, expected), bound)
                 }
                 Expected::Index(expected) => {

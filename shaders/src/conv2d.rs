@@ -72,6 +72,40 @@ impl Conv2d {
         self.kernel_height * self.kernel_width * self.channels
     }
 
+    /// The most taps that lie inside the image at one position.
+    pub(crate) fn taps_inside(&self) -> usize {
+        self.axes().map(|axis| axis.most(|met| met.position)).iter().product()
+    }
+
+    /// The most positions at which one tap lies inside the image.
+    pub(crate) fn positions_inside(&self) -> usize {
+        self.axes().map(|axis| axis.most(|met| met.tap)).iter().product()
+    }
+
+    /// The most taps, of all positions, that lie on one pixel.
+    pub(crate) fn taps_on_pixel(&self) -> usize {
+        self.axes().map(|axis| axis.most(|met| met.pixel)).iter().product()
+    }
+
+    fn axes(&self) -> [Axis; 2] {
+        [
+            Axis {
+                pixels: self.height,
+                positions: self.out_height,
+                taps: self.kernel_height,
+                stride: self.stride_y,
+                pad: self.top,
+            },
+            Axis {
+                pixels: self.width,
+                positions: self.out_width,
+                taps: self.kernel_width,
+                stride: self.stride_x,
+                pad: self.left,
+            },
+        ]
+    }
+
     /// Whether a row of taps slides by one column, and fits the registers of the tiled forms.
     pub(crate) fn slides(&self) -> bool {
         self.stride_x == 1 && self.kernel_width <= 5
@@ -119,6 +153,38 @@ impl Conv2d {
     }
 }
 
+/// One direction of a convolution.
+struct Axis {
+    pixels: usize,
+    positions: usize,
+    taps: usize,
+    stride: usize,
+    pad: usize,
+}
+
+/// A tap that lies on a pixel at a position.
+struct Met {
+    position: usize,
+    tap: usize,
+    pixel: usize,
+}
+
+impl Axis {
+    /// How many meetings of a tap and a pixel have the same key, at most.
+    fn most(&self, key: fn(&Met) -> usize) -> usize {
+        let mut counts = vec![0; self.positions.max(self.taps).max(self.pixels)];
+        for position in 0..self.positions {
+            for tap in 0..self.taps {
+                let pixel = (position * self.stride + tap).wrapping_sub(self.pad);
+                if pixel < self.pixels {
+                    counts[key(&Met { position, tap, pixel })] += 1;
+                }
+            }
+        }
+        counts.into_iter().max().unwrap_or(0)
+    }
+}
+
 /// The number of segments into which the tiled WGSL forms cut a row.
 fn segments(width: usize) -> usize {
     width.div_ceil(12)
@@ -147,27 +213,31 @@ pub(crate) fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
     });
 }
 
+/// The constants of a convolution.
+pub(crate) fn size(
+    [height, width, channels]: [usize; 3],
+    [out_height, out_width, out_channels]: [usize; 3],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    pad: [usize; 2],
+) -> Constants {
+    Constants::default()
+        .with("IN_HEIGHT", height)
+        .with("IN_WIDTH", width)
+        .with("IN_CHANNELS", channels)
+        .with("OUT_HEIGHT", out_height)
+        .with("OUT_WIDTH", out_width)
+        .with("OUT_CHANNELS", out_channels)
+        .with("KERNEL_HEIGHT", kernel[0])
+        .with("KERNEL_WIDTH", kernel[1])
+        .with("STRIDE_Y", stride[0])
+        .with("STRIDE_X", stride[1])
+        .with("PAD_TOP", pad[0])
+        .with("PAD_LEFT", pad[1])
+}
+
 /// Images and sizes to test the convolution kernels on.
 pub(crate) fn sizes() -> Vec<(usize, Constants)> {
-    let size = |[height, width, channels]: [usize; 3],
-                [out_height, out_width, out_channels]: [usize; 3],
-                kernel: [usize; 2],
-                stride: [usize; 2],
-                pad: [usize; 2]| {
-        Constants::default()
-            .with("IN_HEIGHT", height)
-            .with("IN_WIDTH", width)
-            .with("IN_CHANNELS", channels)
-            .with("OUT_HEIGHT", out_height)
-            .with("OUT_WIDTH", out_width)
-            .with("OUT_CHANNELS", out_channels)
-            .with("KERNEL_HEIGHT", kernel[0])
-            .with("KERNEL_WIDTH", kernel[1])
-            .with("STRIDE_Y", stride[0])
-            .with("STRIDE_X", stride[1])
-            .with("PAD_TOP", pad[0])
-            .with("PAD_LEFT", pad[1])
-    };
     vec![
         (1, size([1, 1, 1], [1, 1, 1], [1, 1], [1, 1], [0, 0])),
         (3, size([7, 5, 7], [4, 3, 33], [3, 3], [2, 2], [1, 1])),

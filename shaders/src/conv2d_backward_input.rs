@@ -24,7 +24,7 @@ pub static KERNEL: Kernel = Kernel {
     },
     terms: |c, _| {
         let conv = Conv2d::from(c);
-        conv.kernel_height * conv.kernel_width * conv.out_channels
+        conv.taps_on_pixel() * conv.out_channels
     },
     variants: &[
         Variant {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel, Variant};
 
-use crate::conv2d::{Conv2d, sizes, with_scratch, workgroups};
+use crate::conv2d::{Conv2d, size, sizes, with_scratch, workgroups};
 use crate::product::{Matrix, add_product};
 
 /// `partials[s][ky][kx][i][o] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
@@ -22,7 +22,7 @@ pub static KERNEL: Kernel = Kernel {
         let conv = Conv2d::from(c);
         vec![conv.input(), conv.output(), c.size("SPLITS") * conv.weights()]
     },
-    terms: |c, images| images.div_ceil(c.size("SPLITS")) * Conv2d::from(c).positions(),
+    terms: |c, images| images.div_ceil(c.size("SPLITS")) * Conv2d::from(c).positions_inside(),
     variants: &[
         Variant {
             name: "conv2d_backward_weights",
@@ -62,9 +62,16 @@ pub static KERNEL: Kernel = Kernel {
     cases: || {
         // Among them fewer images than splits, and splits of unequal size.
         let cases = sizes().into_iter().zip([1, 2, 16].into_iter().cycle());
-        cases
+        let mut cases: Vec<Case> = cases
             .map(|((images, sizes), splits)| Case::new(images, sizes.with("SPLITS", splits)))
-            .collect()
+            .collect();
+        // Splits of more positions than the iterations that some drivers allow an invocation.
+        for [channels, out_channels] in [[1, 1], [1, 4], [4, 4]] {
+            let (input, output) = ([256, 256, channels], [256, 256, out_channels]);
+            let sizes = size(input, output, [1, 2], [1, 1], [0, 0]).with("SPLITS", 1);
+            cases.push(Case::new(2, sizes));
+        }
+        cases
     },
 };
 

@@ -22,7 +22,10 @@ pub static KERNEL: Kernel = Kernel {
         let conv = Conv2d::from(c);
         vec![conv.input(), conv.weights(), conv.out_channels, conv.output()]
     },
-    terms: |c, _| Conv2d::from(c).patch() + 1,
+    terms: |c, _| {
+        let conv = Conv2d::from(c);
+        conv.taps_inside() * conv.channels + 1
+    },
     variants: &[
         Variant {
             name: "conv2d_forward",

@@ -5,7 +5,7 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Constants, Extent::PerImage, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
-use crate::local_response_norm_forward::{Position, cases, length};
+use crate::local_response_norm_forward::{Position, cases, length, window};
 
 /// The largest radius for which 256 elements and their neighbours fit the workgroup memory that
 /// WebGPU promises.
@@ -23,7 +23,7 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![length(c); 3],
     // Each of the window's gradients holds a sum over a window of its own.
-    terms: |c, _| 2 * (2 * c.size("RADIUS") + 1),
+    terms: |c, _| 2 * window(c),
     variants: &[
         Variant {
             name: "local_response_norm_backward",

@@ -15,7 +15,7 @@ pub static KERNEL: Kernel = Kernel {
     about: "Normalises each channel by its neighbours at the same position.",
     bindings: &[Binding::read("input", PerImage), Binding::write("output", PerImage)],
     lengths: |c| vec![length(c); 2],
-    terms: |c, _| 2 * c.size("RADIUS") + 1,
+    terms: |c, _| window(c),
     variants: &[only(
         "local_response_norm_forward",
         include_str!("../local_response_norm_forward.wgsl"),
@@ -30,6 +30,11 @@ pub(crate) fn length(c: &Constants) -> usize {
     c.size("POSITIONS") * c.size("CHANNELS")
 }
 
+/// The most channels that a window reaches.
+pub(crate) fn window(c: &Constants) -> usize {
+    (2 * c.size("RADIUS") + 1).min(c.size("CHANNELS"))
+}
+
 /// Sizes for the forward and the backward kernel.
 pub(crate) fn cases() -> Vec<Case> {
     let case = |images, positions, channels, radius, [bias, alpha, beta]: [f64; 3]| {
@@ -40,7 +45,10 @@ pub(crate) fn cases() -> Vec<Case> {
             .with_real("BIAS", bias)
             .with_real("ALPHA", alpha)
             .with_real("BETA", beta);
-        Case::new(images, constants)
+        let case = Case::new(images, constants);
+        // Between 0.5 and 2 WGSL lets log2 miss by 2^-21, beyond by 3 units in the last place, and
+        // exp2 by 3 and more: 1e-6 in all for a single power. A beta of 0.75 takes square roots.
+        if beta == 0.75 { case } else { case.loosened(4.0, "WGSL's pow may miss by 1e-6") }
     };
     vec![
         case(1, 1, 1, 0, [1.0, 1.0, 0.5]),

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 
-use crate::form::{WORKGROUP, only};
+use crate::form::only;
 
 /// Means that a thread takes at once. Fixed, so that the number of threads changes no result.
 const MEANS: usize = 1 << 12;
@@ -20,7 +20,7 @@ pub static KERNEL: Kernel = Kernel {
     lengths: |c| vec![c.size("LENGTH"), c.size("TOTAL")],
     terms: |_, images| images + 1,
     variants: &[only("mean_over_images", include_str!("../mean_over_images.wgsl"), |c, _| {
-        linear_workgroups(c.size("LENGTH"), WORKGROUP)
+        linear_workgroups(c.size("LENGTH"), 1)
     })],
     cpu,
     reference,
@@ -39,6 +39,9 @@ pub static KERNEL: Kernel = Kernel {
             case(33, 33, 0, 33),
             case(5, 257, 1, 258).accumulating(),
             case(2, 5000, 7, 5100),
+            // More images than invocations in a workgroup, and not a power of two.
+            case(1000, 3, 1, 5).accumulating(),
+            case(70_001, 1, 0, 1),
             // The loss of the tutorial's network, of its usual batch.
             case(128, 1, 0, 3),
         ]

@@ -2,9 +2,13 @@
 
 use rayon::prelude::*;
 use runtime::kernel::linear_workgroups;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel};
+use runtime::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
+
+/// Sums that get a workgroup each: fewer than a GPU runs at once, of which most would idle if
+/// every sum had one invocation.
+const FEW: usize = 16;
 
 /// Sums that a thread takes at once. Fixed, so that the number of threads changes no result.
 const SUMS: usize = 1 << 12;
@@ -13,13 +17,21 @@ const SUMS: usize = 1 << 12;
 /// in micro-batches after the first. The other elements of `sums` stay as they are.
 pub static KERNEL: Kernel = Kernel {
     name: "sum_partials",
-    about: "Sums parts in their order.",
+    about: "Sums parts in a fixed order.",
     bindings: &[Binding::read("partials", Summed), Binding::write("sums", Summed)],
     lengths: |c| vec![c.size("PARTS") * c.size("LENGTH"), c.size("TOTAL")],
     terms: |c, _| c.size("PARTS") + 1,
-    variants: &[only("sum_partials", include_str!("../sum_partials.wgsl"), |c, _| {
-        linear_workgroups(c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[
+        Variant {
+            name: "sum_partials",
+            wgsl: include_str!("../sum_partials.wgsl"),
+            applies: |c| c.size("LENGTH") <= FEW,
+            workgroups: |c, _| linear_workgroups(c.size("LENGTH"), 1),
+        },
+        only("sum_partials_any", include_str!("../sum_partials_any.wgsl"), |c, _| {
+            linear_workgroups(c.size("LENGTH"), WORKGROUP)
+        }),
+    ],
     cpu,
     reference,
     cases: || {
@@ -38,6 +50,9 @@ pub static KERNEL: Kernel = Kernel {
             case(7, 33, [5, 40], 0.5).accumulating(),
             case(33, 257, [0, 257], 1.0).accumulating(),
             case(3, 5000, [1, 5002], -2.0),
+            // More parts than invocations in a workgroup, and not a power of two.
+            case(1000, 3, [1, 5], 0.5).accumulating(),
+            case(257, 16, [0, 16], 1.0),
             // A decay term and a convolution's gradient of the tutorial's network.
             case(64, 1, [1, 3], 0.002),
             case(16, 5 * 5 * 64 * 64, [0, 5 * 5 * 64 * 64], 1.0),
