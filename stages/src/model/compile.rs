@@ -132,8 +132,11 @@ fn check_ends(
         }
         [_, second, ..] => {
             let place = second.to_string();
-            return Err(Mismatch::new("a model has one loss, this is its second")
-                .below(&["layers", &place, layers[*second].kind]));
+            return Err(Mismatch::new("a model has one loss, this is its second").below(&[
+                "layers",
+                &place,
+                layers[*second].kind,
+            ]));
         }
     }
     let last = outputs.len() - 1;
