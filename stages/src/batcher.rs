@@ -244,8 +244,7 @@ mod tests {
     #[test]
     fn an_epoch_that_fills_no_batch_is_an_error_if_it_is_dropped() {
         let config = Batcher { size: 11, partial: Partial::Drop };
-        let (ran, out, _) =
-            try_run(&config, bytes_port([1, 1, 1]), epochs(2, 10, 3), &settings(3));
+        let (ran, out, _) = try_run(&config, bytes_port([1, 1, 1]), epochs(2, 10, 3), &settings(3));
         let message = ran.expect_err("nothing ever comes out").to_string();
         assert!(message.contains("10 images fills no batch of 11"), "{message}");
         assert!(out.is_empty());
