@@ -66,7 +66,9 @@ fn train(data: &Path) -> Command {
 /// Fails to train on the data of this place, telling all of these.
 fn refuses(data: &Path, expected: &[&str]) {
     let Ran { status, out, told } = finish(train(data));
-    assert_eq!((status, &*out), (1, ""), "{told}");
+    assert_eq!(status, 1, "{told}");
+    // Nothing was trained; but small files that were read before may have been warned about.
+    assert!(out.lines().all(|line| line.starts_with("warning: ")), "{out}");
     assert!(told.starts_with("error: "), "{told}");
     for part in expected {
         assert!(told.contains(part), "{part:?} is not in: {told}");

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::inputs;
+use crate::workers::Workers;
 
 /// Cuts a window out of every image.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -22,8 +23,8 @@ pub struct Cropper {
     pub size: Extent,
     /// Where the window lies.
     pub mode: Mode,
-    /// Threads that do it; 0 for one per core.
-    pub workers: usize,
+    /// Threads that do it, at most 1024; 0 for one per core.
+    pub workers: Workers,
 }
 
 /// Where the window lies.
@@ -39,7 +40,7 @@ pub enum Mode {
 
 impl Default for Cropper {
     fn default() -> Self {
-        Self { size: Extent::square(24), mode: Mode::Random, workers: 0 }
+        Self { size: Extent::square(24), mode: Mode::Random, workers: Workers::PER_CORE }
     }
 }
 
@@ -75,7 +76,7 @@ impl Config for Cropper {
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
         let map = Arc::new(Crop { size: self.size, mode: self.mode });
-        Ok(Runner::Map { map, workers: self.workers })
+        Ok(Runner::Map { map, workers: self.workers.count() })
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::inputs;
 use crate::lanes;
 use crate::switch::Switch;
+use crate::workers::Workers;
 
 /// Mirrors images and changes brightness and contrast at random, in this order, on values from 0
 /// to 255 that are then not clipped. Each of the three is done with the tutorial's numbers unless
@@ -28,8 +29,8 @@ pub struct Distorter {
     pub brightness: Switch<Brightness>,
     /// The distance of each value from the mean of its channel is scaled; `false` for never.
     pub contrast: Switch<Contrast>,
-    /// Threads that do it; 0 for one per core.
-    pub workers: usize,
+    /// Threads that do it, at most 1024; 0 for one per core.
+    pub workers: Workers,
 }
 
 /// Left becomes right.
@@ -131,7 +132,7 @@ impl Config for Distorter {
     }
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
-        Ok(Runner::Map { map: Arc::new(Distort(self.clone())), workers: self.workers })
+        Ok(Runner::Map { map: Arc::new(Distort(self.clone())), workers: self.workers.count() })
     }
 }
 
@@ -197,8 +198,12 @@ mod tests {
     use crate::testing::{bytes_port, map, noise, reals};
 
     const SHAPE: [usize; 3] = [24, 24, 3];
-    const OFF: Distorter =
-        Distorter { flip: Switch::Off, brightness: Switch::Off, contrast: Switch::Off, workers: 1 };
+    const OFF: Distorter = Distorter {
+        flip: Switch::Off,
+        brightness: Switch::Off,
+        contrast: Switch::Off,
+        workers: Workers::PER_CORE,
+    };
 
     fn always_flip() -> Distorter {
         Distorter { flip: Switch::On(Flip { probability: 1.0 }), ..OFF }

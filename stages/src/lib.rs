@@ -17,6 +17,7 @@ pub mod switch;
 #[cfg(test)]
 mod testing;
 pub mod whitening;
+pub mod workers;
 
 use model::layer::LayerKind;
 use runtime::stage::Kind;
@@ -88,6 +89,8 @@ mod tests {
             ("reader", "{ format: { synthetic: { train: 100 } }, split: test }"),
             ("reader", "{ split: train }"),
             ("reader", "{ format: cifar10, split: train, otherwise: { synthetic: {} } }"),
+            ("reader", "{ split: train, otherwise: synthetic }"),
+            ("reader", "{ split: train, otherwise: }"),
             ("cropper", "{ size: [24, 16], mode: central }"),
             ("distorter", "{ flip: off, brightness: null, contrast: { lower: 0.5 } }"),
             ("shuffler", "{ mode: queue, start_at: 128 }"),
@@ -107,7 +110,16 @@ mod tests {
             ("cropper", "{ mode: middle }", "mode"),
             ("distorter", "{ flip: { probabilty: 0.5 } }", "flip.probabilty"),
             ("distorter", "{ brightness: much }", "brightness"),
+            ("cropper", "{ workers: 1025 }", "workers"),
+            ("distorter", "{ workers: 18446744073709551615 }", "workers"),
+            ("whitening", "{ workers: -1 }", "workers"),
             ("batcher", "{ size: -1 }", "size"),
+            ("reader", "{ split: train, otherwise: drawings }", "otherwise"),
+            (
+                "reader",
+                "{ split: train, otherwise: { synthetic: { tran: 1 } } }",
+                "otherwise.synthetic.tran",
+            ),
             ("batcher", "{ partial: some }", "partial"),
         ] {
             let problems = problems(kind, wrong);

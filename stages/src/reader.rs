@@ -1,5 +1,7 @@
 //! Reads a data set into memory and gives out its images, epoch after epoch.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,8 +13,10 @@ use runtime::event::Event;
 use runtime::item::{Block, Item, Limit, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::data::place;
 use crate::data::synthetic::{self, Synthetic};
@@ -51,15 +55,68 @@ pub enum Format {
     Synthetic(Synthetic),
 }
 
-/// What to use if the data is not there.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// What to use if the data is not there. The text `synthetic` stands for `{ synthetic: {} }`.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Otherwise {
     /// Drawings of 10 classes, made up.
     pub synthetic: Synthetic,
     /// Passes over the drawings after which the run ends, if it has not ended before.
-    #[serde(default)]
     pub epochs: Option<f64>,
+}
+
+/// What to use if the data is not there, written out.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WrittenOut {
+    /// Drawings of 10 classes, made up.
+    synthetic: Synthetic,
+    /// Passes over the drawings after which the run ends, if it has not ended before.
+    #[serde(default)]
+    epochs: Option<f64>,
+}
+
+const SYNTHETIC: &str = "synthetic";
+
+impl<'de> Deserialize<'de> for Otherwise {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Otherwise;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`synthetic` or `{ synthetic: {}, epochs: 3 }`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Otherwise, E> {
+                match text {
+                    SYNTHETIC => Ok(Otherwise::default()),
+                    _ => Err(E::unknown_variant(text, &[SYNTHETIC])),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Otherwise, A::Error> {
+                let WrittenOut { synthetic, epochs } =
+                    WrittenOut::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Otherwise { synthetic, epochs })
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+impl JsonSchema for Otherwise {
+    fn schema_name() -> Cow<'static, str> {
+        "Otherwise".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let written_out = generator.subschema_for::<WrittenOut>();
+        json_schema!({ "anyOf": [written_out, { "const": SYNTHETIC }] })
+    }
 }
 
 /// The kind of this stage.
@@ -150,6 +207,9 @@ impl Reader {
             if let Some(place) = place::find(path, &cifar10::LAYOUT)? {
                 let data = cifar10::load(&place, self.split)
                     .with_context(|| format!("cannot use the data of {said}"))?;
+                if let Some(warning) = &data.warning {
+                    context.events.emit(Event::Warning(warning.clone()));
+                }
                 return Ok((data, None, None));
             }
         }

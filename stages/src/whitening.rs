@@ -12,14 +12,15 @@ use serde::Deserialize;
 
 use crate::inputs;
 use crate::lanes;
+use crate::workers::Workers;
 
 /// Subtracts from each image the mean of all its values and divides by their standard deviation,
 /// but by no less than 1 / sqrt(number of values), so that an image of one colour becomes all 0.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Whitening {
-    /// Threads that do it; 0 for one per core.
-    pub workers: usize,
+    /// Threads that do it, at most 1024; 0 for one per core.
+    pub workers: Workers,
 }
 
 /// The kind of this stage.
@@ -38,7 +39,7 @@ impl Config for Whitening {
     }
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
-        Ok(Runner::Map { map: Arc::new(Whiten), workers: self.workers })
+        Ok(Runner::Map { map: Arc::new(Whiten), workers: self.workers.count() })
     }
 }
 

@@ -17,6 +17,8 @@ const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 const PIXELS: usize = 3 * PLANE;
 const RECORD: usize = 1 + PIXELS;
+// In each of the official files.
+const RECORDS: usize = 10_000;
 const NAMES: &str = "batches.meta.txt";
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 // What is larger than this is not CIFAR-10, and a small archive could unpack to more than any memory
@@ -75,8 +77,14 @@ pub fn load(place: &Place, split: Split) -> Result<DataSet> {
     }
 }
 
-fn data_set(labels: Vec<u8>, pixels: Vec<u8>, names: Option<Vec<String>>) -> DataSet {
+fn data_set(
+    labels: Vec<u8>,
+    pixels: Vec<u8>,
+    names: Option<Vec<String>>,
+    counts: &[(String, usize)],
+) -> DataSet {
     DataSet {
+        warning: unofficial(counts),
         name: NAME.to_owned(),
         shape: SHAPE,
         classes: names.unwrap_or_else(|| CLASSES.map(str::to_owned).to_vec()),
@@ -108,6 +116,8 @@ fn load_folder(folder: &Path, split: Split) -> Result<DataSet> {
         let (file, size) = open(path)?;
         opened.push((path.display().to_string(), file, records(&path.display(), size)?));
     }
+    let counts: Vec<(String, usize)> =
+        opened.iter().map(|(name, _, count)| (name.clone(), *count)).collect();
     let total = opened.iter().map(|(_, _, count)| count).sum::<usize>();
     let mut labels = vec![0; total];
     let mut pixels = vec![0; total * PIXELS];
@@ -133,7 +143,7 @@ fn load_folder(folder: &Path, split: Split) -> Result<DataSet> {
                 .with_context(|| format!("cannot read {}", folder.join(NAMES).display()));
         }
     };
-    Ok(data_set(labels, pixels, names))
+    Ok(data_set(labels, pixels, names, &counts))
 }
 
 fn open(path: &Path) -> Result<(File, u64)> {
@@ -146,6 +156,20 @@ fn open(path: &Path) -> Result<(File, u64)> {
         Ok((file, metadata.len()))
     };
     open().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Says which files have not as many records as they should: a file that was cut between two
+/// records looks whole otherwise.
+fn unofficial(counts: &[(String, usize)]) -> Option<String> {
+    let odd: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| *count != RECORDS)
+        .map(|(name, count)| format!("{name} has {} records", thousands(*count as u64)))
+        .collect();
+    let official = thousands(RECORDS as u64);
+    (!odd.is_empty()).then(|| {
+        format!("{}; an official file has {official}. If it should be one, {AGAIN}", odd.join(", "))
+    })
 }
 
 /// The number of records in a file of this size.
@@ -270,8 +294,13 @@ fn load_archive(path: &Path, split: Split) -> Result<DataSet> {
         .map(|(file, _)| *file)
         .collect();
     ensure!(missing.is_empty(), "{name} lacks {}; {AGAIN}", missing.join(", "));
+    let counts: Vec<(String, usize)> = files(split)
+        .iter()
+        .zip(parts.iter().flatten())
+        .map(|(file, (labels, _))| (format!("{name}: {file}"), labels.len()))
+        .collect();
     let (labels, pixels): (Vec<_>, Vec<_>) = parts.into_iter().flatten().unzip();
-    Ok(data_set(labels.concat(), pixels.concat(), names))
+    Ok(data_set(labels.concat(), pixels.concat(), names, &counts))
 }
 
 /// A reader that fails beyond so many bytes.
@@ -446,6 +475,25 @@ mod tests {
         assert_says(&message(&place, Split::Train), &parts);
         write(folder.path().join("data_batch_3.bin"), "").expect("written");
         assert_says(&message(&place, Split::Train), &["data_batch_3.bin is empty", "3,073"]);
+    }
+
+    #[test]
+    fn a_file_that_is_cut_between_records_is_told_with_both_counts() {
+        let (folder, place) = folder();
+        let whole = fake::record(1, [0; 3]).repeat(RECORDS);
+        for file in files(Split::Train) {
+            write(folder.path().join(file), &whole).expect("written");
+        }
+        assert_eq!(load(&place, Split::Train).expect("loaded").warning, None);
+        write(folder.path().join("data_batch_4.bin"), &whole[..7_000 * RECORD]).expect("written");
+        let warning = load(&place, Split::Train).expect("loaded").warning.expect("cut");
+        assert_says(&warning, &["data_batch_4.bin has 7,000 records", "has 10,000", "kriz"]);
+        assert!(!warning.contains("data_batch_3"), "{warning}");
+        let archived = of_archive(&fake::archive(&fake::files())).expect("loaded");
+        assert_says(
+            &archived.warning.expect("three records a file"),
+            &["cifar.tar.gz: data_batch_1.bin has 3 records", "data_batch_5.bin has 3 records"],
+        );
     }
 
     #[test]

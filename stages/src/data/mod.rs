@@ -44,6 +44,8 @@ pub struct DataSet {
     pub labels: Vec<u8>,
     /// All pixels, one image after the other.
     pub pixels: Bytes,
+    /// What a person should know of them, such as that there are fewer than expected.
+    pub warning: Option<String>,
 }
 
 // Without the pixels, of which there are millions.

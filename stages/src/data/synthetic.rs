@@ -107,6 +107,7 @@ impl Synthetic {
             classes: CLASSES.map(str::to_owned).to_vec(),
             labels: (0..count).map(|number| (number % CLASSES.len()) as u8).collect(),
             pixels: Bytes::from(pixels),
+            warning: None,
         })
     }
 }

@@ -223,12 +223,17 @@ fn lower_update(graph: &mut GraphBuilder) {
 
 #[cfg(test)]
 mod tests {
+    use runtime::config::node::Path;
+    use runtime::config::yaml::Document;
     use runtime::graph::{Node, Phase};
 
-    use super::super::layers::{add, conv2d, dense, relu, softmax_cross_entropy};
+    use super::super::layers::{
+        add, conv2d, dense, local_response_norm, relu, softmax_cross_entropy,
+    };
     use super::*;
+    use crate::extent::Extent;
     use crate::model::initializer::Initializer;
-    use crate::model::window::{Extent2, Padding};
+    use crate::model::window::Padding;
 
     fn listed(kind: &'static str, layer: impl Layer) -> ListedLayer {
         ListedLayer { name: None, from: None, kind, layer: Arc::new(layer) }
@@ -237,8 +242,8 @@ mod tests {
     fn conv(channels: usize) -> ListedLayer {
         let layer = conv2d::Conv2d {
             channels,
-            kernel: Extent2::Square(3),
-            stride: Extent2::Square(1),
+            kernel: Extent::square(3),
+            stride: Extent::square(1),
             padding: Padding::Same,
             weights: Initializer::TruncatedNormal(0.05),
             biases: Initializer::Constant(0.0),
@@ -308,6 +313,51 @@ mod tests {
         };
         assert_eq!(field(&[dense.clone(), loss, own()]), "layers.2.own_loss");
         assert_eq!(field(&[dense.clone(), own(), dense]), "layers.1.own_loss");
+    }
+
+    #[test]
+    fn layers_too_large_for_any_adapter_are_refused_with_their_field() {
+        let place = |kind: &str, fields: &str| {
+            let kinds = super::super::layers::all();
+            let kind = kinds.iter().find(|known| known.name == kind).expect("a known kind");
+            let document = Document::parse(fields).expect("YAML");
+            let mut problems = Vec::new();
+            let layer = (kind.parse)(document.node(), &Path::default(), &mut problems);
+            let layer = layer.unwrap_or_else(|| panic!("{problems:?}"));
+            let first = ListedLayer { name: None, from: None, kind: kind.name, layer };
+            let layers = [vec![first], end(10).to_vec()].concat();
+            compile(&layers, [24, 24, 3], 10).expect_err("too large").field.join(".")
+        };
+        for size in ["9007199254740993", "18446744073709551615"] {
+            let of = |kind, field: &str| place(kind, &field.replace("HUGE", size));
+            assert_eq!(of("conv2d", "{ channels: HUGE, kernel: 5 }"), "layers.0.conv2d.channels");
+            assert_eq!(of("conv2d", "{ channels: 1, kernel: HUGE }"), "layers.0.conv2d.kernel");
+            assert_eq!(
+                of("conv2d", "{ channels: 1, kernel: 1, stride: [1, HUGE] }"),
+                "layers.0.conv2d.stride"
+            );
+            assert_eq!(of("max_pool", "{ kernel: HUGE }"), "layers.0.max_pool.kernel");
+            assert_eq!(of("max_pool", "{ stride: HUGE }"), "layers.0.max_pool.stride");
+            assert_eq!(of("dense", "{ units: HUGE }"), "layers.0.dense.units");
+        }
+        let large = "{ channels: 1, kernel: 32768 }";
+        assert_eq!(place("conv2d", large), "layers.0.conv2d.kernel");
+    }
+
+    #[test]
+    fn neighbours_are_counted_no_further_than_there_are_channels() {
+        let radius = |radius| {
+            let fields = format!("{{\"radius\": {radius}}}");
+            let norm: local_response_norm::LocalResponseNorm =
+                serde_json::from_str(&fields).expect("a radius");
+            let layers = [vec![conv(4), listed("norm", norm)], end(10).to_vec()].concat();
+            let graph = compile(&layers, [6, 6, 3], 10).expect("a valid model");
+            graph
+                .ops(Phase::Forward)
+                .find(|op| op.kernel.name == "local_response_norm_forward")
+                .map(|op| op.constants.size("RADIUS"))
+        };
+        assert_eq!([2, 4, usize::MAX].map(radius), [Some(2), Some(4), Some(4)]);
     }
 
     #[test]

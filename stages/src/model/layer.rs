@@ -79,6 +79,22 @@ pub fn one_input(inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
     }
 }
 
+/// Elements of a tensor beyond which kernels cannot number them in 32 bits with a sign.
+const MOST_ELEMENTS: usize = (1 << 31) - 1;
+
+/// The number of elements of a tensor of this shape, or what is wrong with the field that makes it
+/// too large. Layers ask before they add a tensor whose size is taken from the YAML.
+///
+/// # Errors
+/// If there are more than 2^31 - 1.
+pub fn elements(field: &str, shape: &[usize]) -> Result<usize, Mismatch> {
+    let count = shape.iter().try_fold(1_usize, |all, side| all.checked_mul(*side));
+    count.filter(|count| *count <= MOST_ELEMENTS).ok_or_else(|| {
+        let message = format!("{shape:?} are more than {MOST_ELEMENTS} numbers in one tensor");
+        Mismatch::field(field, message).help(format!("make `{field}` smaller"))
+    })
+}
+
 /// The height, width and channels of an input that must be an image.
 pub fn image_shape(graph: &GraphBuilder, input: TensorId) -> Result<[usize; 3], Mismatch> {
     let shape = graph.shape(input);
@@ -88,4 +104,17 @@ pub fn image_shape(graph: &GraphBuilder, input: TensorId) -> Result<[usize; 3], 
         ))
         .help("a dense layer gives up height and width; put this layer before it")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_that_kernels_cannot_number_are_refused() {
+        assert_eq!(elements("units", &[1 << 16, (1 << 15) - 1]), Ok((1 << 31) - (1 << 16)));
+        for shape in [[1 << 16, 1 << 15], [usize::MAX, 2], [1, 9_007_199_254_740_993]] {
+            assert_eq!(elements("units", &shape).expect_err("too many").field, ["units"]);
+        }
+    }
 }

@@ -94,3 +94,68 @@ impl Stage for Score {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use runtime::graph::{GraphBuilder, Initial, TensorId};
+    use runtime::kernel::Constants;
+    use runtime::stage::Mismatch;
+
+    use super::*;
+    use crate::model::compile::{ListedLayer, compile};
+    use crate::model::layer::{Layer, one_input};
+    use crate::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
+
+    /// A matrix that is trained, and an offset that is kept without being trained.
+    #[derive(Debug)]
+    struct Offset;
+
+    impl Layer for Offset {
+        fn lower(
+            &self,
+            graph: &mut GraphBuilder,
+            inputs: &[TensorId],
+        ) -> Result<TensorId, Mismatch> {
+            let x = one_input(inputs)?;
+            let weights = graph.parameter("weights", &[3, 10], Initial::Constant(0.0), 0.0);
+            let offset = graph.state("offset", &[10], Initial::Constant(0.0));
+            graph.state("unread", &[7], Initial::Constant(0.0));
+            let y = graph.activation(&[10]);
+            let constants = Constants::default().with("INPUTS", 3).with("OUTPUTS", 10);
+            let tensors = [x, weights.value, offset, y];
+            graph.forward(&shaders::dense_forward::KERNEL, &tensors, constants.clone());
+            let dy = graph.gradient_of(y);
+            let tensors = [x, dy, weights.gradient];
+            graph.backward(&shaders::dense_backward_weights::KERNEL, &tensors, constants);
+            Ok(y)
+        }
+    }
+
+    #[test]
+    fn what_layers_keep_without_training_it_is_there_when_scoring() {
+        let listed =
+            |kind, layer: Arc<dyn Layer>| ListedLayer { name: None, from: None, kind, layer };
+        let layers = [
+            listed("offset", Arc::new(Offset)),
+            listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy {})),
+        ];
+        let graph = Arc::new(compile(&layers, [1, 1, 3], 10).expect("a valid model"));
+        let mut score = Score::new(Some("cpu"), &graph, 4, true).expect("it fits");
+        let offset: Vec<f32> = (0..10).map(|class| class as f32).collect();
+        let weights = Weights {
+            step: 1,
+            graph: Arc::clone(&graph),
+            raw: vec![vec![1.0; 30]],
+            averages: vec![vec![2.0; 30]],
+            states: vec![offset.clone(), vec![3.0; 7]],
+        };
+        score.load(&weights).expect("they belong to the model");
+        let mut read = |name: &str| {
+            let tensor = score.session.graph().find(name).expect("the model has it");
+            score.session.read(tensor).expect("it can be read")
+        };
+        assert_eq!(read("offset1/offset"), offset);
+        assert_eq!(read("offset1/weights"), vec![2.0; 30]);
+        assert!(score.session.graph().find("offset1/unread").is_none());
+    }
+}

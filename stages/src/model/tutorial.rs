@@ -11,22 +11,23 @@ use super::layers::local_response_norm::LocalResponseNorm;
 use super::layers::max_pool::MaxPool;
 use super::layers::relu::Relu;
 use super::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
-use super::window::{Extent2, Padding};
+use super::window::Padding;
+use crate::extent::Extent;
 
 /// The layers, the convolutions' weights drawn with this standard deviation: 0.05 in the
 /// tutorial's later version, 0.0001 in that of 2015.
 pub fn layers(deviation: f64) -> Vec<ListedLayer> {
     let conv = |biases| Conv2d {
         channels: 64,
-        kernel: Extent2::Square(5),
-        stride: Extent2::Square(1),
+        kernel: Extent::square(5),
+        stride: Extent::square(1),
         padding: Padding::Same,
         weights: TruncatedNormal(deviation),
         biases: Constant(biases),
         weight_decay: 0.0,
     };
     let pool =
-        MaxPool { kernel: Extent2::Square(3), stride: Extent2::Square(2), padding: Padding::Same };
+        MaxPool { kernel: Extent::square(3), stride: Extent::square(2), padding: Padding::Same };
     let norm = LocalResponseNorm { radius: 4, bias: 1.0, alpha: 0.001 / 9.0, beta: 0.75 };
     let dense = |units, weights: Initializer, biases, weight_decay| Dense {
         units,

@@ -5,25 +5,11 @@ use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One size for both directions, or `[vertical, horizontal]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Extent2 {
-    /// The same in both directions, in pixels.
-    Square(usize),
-    /// Vertical, then horizontal, in pixels.
-    Each([usize; 2]),
-}
+use crate::extent::Extent;
 
-impl Extent2 {
-    /// Vertical and horizontal.
-    pub fn both(self) -> [usize; 2] {
-        match self {
-            Self::Square(size) => [size, size],
-            Self::Each(sizes) => sizes,
-        }
-    }
-}
+/// Pixels along a side of a window, or in a step of it, beyond which a size can only be a mistake;
+/// up to here, no place in a padded image is beyond what a kernel can count.
+const MOST_PIXELS: usize = 1 << 15;
 
 /// What happens at the edge of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,14 +42,21 @@ impl Window {
     /// Works out the output size and the padding.
     ///
     /// # Errors
-    /// If a size is 0, or nothing would remain of the image.
+    /// If a size is 0 or absurd, or nothing would remain of the image.
     pub fn new(
         input: [usize; 2],
-        kernel: Extent2,
-        stride: Extent2,
+        kernel: Extent,
+        stride: Extent,
         padding: Padding,
     ) -> Result<Self, Mismatch> {
-        let (kernel, stride) = (kernel.both(), stride.both());
+        for (field, extent) in [("kernel", kernel), ("stride", stride)] {
+            if extent.height.max(extent.width) > MOST_PIXELS {
+                let message = format!("{extent} is more than {MOST_PIXELS} pixels");
+                return Err(Mismatch::field(field, message)
+                    .help("the images of this layer are smaller by far"));
+            }
+        }
+        let [kernel, stride] = [kernel, stride].map(|extent| [extent.height, extent.width]);
         if kernel.contains(&0) {
             return Err(Mismatch::field("kernel", "a window of 0 pixels sees nothing"));
         }
@@ -119,7 +112,7 @@ mod tests {
     use super::*;
 
     fn same(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
-        let (kernel, stride) = (Extent2::Square(kernel), Extent2::Square(stride));
+        let (kernel, stride) = (Extent::square(kernel), Extent::square(stride));
         let window =
             Window::new([size, size], kernel, stride, Padding::Same).expect("a valid window");
         (window.output[0], window.before[0])
@@ -138,9 +131,23 @@ mod tests {
     #[test]
     fn valid_padding_refuses_to_vanish() {
         let valid = |size, kernel| {
-            Window::new([size, size], Extent2::Square(kernel), Extent2::Square(1), Padding::Valid)
+            Window::new([size, size], Extent::square(kernel), Extent::square(1), Padding::Valid)
         };
         assert_eq!(valid(5, 5).expect("one pixel remains").output, [1, 1]);
         assert!(valid(4, 5).expect_err("nothing remains").message.contains("less than 1 pixel"));
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused() {
+        let field = |kernel, stride| {
+            let window = Window::new([24, 24], kernel, stride, Padding::Same);
+            window.expect_err("absurd").field.join(".")
+        };
+        let one = Extent::square(1);
+        for size in [MOST_PIXELS + 1, usize::MAX] {
+            assert_eq!(field(Extent { height: size, width: 1 }, one), "kernel");
+            assert_eq!(field(one, Extent { height: 1, width: size }), "stride");
+        }
+        assert_eq!(same(24, MOST_PIXELS, MOST_PIXELS), (1, (MOST_PIXELS - 24) / 2));
     }
 }

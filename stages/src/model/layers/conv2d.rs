@@ -5,10 +5,11 @@ use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::extent::Extent;
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, image_shape, one_input};
+use crate::model::layer::{Layer, LayerKind, elements, image_shape, one_input};
 use crate::model::splits;
-use crate::model::window::{Extent2, Padding, Window};
+use crate::model::window::{Padding, Window};
 
 /// Convolution: `[height, width, in]` to `[height', width', channels]`.
 ///
@@ -19,10 +20,10 @@ pub struct Conv2d {
     /// Output channels.
     pub channels: usize,
     /// Window size in pixels: one number, or `[height, width]`.
-    pub kernel: Extent2,
+    pub kernel: Extent,
     /// Step of the window in pixels: one number, or `[vertical, horizontal]`.
     #[serde(default = "one")]
-    pub stride: Extent2,
+    pub stride: Extent,
     /// What happens at the edge.
     #[serde(default)]
     pub padding: Padding,
@@ -38,8 +39,8 @@ pub struct Conv2d {
     pub weight_decay: f64,
 }
 
-fn one() -> Extent2 {
-    Extent2::Square(1)
+fn one() -> Extent {
+    Extent::square(1)
 }
 
 fn weights() -> Initializer {
@@ -72,11 +73,13 @@ impl Layer for Conv2d {
         let window = Window::new([height, width], self.kernel, self.stride, self.padding)?;
         let [out_height, out_width] = window.output;
         let shape = [window.kernel[0], window.kernel[1], channels, self.channels];
+        let taps = elements("kernel", &shape[..3])?;
+        let length = elements("channels", &shape)?;
+        elements("channels", &[out_height, out_width, self.channels])?;
         let weights = graph.parameter("weights", &shape, self.weights.initial(), self.weight_decay);
         let biases = graph.parameter("biases", &[self.channels], self.biases.initial(), 0.0);
         let y = graph.activation(&[out_height, out_width, self.channels]);
 
-        let taps: usize = shape[..3].iter().product();
         graph.count_multiply_adds(out_height * out_width * taps * self.channels);
         let constants =
             window.constants().with("IN_CHANNELS", channels).with("OUT_CHANNELS", self.channels);
@@ -87,7 +90,6 @@ impl Layer for Conv2d {
         );
 
         let dy = graph.gradient_of(y);
-        let length = taps * self.channels;
         let parts = splits(length);
         let partials = graph.partial("weights/partials", &[parts, length]);
         graph.backward(

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, elements, one_input};
 
 /// Fully connected: any shape, flattened in the order height, width, channels, to `[units]`.
 ///
@@ -56,6 +56,7 @@ impl Layer for Dense {
         check_decay(self.weight_decay)?;
         let inputs = graph.shape(x).iter().product();
         let shape = [inputs, self.units];
+        elements("units", &shape)?;
         let weights = graph.parameter("weights", &shape, self.weights.initial(), self.weight_decay);
         let biases = graph.parameter("biases", &[self.units], self.biases.initial(), 0.0);
         let y = graph.activation(&[self.units]);

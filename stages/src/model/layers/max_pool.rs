@@ -5,8 +5,9 @@ use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::extent::Extent;
 use crate::model::layer::{Layer, LayerKind, image_shape, one_input};
-use crate::model::window::{Extent2, Padding, Window};
+use crate::model::window::{Padding, Window};
 
 /// The largest value in each window, channel by channel. Padding never competes; of equal values
 /// the first in reading order gets the gradient.
@@ -15,21 +16,21 @@ use crate::model::window::{Extent2, Padding, Window};
 pub struct MaxPool {
     /// Window size in pixels: one number, or `[height, width]`.
     #[serde(default = "three")]
-    pub kernel: Extent2,
+    pub kernel: Extent,
     /// Step of the window in pixels: one number, or `[vertical, horizontal]`.
     #[serde(default = "two")]
-    pub stride: Extent2,
+    pub stride: Extent,
     /// What happens at the edge.
     #[serde(default)]
     pub padding: Padding,
 }
 
-fn three() -> Extent2 {
-    Extent2::Square(3)
+fn three() -> Extent {
+    Extent::square(3)
 }
 
-fn two() -> Extent2 {
-    Extent2::Square(2)
+fn two() -> Extent {
+    Extent::square(2)
 }
 
 /// The kind.

@@ -1,0 +1,175 @@
+//! Training and scoring on the `cpu` adapter: what is refused, what ends in an error, and numbers
+//! that are known beforehand.
+
+use std::sync::Arc;
+
+use runtime::adapter::host::Cpu;
+use runtime::channel::Stop;
+use runtime::diagnostic;
+use runtime::event::{EvaluationReport, Event};
+use runtime::item::{Batch, Label, SampleId, Source};
+use runtime::kernel::Step;
+use runtime::plan::Plan;
+use runtime::session::Session;
+use runtime::stage::RunSettings;
+use stages::model::compile::{ListedLayer, compile};
+use stages::model::initializer::Initializer;
+use stages::model::layers::dense::Dense;
+use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
+
+/// A pipeline that trains and scores in an instant, with these settings.
+fn load(set: &[(&str, &str)]) -> Result<Plan, String> {
+    let text = "
+        steps: 1
+        adapter: cpu
+        stages:
+          read: { reader: { format: { synthetic: { train: 100, test: 1000 } }, split: train } }
+          mix: { from: read, shuffler: {} }
+          white: { from: mix, whitening: {} }
+          batch: { from: white, batcher: { size: 32 } }
+          gradients:
+            from: batch
+            model: { layers: [ { dense: { units: 10 } }, { softmax_cross_entropy: {} } ] }
+          train: { from: gradients, reducer: { learning_rate: 0 } }
+          read_test: { reader: { format: { synthetic: { test: 1000 } }, split: test } }
+          mix_test: { from: read_test, shuffler: {} }
+          white_test: { from: mix_test, whitening: {} }
+          test: { from: white_test, batcher: { size: 128, partial: keep } }
+          score: { from: [test, train], model: {} }
+          evaluate: { from: score, evaluator: {} }";
+    let set: Vec<_> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let kinds = stages::kinds(stages::model::layers::all());
+    let loaded = Plan::load(&kinds, "test.yaml", text, &set, &RunSettings::default());
+    loaded.map(|(plan, _)| plan).map_err(|wrong| diagnostic::render(&wrong, false))
+}
+
+/// The evaluations of a run, or why it failed.
+fn run(set: &[(&str, &str)]) -> Result<Vec<EvaluationReport>, String> {
+    let plan = load(set).expect("a valid pipeline");
+    let mut reports = Vec::new();
+    let observe = |event| {
+        if let Event::Evaluation(report) = event {
+            reports.push(report);
+        }
+    };
+    let ran = runtime::run::run(&plan, Stop::default(), observe);
+    ran.map(|_| reports).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn an_untrained_network_is_right_about_one_time_in_ten() {
+    let reports = run(&[]).expect("it runs");
+    let [report] = reports.as_slice() else { panic!("{reports:?}") };
+    assert_eq!(report.images, 1_000);
+    assert!((0.05..0.2).contains(&report.precision_at_1), "{report:?}");
+}
+
+#[test]
+fn flows_without_whole_epochs_are_refused_for_scoring() {
+    for set in [
+        ("stages.test.batcher.partial", "carry"),
+        ("stages.test.batcher.partial", "drop"),
+        ("stages.mix_test.shuffler.mode", "queue"),
+    ] {
+        let wrong = load(&[set]).expect_err("it blurs epochs");
+        assert!(wrong.contains("each image exactly once per pass"), "{wrong}");
+        assert!(wrong.starts_with("error: score: ") && wrong.contains("partial: keep"), "{wrong}");
+    }
+    // Training may do without.
+    assert!(load(&[("stages.mix.shuffler.mode", "queue")]).is_ok());
+}
+
+#[test]
+fn a_run_that_ends_before_its_first_step_is_an_error() {
+    let wrong = run(&[("steps", "null"), ("epochs", "1"), ("stages.batch.batcher.size", "128")]);
+    let wrong = wrong.expect_err("nothing was trained");
+    assert!(wrong.contains("ends before its first step: a batch has 128 images"), "{wrong}");
+    assert!(wrong.contains("100 images"), "{wrong}");
+}
+
+#[test]
+fn divergence_after_the_last_line_of_the_log_is_noticed() {
+    for steps in ["2", "3"] {
+        let wrong = run(&[
+            ("steps", steps),
+            ("stages.train.reducer.learning_rate", "1e38"),
+            ("stages.train.reducer.log_every_steps", "100"),
+        ]);
+        let wrong = wrong.expect_err("it diverges");
+        assert!(wrong.contains("training has diverged"), "{steps} steps: {wrong}");
+    }
+}
+
+#[test]
+fn the_loss_of_soft_labels_is_that_of_the_formula() {
+    const IMAGES: usize = 3;
+    const VALUES: usize = 4;
+    const CLASSES: usize = 5;
+    let dense = Dense {
+        units: CLASSES,
+        weights: Initializer::TruncatedNormal(0.5),
+        biases: Initializer::Constant(0.1),
+        weight_decay: 0.0,
+    };
+    let layers = [
+        ListedLayer { name: None, from: None, kind: "dense", layer: Arc::new(dense) },
+        ListedLayer {
+            name: None,
+            from: None,
+            kind: "softmax_cross_entropy",
+            layer: Arc::new(SoftmaxCrossEntropy {}),
+        },
+    ];
+    let graph = Arc::new(compile(&layers, [2, 2, 1], CLASSES).expect("a valid model"));
+    let cpu = Cpu::new(1).expect("the cpu adapter starts");
+    let mut session = Session::new(&cpu, &graph, IMAGES).expect("it fits");
+    session.initialize(5).expect("weights are drawn");
+
+    let images: Vec<f32> = (0..IMAGES * VALUES).map(|at| (at as f32 * 0.7).sin()).collect();
+    let shares: [[f32; CLASSES]; IMAGES] =
+        [[0.5, 0.5, 0.0, 0.0, 0.0], [0.1, 0.2, 0.3, 0.15, 0.25], [0.0, 0.0, 0.0, 0.0, 1.0]];
+    let mut read = |name: &str| -> Vec<f64> {
+        let tensor = graph.find(name).expect("the model has it");
+        let values = session.read(tensor).expect("it can be read");
+        values.into_iter().map(f64::from).collect()
+    };
+    let (weights, biases) = (read("dense1/weights"), read("dense1/biases"));
+    let loss = |image: &[f32], shares: &[f32]| -> f64 {
+        let logit = |class: usize| {
+            let products = image
+                .iter()
+                .enumerate()
+                .map(|(at, value)| f64::from(*value) * weights[at * CLASSES + class]);
+            biases[class] + products.sum::<f64>()
+        };
+        let all = (0..CLASSES).map(|class| logit(class).exp()).sum::<f64>().ln();
+        let term = |(class, share): (usize, &f32)| f64::from(*share) * (all - logit(class));
+        shares.iter().enumerate().map(term).sum()
+    };
+    let each: Vec<f64> =
+        images.chunks(VALUES).zip(&shares).map(|(image, shares)| loss(image, shares)).collect();
+
+    let batch = Batch {
+        source: Arc::new(Source {
+            description: String::new(),
+            epoch_images: IMAGES as u64,
+            classes: Vec::new(),
+            stands_in_for: None,
+            limit: None,
+        }),
+        number: 0,
+        ids: (0..IMAGES as u64).map(|index| SampleId { epoch: 0, index }).collect(),
+        labels: shares.iter().map(|shares| Label::Distribution(Arc::from(*shares))).collect(),
+        shape: [2, 2, 1],
+        images,
+        ends_epoch: true,
+    };
+    session.train(&batch, &Step::of(IMAGES)).expect("it trains");
+    let found = f64::from(session.losses().expect("there is a loss")[0]);
+    let expected = each.iter().sum::<f64>() / IMAGES as f64;
+    assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+    let scored = session.score(&batch).expect("it scores");
+    for (found, expected) in scored.image_loss.iter().zip(&each) {
+        assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} is not {expected}");
+    }
+}
