@@ -2,7 +2,9 @@
 //
 // Reads input, weights and biases; writes output.
 // Dispatch: one invocation per element of the output, in one dimension folded into two.
-// Untiled: neighbouring invocations load neighbouring weights and the same inputs.
+// Untiled: neighbouring invocations load neighbouring weights and the same inputs. A turn of the
+// loop takes 8 inputs: llvmpipe silently ends an invocation after 65,536 turns, here half a
+// million inputs.
 alias Element = f32;
 
 struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
@@ -16,6 +18,14 @@ override OUTPUTS: u32;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
 @group(1) @binding(0) var<uniform> step: Step;
 
+// Adds the product of an input and its weight, if there is such an input.
+fn add_product(sum: f32, image: u32, to: u32, i: u32) -> f32 {
+    if (i >= INPUTS) {
+        return sum;
+    }
+    return fma(f32(input[image * INPUTS + i]), weights[i * OUTPUTS + to], sum);
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let number = id.x + id.y * groups.x * 64u;
@@ -25,8 +35,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     }
     let to = number % OUTPUTS;
     var sum = biases[to];
-    for (var i = 0u; i < INPUTS; i++) {
-        sum = fma(f32(input[image * INPUTS + i]), weights[i * OUTPUTS + to], sum);
+    for (var i = 0u; i < INPUTS; i += 8u) {
+        sum = add_product(sum, image, to, i);
+        sum = add_product(sum, image, to, i + 1u);
+        sum = add_product(sum, image, to, i + 2u);
+        sum = add_product(sum, image, to, i + 3u);
+        sum = add_product(sum, image, to, i + 4u);
+        sum = add_product(sum, image, to, i + 5u);
+        sum = add_product(sum, image, to, i + 6u);
+        sum = add_product(sum, image, to, i + 7u);
     }
     output[number] = Element(sum);
 }

@@ -34,6 +34,8 @@ pub(crate) fn cases() -> Vec<Case> {
         (1, 4, 4),
         (11, 36, 100),
         (33, 132, 12),
+        // More inputs than the iterations that some drivers allow an invocation.
+        (1, 70_001, 1),
         // The layers of the tutorial's network.
         (2, 2304, 384),
         (7, 384, 192),
