@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
+use runtime::adapter::host::Reference;
 use runtime::adapter::{Adapter, Info, Limits, Replica, micro_batch};
 use runtime::graph::Graph;
 use runtime::kernel::Step;
@@ -145,6 +146,45 @@ fn thread_counts_change_no_bit() {
     let one = curve(1);
     for threads in [2, 3, 16] {
         assert_eq!(one, curve(threads), "{threads} threads");
+    }
+}
+
+/// The f64 reference, as an adapter.
+struct Exact(Info);
+
+impl Adapter for Exact {
+    fn info(&self) -> &Info {
+        &self.0
+    }
+
+    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> anyhow::Result<Box<dyn Replica>> {
+        Ok(Box::new(Reference::lower(graph, micro_batch)?))
+    }
+}
+
+#[test]
+fn an_observed_activation_can_be_read_on_every_adapter() {
+    let mut graph = Graph::clone(&tutorial());
+    let observed = graph.find("pool1/activations").expect("a layer's output");
+    graph.observe(observed);
+    graph.observe(observed);
+    assert_eq!(graph.observed, [observed]);
+    let graph = Arc::new(graph);
+    let activations = |adapter: &dyn Adapter| {
+        let mut session = Session::new(adapter, &graph, 5).expect("it fits");
+        session.initialize(1).expect("weights");
+        let batch = network::fixed_batch(&graph, 5, 0).expect("a batch");
+        // The activation is read after the whole step, not only after the pass that makes it.
+        session.train(&batch, &Step::of(5)).expect("a step");
+        session.read(observed).expect("the observed tensor")
+    };
+    let exact = activations(&Exact(common::cpu(1).info().clone()));
+    assert!(exact.iter().any(|value| *value > 0.0));
+    for adapter in adapters() {
+        let read = activations(adapter.as_ref());
+        assert_eq!(read.len(), exact.len());
+        let worst = read.iter().zip(&exact).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(worst < 1e-4, "{}: {worst}", adapter.info().name);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 
 use crate::adapter::{Adapter, Replica, Values, micro_batch};
-use crate::graph::{Graph, Initial, Phase, Role, TensorId};
+use crate::graph::{Graph, Initial, Phase, Role, Stretch, TensorId};
 use crate::item::Batch;
 use crate::kernel::Step;
 use crate::random::Random;
@@ -74,6 +74,7 @@ impl Session {
         let images = batch.ids.len();
         let each: usize = batch.shape.iter().product();
         let classes = self.graph.labels.map_or(0, |id| self.graph.tensor(id).len());
+        let stretches = self.graph.stretches(phases);
         for first in (0..images).step_by(self.micro_batch) {
             let last = (first + self.micro_batch).min(images);
             self.labels.resize((last - first) * classes, 0.0);
@@ -83,7 +84,7 @@ impl Session {
             self.ids.extend(
                 batch.ids[first..last]
                     .iter()
-                    .flat_map(|id| [id.index as u32, (id.index >> 32) as u32]),
+                    .flat_map(|id| words(id.index).into_iter().chain(words(id.epoch))),
             );
             let pixels = &batch.images[first * each..last * each];
             for (id, values) in [
@@ -100,7 +101,7 @@ impl Session {
                 accumulate: u32::from(first > 0),
                 ..*step
             };
-            self.replica.run(phases, &part)?;
+            run(self.replica.as_mut(), &stretches, &part)?;
             after(self.replica.as_mut(), &self.graph, last - first)?;
         }
         Ok(())
@@ -127,7 +128,7 @@ impl Session {
     pub fn update(&mut self, step: &Step) -> Result<()> {
         // Nothing in the update is divided by images or added to an earlier part of it.
         let step = Step { images: 0, accumulate: 0, ..*step };
-        self.replica.run(&[Phase::Update], &step)
+        run(self.replica.as_mut(), &self.graph.stretches(&[Phase::Update]), &step)
     }
 
     /// The terms of the last step's loss. Waits for the adapter.
@@ -168,6 +169,30 @@ impl Session {
     pub fn graph(&self) -> &Arc<Graph> {
         &self.graph
     }
+}
+
+/// Runs some stretches of a graph, and what has to be averaged in between.
+fn run(replica: &mut dyn Replica, stretches: &[Stretch], step: &Step) -> Result<()> {
+    for stretch in stretches {
+        if !stretch.spans.is_empty() {
+            replica.run(&stretch.spans, step)?;
+        }
+        if let Some(tensor) = stretch.all_reduce {
+            all_reduce(&mut [&mut *replica], tensor);
+        }
+    }
+    Ok(())
+}
+
+/// Averages a tensor over all replicas of a session. A session has a single one so far, which is
+/// its own average, so that nothing is to be moved.
+fn all_reduce(replicas: &mut [&mut dyn Replica], _tensor: TensorId) {
+    debug_assert_eq!(replicas.len(), 1, "several replicas need a sum");
+}
+
+/// The low and the high word of a number.
+fn words(number: u64) -> [u32; 2] {
+    [number as u32, (number >> 32) as u32]
 }
 
 /// The first values of a tensor, keyed by the seed, its name and each element's position.

@@ -135,7 +135,7 @@ impl<'a> Trial<'a> {
         }
         let mut reference = Reference::lower(&graph, room(case))?;
         fill(&mut reference, &before)?;
-        reference.run(&[Phase::Forward], &step)?;
+        reference.run(&[graph.whole(Phase::Forward)], &step)?;
         let mut expected = Vec::new();
         for (at, contents) in before.iter().enumerate() {
             expected.push(match contents {
@@ -184,9 +184,10 @@ impl<'a> Trial<'a> {
         variant: &'static str,
         kernel: &'static Kernel,
     ) -> Result<Outcome> {
-        let mut replica = adapter.lower(&graph(kernel, self.case), room(self.case))?;
+        let graph = graph(kernel, self.case);
+        let mut replica = adapter.lower(&graph, room(self.case))?;
         fill(replica.as_mut(), &self.before)?;
-        replica.run(&[Phase::Forward], &self.step)?;
+        replica.run(&[graph.whole(Phase::Forward)], &self.step)?;
         let mut outcome = self.blank(variant);
         let terms = (self.kernel.terms)(&self.case.constants, self.case.images).max(1);
         let slack = self.case.slack.map_or(1.0, |(factor, _)| factor);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 
 use super::{Adapter, DeviceKind, Identity, Info, Limits, Replica, Values};
-use crate::graph::{Graph, Node, Op, Phase, TensorId};
+use crate::graph::{Graph, Node, Op, Span, TensorId};
 use crate::kernel::{Access, Args, Dtype, Extent, Kernel, Slot, Step};
 
 /// The `cpu` adapter: the same named kernels in Rust, on all cores.
@@ -229,17 +229,18 @@ impl<T: Number> Replica for Host<T> {
         Ok(())
     }
 
-    fn run(&mut self, phases: &[Phase], step: &Step) -> Result<()> {
+    fn run(&mut self, spans: &[Span], step: &Step) -> Result<()> {
         if step.images as usize > self.micro_batch {
             bail!("{} images in a micro-batch of {}", step.images, self.micro_batch);
         }
         let graph = Arc::clone(&self.graph);
-        for phase in phases {
-            for node in graph.phase(*phase) {
-                match node {
-                    Node::Run(op) => self.run_op(op, step),
-                    // A single replica is its own average.
-                    Node::AllReduce(_) => {}
+        for span in spans {
+            let Some(nodes) = graph.phase(span.phase).get(span.nodes.clone()) else {
+                bail!("the model has no {span:?}");
+            };
+            for node in nodes {
+                if let Node::Run(op) = node {
+                    self.run_op(op, step);
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::graph::{Graph, Phase, TensorId};
+use crate::graph::{Graph, Span, TensorId};
 use crate::kernel::Step;
 
 /// What kind of device an adapter is.
@@ -111,8 +111,13 @@ pub trait Replica: Send {
     /// Overwrites the front of a tensor. Takes effect before the next [`Replica::run`].
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()>;
 
-    /// Runs these phases in order. May return before the adapter has finished.
-    fn run(&mut self, phases: &[Phase], step: &Step) -> Result<()>;
+    /// Runs these nodes in order. May return before the adapter has finished. Averages over all
+    /// adapters are left to the caller, who cuts the spans where he wants to take them; an
+    /// [`AllReduce`](crate::graph::Node::AllReduce) within a span is passed over.
+    ///
+    /// What the graph is asked to let [observe](Graph::observe) can be read as soon as the nodes
+    /// that write it have run.
+    fn run(&mut self, spans: &[Span], step: &Step) -> Result<()>;
 
     /// Waits for the adapter, then reads the first `len` reals of a tensor.
     fn read(&mut self, tensor: TensorId, len: usize) -> Result<Vec<f32>>;

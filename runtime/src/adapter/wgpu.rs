@@ -8,7 +8,7 @@ use ::wgpu as gpu;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{Adapter, DeviceKind, Identity, Info, Limits, Replica, Values, micro_batch, select};
-use crate::graph::{Graph, Node, Op, Phase, TensorId};
+use crate::graph::{Graph, Node, Op, Phase, Span, TensorId};
 use crate::kernel::{Access, Dtype, Step, Variant};
 
 /// Submits that may be under way before the next one waits for the oldest: enough to keep a GPU
@@ -177,7 +177,8 @@ struct WgpuReplica {
     staging: gpu::Buffer,
     step: gpu::Buffer,
     step_group: gpu::BindGroup,
-    phases: HashMap<usize, Vec<Dispatch>>,
+    /// Of each phase, its nodes; `None` where there is nothing to dispatch.
+    phases: HashMap<usize, Vec<Option<Dispatch>>>,
     in_flight: VecDeque<gpu::SubmissionIndex>,
 }
 
@@ -236,13 +237,18 @@ impl WgpuReplica {
         let mut phases = HashMap::new();
         for phase in ALL_PHASES {
             let mut dispatches = Vec::new();
-            for op in graph.ops(phase) {
+            for node in graph.phase(phase) {
+                let Node::Run(op) = node else {
+                    dispatches.push(None);
+                    continue;
+                };
                 let named =
                     || format!("kernel {} of layer {}", op.kernel.name, layer_name(graph, op));
                 let variant = micro_batch::variant(op, micro_batch, limits)
                     .with_context(|| format!("no form of it can do {}", op.constants))
                     .with_context(named)?;
-                dispatches.push(compiler.compile(op, variant, &buffers).with_context(named)?);
+                let dispatch = compiler.compile(op, variant, &buffers).with_context(named)?;
+                dispatches.push(Some(dispatch));
             }
             phases.insert(phase as usize, dispatches);
         }
@@ -421,7 +427,7 @@ impl Replica for WgpuReplica {
         self.failure.check()
     }
 
-    fn run(&mut self, phases: &[Phase], step: &Step) -> Result<()> {
+    fn run(&mut self, spans: &[Span], step: &Step) -> Result<()> {
         let images = step.images as usize;
         if images > self.micro_batch {
             bail!("{images} images in a micro-batch of {}", self.micro_batch);
@@ -431,12 +437,10 @@ impl Replica for WgpuReplica {
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_bind_group(1, &self.step_group, &[]);
-            for phase in phases {
-                let mut dispatches = self.phases[&(*phase as usize)].iter();
-                for node in self.graph.phase(*phase) {
-                    // A single replica is its own average over all adapters.
-                    let Node::Run(_) = node else { continue };
-                    let Some(dispatch) = dispatches.next() else { break };
+            for span in spans {
+                let dispatches = self.phases[&(span.phase as usize)].get(span.nodes.clone());
+                let Some(dispatches) = dispatches else { bail!("the model has no {span:?}") };
+                for dispatch in dispatches.iter().flatten() {
                     let [x, y, z] = (dispatch.variant.workgroups)(&dispatch.op.constants, images);
                     pass.set_pipeline(&dispatch.pipeline);
                     pass.set_bind_group(0, &dispatch.bindings, &[]);

@@ -40,7 +40,7 @@ impl GraphBuilder {
         };
         let images = builder.tensor("images", image, Extent::PerImage, Role::Input);
         let labels = builder.tensor("labels", &[classes], Extent::PerImage, Role::Input);
-        let ids = builder.tensor("sample_ids", &[2], Extent::PerImage, Role::Input);
+        let ids = builder.tensor("sample_ids", &[4], Extent::PerImage, Role::Input);
         builder.graph.tensors[ids.0].dtype = Dtype::Index;
         builder.graph.images = Some(images);
         builder.graph.labels = Some(labels);

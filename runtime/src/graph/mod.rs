@@ -8,6 +8,8 @@ mod builder;
 
 pub use builder::GraphBuilder;
 
+use std::ops::Range;
+
 use crate::kernel::{Constants, Dtype, Extent, Kernel};
 
 /// A tensor of a [`Graph`].
@@ -172,7 +174,8 @@ pub struct Graph {
     pub images: Option<TensorId>,
     /// The labels, one probability per class.
     pub labels: Option<TensorId>,
-    /// Sample numbers, two words each: low and high.
+    /// Which image of which epoch each sample is, four words each: the low and the high word of
+    /// its index, then those of its epoch. Random numbers are keyed by all of them.
     pub sample_ids: Option<TensorId>,
     /// The class scores.
     pub logits: Option<TensorId>,
@@ -182,9 +185,68 @@ pub struct Graph {
     pub losses: Option<TensorId>,
     /// The names of the terms of the loss.
     pub loss_terms: Vec<String>,
+    /// What somebody wants to read beside what can always be read; see [`Graph::observe`].
+    pub observed: Vec<TensorId>,
+}
+
+/// Some of the nodes of a phase, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The phase.
+    pub phase: Phase,
+    /// Positions in the phase's list.
+    pub nodes: Range<usize>,
+}
+
+/// What runs without a break, and what has to be averaged over all adapters afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// What runs, in order.
+    pub spans: Vec<Span>,
+    /// What is averaged before the next stretch begins; `None` at the end.
+    pub all_reduce: Option<TensorId>,
 }
 
 impl Graph {
+    /// All nodes of a phase.
+    pub fn whole(&self, phase: Phase) -> Span {
+        Span { phase, nodes: 0..self.phase(phase).len() }
+    }
+
+    /// These phases, one after the other, cut at every [`Node::AllReduce`].
+    pub fn stretches(&self, phases: &[Phase]) -> Vec<Stretch> {
+        let mut stretches = Vec::new();
+        let mut spans = Vec::new();
+        for phase in phases.iter().copied() {
+            let nodes = self.phase(phase);
+            let mut first = 0;
+            for (at, node) in nodes.iter().enumerate() {
+                let Node::AllReduce(tensor) = node else { continue };
+                spans.extend((first < at).then_some(Span { phase, nodes: first..at }));
+                let spans = std::mem::take(&mut spans);
+                stretches.push(Stretch { spans, all_reduce: Some(*tensor) });
+                first = at + 1;
+            }
+            spans
+                .extend((first < nodes.len()).then_some(Span { phase, nodes: first..nodes.len() }));
+        }
+        if !spans.is_empty() {
+            stretches.push(Stretch { spans, all_reduce: None });
+        }
+        stretches
+    }
+
+    /// Asks for a tensor to be readable after the phase that makes it.
+    ///
+    /// An adapter may fuse kernels or let tensors share memory; what is observed it keeps, as it
+    /// does in any case with parameters and their gradients and averages, states, the losses, the
+    /// loss of each image and the class scores. To be called before the graph is lowered.
+    pub fn observe(&mut self, tensor: TensorId) {
+        if !self.observed.contains(&tensor) {
+            self.observed.push(tensor);
+        }
+    }
+
     /// The nodes of a phase.
     pub fn phase(&self, phase: Phase) -> &[Node] {
         match phase {
@@ -277,8 +339,55 @@ impl Graph {
             image_loss: moved(self.image_loss),
             losses: moved(self.losses).filter(|_| self.losses.is_some_and(|id| kept[id.0])),
             loss_terms: self.loss_terms.clone(),
+            observed: self.observed.iter().filter(|id| kept[id.0]).map(|id| new_id[id.0]).collect(),
             tensors,
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static KERNEL: Kernel = Kernel {
+        name: "kernel",
+        about: "",
+        bindings: &[],
+        lengths: |_| Vec::new(),
+        terms: |_, _| 1,
+        variants: &[],
+        cpu: |_| {},
+        reference: |_| {},
+        cases: Vec::new,
+    };
+
+    fn run() -> Node {
+        let constants = Constants::default();
+        Node::Run(Op { kernel: &KERNEL, tensors: Vec::new(), constants, layer: 0 })
+    }
+
+    #[test]
+    fn phases_are_cut_where_something_is_averaged() {
+        use Phase::{Backward, Forward, Loss, Update};
+        let (a, b) = (TensorId(1), TensorId(2));
+        let graph = Graph {
+            forward: vec![run(), Node::AllReduce(a), run(), run()],
+            loss: vec![run()],
+            backward: vec![Node::AllReduce(b), Node::AllReduce(a)],
+            ..Graph::default()
+        };
+        let span = |phase, nodes| Span { phase, nodes };
+        let stretch = |spans: &[Span], all_reduce| Stretch { spans: spans.to_vec(), all_reduce };
+        assert_eq!(
+            graph.stretches(&[Forward, Loss, Backward, Update]),
+            [
+                stretch(&[span(Forward, 0..1)], Some(a)),
+                stretch(&[span(Forward, 2..4), span(Loss, 0..1)], Some(b)),
+                stretch(&[], Some(a)),
+            ]
+        );
+        assert_eq!(graph.stretches(&[Loss]), [stretch(&[graph.whole(Loss)], None)]);
+        assert_eq!(graph.stretches(&[Update]), []);
     }
 }

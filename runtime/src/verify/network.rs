@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::adapter::host::{Host, Reference};
 use crate::adapter::{Adapter, Replica, Values};
-use crate::graph::{Graph, Parameter, Phase, Role, TensorId};
+use crate::graph::{Graph, Parameter, Phase, Role, Span, TensorId};
 use crate::item::{Batch, Label, SampleId, Source};
 use crate::kernel::Step;
 use crate::random::Random;
@@ -146,6 +146,7 @@ pub fn slopes(graph: &Arc<Graph>, images: usize, of_each: usize) -> Result<Vec<S
 
 /// The loss of a fixed batch on the f64 reference.
 struct Loss {
+    graph: Arc<Graph>,
     host: Host<f64>,
     step: Step,
     losses: TensorId,
@@ -171,7 +172,7 @@ impl Loss {
         batch.labels.iter().zip(rows).for_each(|(label, row)| label.write(row));
         host.write(input, Values::Real(&batch.images))?;
         host.write(labels, Values::Real(&values))?;
-        Ok(Self { host, step: Step::of(images), losses })
+        Ok(Self { graph: Arc::clone(graph), host, step: Step::of(images), losses })
     }
 
     /// The loss with all its terms; with `backward`, its gradients too. Learning rate 0: the
@@ -182,7 +183,8 @@ impl Loss {
             phases.push(Phase::Backward);
         }
         phases.push(Phase::Update);
-        self.host.run(&phases, &self.step)?;
+        let spans: Vec<Span> = phases.into_iter().map(|phase| self.graph.whole(phase)).collect();
+        self.host.run(&spans, &self.step)?;
         Ok(self.host.values(self.losses).iter().sum())
     }
 
