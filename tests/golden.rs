@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runtime::adapter::host::Reference;
-use runtime::adapter::{Adapter, DeviceKind, Info, Limits, Replica};
+use runtime::adapter::{Adapter, DeviceKind, Identity, Info, Limits, Replica};
 use runtime::graph::Graph;
 use stages::model::golden;
 
@@ -30,6 +30,7 @@ fn the_reference_begins_the_golden_curve() {
         backend: "f64",
         driver: String::new(),
         kind: DeviceKind::Cpu,
+        identity: Identity::default(),
         limits: Limits::NONE,
     });
     let curve = golden::first_steps(&slow, steps).expect("the reference runs");

@@ -18,6 +18,7 @@ pub struct Console {
     started: bool,
     warnings: Vec<String>,
     last_filling: Option<Instant>,
+    failure: Option<io::Error>,
 }
 
 /// Time between two lines about a queue that is being filled.
@@ -47,6 +48,7 @@ impl Console {
             started: false,
             warnings: Vec::new(),
             last_filling: None,
+            failure: None,
         }
     }
 
@@ -97,7 +99,8 @@ impl Console {
         };
         let busy = |stage: &StageReport| share(stage, stage.busy);
         let slowest = outcome.stages.iter().max_by(|a, b| busy(a).total_cmp(&busy(b)));
-        let mut text = format!("time: {:.1} s", outcome.elapsed.as_secs_f64());
+        let how = if outcome.interrupted { "interrupted; " } else { "done; " };
+        let mut text = format!("{how}time: {:.1} s", outcome.elapsed.as_secs_f64());
         if let Some(stage) = slowest {
             text += &format!(
                 "; the slowest stage was {} (busy {:.0} %, waiting for input {:.1} %)",
@@ -176,14 +179,24 @@ impl Console {
     }
 
     fn line(&mut self, text: &str) {
-        let mut print = || {
-            // A reader that went away ends the output, not the run.
-            let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
-        };
-        match &self.bar {
+        let mut print = || writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        let printed = match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),
+        };
+        if let Err(error) = printed {
+            self.failure.get_or_insert(error);
         }
+    }
+
+    /// Why nothing can be printed any more, if that is so.
+    pub fn failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+
+    /// Whether nothing can be printed any more: a run that nobody can follow need not go on.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 }
 
@@ -275,7 +288,7 @@ mod tests {
         let text = printed(|console| console.closing_line(&outcome));
         assert_eq!(
             text,
-            "time: 10.0 s; the slowest stage was narrow (busy 95 %, waiting for input 5.0 %)\n"
+            "done; time: 10.0 s; the slowest stage was narrow (busy 95 %, waiting for input 5.0 %)\n"
         );
     }
 }

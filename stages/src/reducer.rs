@@ -181,9 +181,9 @@ impl Stage for Reduce {
                     self.speed = Speed::new();
                 }
             }
-            if step > 0 {
+            if let Some(last) = step.checked_sub(1) {
                 // The last steps may have diverged after the last line of the log.
-                self.loss().with_context(|| format!("step {}", step - 1))?;
+                self.end(last).with_context(|| format!("step {last}"))?;
             }
             if handed_on != Some(step) && ports.has_consumers() {
                 let weights = self.weights(step)?;
@@ -207,19 +207,33 @@ impl Reduce {
         self.session.train(batch, &scalars)?;
         self.speed.count(batch.ids.len());
         if step.is_multiple_of(self.config.log_every_steps) {
-            let (terms, loss) = self.loss()?;
-            let (images_per_s, batch_s) = self.speed.take();
-            let names = self.graph.loss_terms.iter().cloned();
-            self.events.emit(Event::Step(StepReport {
-                step,
-                total_steps,
-                loss,
-                terms: names.zip(terms.iter().map(|term| f64::from(*term))).collect(),
-                learning_rate: self.config.learning_rate,
-                images_per_s,
-                batch_s,
-            }));
+            self.report(step, total_steps)?;
         }
+        Ok(())
+    }
+
+    /// The last step is logged whatever its number, unless it was already.
+    fn end(&mut self, last: u64) -> Result<()> {
+        if self.speed.batches > 0 {
+            self.report(last, Some(last + 1))
+        } else {
+            self.loss().map(drop)
+        }
+    }
+
+    fn report(&mut self, step: u64, total_steps: Option<u64>) -> Result<()> {
+        let (terms, loss) = self.loss()?;
+        let (images_per_s, batch_s) = self.speed.take();
+        let names = self.graph.loss_terms.iter().cloned();
+        self.events.emit(Event::Step(StepReport {
+            step,
+            total_steps,
+            loss,
+            terms: names.zip(terms.iter().map(|term| f64::from(*term))).collect(),
+            learning_rate: self.config.learning_rate,
+            images_per_s,
+            batch_s,
+        }));
         Ok(())
     }
 

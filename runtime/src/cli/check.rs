@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   runtime check pipeline.yaml
   runtime check pipeline.yaml --adapter lavapipe
-  runtime check pipeline.yaml --set stages.crop.cropper.size=28";
+  runtime check pipeline.yaml --set stages.batch.batcher.size=64";
 
 /// Checks a pipeline, and shows its stages with the types of what they put out.
 ///

@@ -68,7 +68,8 @@ pub(super) fn tell(diagnostics: &[Diagnostic]) {
     complain(&diagnostic::render(diagnostics, color()));
 }
 
-fn complain(text: &str) {
+/// Writes to standard error.
+pub(super) fn complain(text: &str) {
     // If standard error is closed, nobody is left to be told.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

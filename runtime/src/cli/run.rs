@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::App;
-use super::output::Failure;
+use super::output::{self, Failure};
 use super::pipeline;
 use crate::adapter::select::NoSuchAdapter;
 use crate::channel::Stop;
@@ -46,10 +46,18 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let stop = Stop::default();
     listen(&stop).map_err(Failure::Run)?;
     let mut console = Console::new(plan.settings.seed);
-    let result = crate::run::run(&plan, stop, |event| console.show(event));
+    let result = crate::run::run(&plan, stop.clone(), |event| {
+        console.show(event);
+        if console.has_failed() {
+            stop.stop();
+        }
+    });
     console.finish();
     if let Ok(outcome) = &result {
         console.closing_line(outcome);
+    }
+    if let Some(error) = console.failure() {
+        return Err(Failure::Output(error));
     }
     match result {
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
@@ -78,6 +86,7 @@ fn listen(stop: &Stop) -> anyhow::Result<()> {
         if stop.is_stopped() {
             std::process::exit(130);
         }
+        output::complain("stopping after the work at hand; Ctrl-C again stops at once\n");
         stop.stop();
     })?;
     Ok(())

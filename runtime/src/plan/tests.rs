@@ -233,7 +233,7 @@ stages:
                 from the beginning of the flow on";
     let line = |line: usize, what: &str| format!("p.yaml:{line} `[` {what}; {help}");
     let always = line(8, "`all` reads `read` both through `b` and through `c`");
-    assert_eq!(told("c, d"), [always.clone()]);
+    assert_eq!(told("c, d"), std::slice::from_ref(&always));
     for (from, what) in [
         ("a, c", "`end` reads `a` both directly and through `c`"),
         ("c, a", "`end` reads `a` both directly and through `c`"),
