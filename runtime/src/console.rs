@@ -87,7 +87,7 @@ impl Console {
     fn filling(&mut self, stage: &str, have: u64, of: u64) {
         if self.last_filling.is_none_or(|last| last.elapsed() >= FILLING_PERIOD) {
             self.last_filling = Some(Instant::now());
-            self.line(&format!("{}: {stage}: {have} of {of} images in the queue", now()));
+            self.line(&format!("{}: {stage}: {have} of {of} images gathered", now()));
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
         });
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], ["adapter: ADAPTER | data: DATA | seed: 7", "warning: early"]);
-        assert!(lines[2].ends_with("s: 1 of 2 images in the queue"), "{text}");
+        assert!(lines[2].ends_with("s: 1 of 2 images gathered"), "{text}");
         assert_eq!(lines[3..], ["warning: late"]);
     }
 

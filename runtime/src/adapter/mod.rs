@@ -93,7 +93,7 @@ pub trait Adapter: Send + Sync {
     fn info(&self) -> &Info;
 
     /// Makes every buffer and pipeline that the graph needs for micro-batches of up to this many
-    /// images. Nothing is allocated on the adapter afterwards.
+    /// images. No buffer or pipeline is made afterwards.
     fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> Result<Box<dyn Replica>>;
 }
 
