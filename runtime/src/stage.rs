@@ -48,9 +48,26 @@ pub struct Mismatch {
     pub message: String,
     /// What to do next.
     pub help: Option<String>,
+    /// What else is wrong with the stage: everything is told at once.
+    pub also: Vec<Self>,
 }
 
 impl Mismatch {
+    /// Nothing, or all of these as one.
+    ///
+    /// # Errors
+    /// The first, with the others beside it.
+    pub fn all(found: Vec<Self>) -> Result<(), Self> {
+        let mut found = found.into_iter();
+        match found.next() {
+            None => Ok(()),
+            Some(mut first) => {
+                first.also.extend(found);
+                Err(first)
+            }
+        }
+    }
+
     /// Something wrong with the stage as a whole.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
@@ -61,7 +78,7 @@ impl Mismatch {
         Self {
             field: field.split('.').map(str::to_owned).collect(),
             message: message.into(),
-            help: None,
+            ..Self::default()
         }
     }
 
@@ -74,6 +91,7 @@ impl Mismatch {
     /// Moves the place below another field.
     pub fn below(mut self, outer: &[&str]) -> Self {
         self.field.splice(0..0, outer.iter().map(|part| (*part).to_owned()));
+        self.also = self.also.into_iter().map(|other| other.below(outer)).collect();
         self
     }
 }

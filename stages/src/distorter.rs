@@ -102,32 +102,40 @@ fn check_probability(part: &str, probability: f64) -> Result<(), Mismatch> {
 impl Config for Distorter {
     fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
         let image = inputs::one_samples("distorter", inputs)?;
+        let mut wrong = Vec::new();
         if let Some(flip) = self.flip.on() {
-            check_probability("flip", flip.probability)?;
+            wrong.extend(check_probability("flip", flip.probability).err());
         }
         if let Some(brightness) = self.brightness.on() {
-            check_probability("brightness", brightness.probability)?;
+            wrong.extend(check_probability("brightness", brightness.probability).err());
             let delta = brightness.max_delta;
             if !(delta.is_finite() && delta >= 0.0) {
                 let message = format!("expected a number from 0 upwards, found {delta}");
-                return Err(Mismatch::field("brightness.max_delta", message)
-                    .help("values run from 0 to 255; the tutorial has 63"));
+                wrong.push(
+                    Mismatch::field("brightness.max_delta", message)
+                        .help("values run from 0 to 255; the tutorial has 63"),
+                );
             }
         }
         if let Some(contrast) = self.contrast.on() {
-            check_probability("contrast", contrast.probability)?;
+            wrong.extend(check_probability("contrast", contrast.probability).err());
             let Contrast { lower, upper, .. } = *contrast;
             if !(lower.is_finite() && lower >= 0.0) {
                 let message = format!("expected a factor from 0 upwards, found {lower}");
-                return Err(Mismatch::field("contrast.lower", message)
-                    .help("1 changes nothing; the tutorial has 0.2"));
+                wrong.push(
+                    Mismatch::field("contrast.lower", message)
+                        .help("1 changes nothing; the tutorial has 0.2"),
+                );
             }
             if !(upper.is_finite() && upper >= lower) {
                 let message = format!("expected at least `lower`, {lower}, found {upper}");
-                return Err(Mismatch::field("contrast.upper", message)
-                    .help("1 changes nothing; the tutorial has 1.8"));
+                wrong.push(
+                    Mismatch::field("contrast.upper", message)
+                        .help("1 changes nothing; the tutorial has 1.8"),
+                );
             }
         }
+        Mismatch::all(wrong)?;
         Ok(Some(Port::Samples(ImageType { pixel: PixelType::F32, ..image })))
     }
 

@@ -74,23 +74,31 @@ impl Config for Reducer {
             return Err(Mismatch::new("a reducer takes the gradients of one model")
                 .help("`from:` a model that has layers"));
         };
+        let mut wrong = Vec::new();
         if !(self.learning_rate >= 0.0 && self.learning_rate.is_finite()) {
-            let found = format!("{} is no learning rate", self.learning_rate);
-            return Err(Mismatch::field("learning_rate", found).help("the tutorial uses 0.1"));
+            let found = format!("expected a rate from 0 upwards, found {}", self.learning_rate);
+            wrong.push(Mismatch::field("learning_rate", found).help("the tutorial uses 0.1"));
         }
         if !(0.0..1.0).contains(&self.moving_average) {
-            let found = format!("{} is no decay", self.moving_average);
-            return Err(Mismatch::field("moving_average", found)
-                .help("0 keeps no average, 0.9999 is the tutorial's"));
+            let found =
+                format!("expected a decay from 0 to below 1, found {}", self.moving_average);
+            wrong.push(
+                Mismatch::field("moving_average", found)
+                    .help("0 keeps no average, 0.9999 is the tutorial's"),
+            );
         }
         if self.log_every_steps == 0 {
-            return Err(Mismatch::field("log_every_steps", "0 steps never pass")
-                .help("10 is the tutorial's"));
+            wrong.push(
+                Mismatch::field("log_every_steps", "0 steps never pass")
+                    .help("10 is the tutorial's"),
+            );
         }
         if !(self.evaluate_every_epochs >= 0.0 && self.evaluate_every_epochs.is_finite()) {
-            let found = format!("{} epochs never pass", self.evaluate_every_epochs);
-            return Err(Mismatch::field("evaluate_every_epochs", found).help("0: at the end only"));
+            let found =
+                format!("expected a number from 0 upwards, found {}", self.evaluate_every_epochs);
+            wrong.push(Mismatch::field("evaluate_every_epochs", found).help("0: at the end only"));
         }
+        Mismatch::all(wrong)?;
         Ok(Some(Port::Weights(Arc::clone(graph))))
     }
 

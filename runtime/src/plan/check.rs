@@ -328,7 +328,11 @@ fn infer(
                     .extend(warnings.into_iter().map(|warning| finding(read, &inputs, warning)));
                 outputs[*stage] = Output::Known { inputs, output };
             }
-            Err(mismatch) => checked.errors.push(finding(read, &inputs, mismatch)),
+            Err(mut mismatch) => {
+                let others = std::mem::take(&mut mismatch.also);
+                let all = std::iter::once(mismatch).chain(others);
+                checked.errors.extend(all.map(|one| finding(read, &inputs, one)));
+            }
         }
     }
     outputs
