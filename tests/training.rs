@@ -82,8 +82,8 @@ fn two_hundred_steps_agree_between_adapters() {
         "steps=200",
         "stages.batch.batcher.size=32",
         "stages.train.reducer.learning_rate=0.025",
-        "stages.train.reducer.log_every_steps=1",
-        "stages.train.reducer.evaluate_every_epochs=0",
+        "summaries.scalars.steps=1",
+        "stages.train.reducer.evaluate={}",
         "stages.read_test.reader.otherwise.synthetic.test=320",
     ];
     let means = |adapter| -> Vec<f64> {

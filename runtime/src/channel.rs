@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, WeakSender, bounded};
 
-use crate::item::Item;
+use crate::event::{Event, Events, Tapped};
+use crate::item::{Block, Item};
 
 /// What a stage has done so far, to be read while it runs.
 #[derive(Debug, Default)]
@@ -32,6 +33,23 @@ impl Counters {
     pub fn add(counter: &AtomicU64, time: Duration) {
         counter.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
+}
+
+/// What has crossed one edge so far, to be read while it is used.
+#[derive(Debug, Default)]
+pub struct EdgeCounters {
+    /// Items put in.
+    pub items_in: AtomicU64,
+    /// Items taken out.
+    pub items: AtomicU64,
+    /// Images in those.
+    pub images: AtomicU64,
+    /// Items found waiting by each that was put in, summed.
+    pub waiting: AtomicU64,
+    /// Nanoseconds that its producers waited for room.
+    pub full_wait_ns: AtomicU64,
+    /// Nanoseconds that its consumers waited for items.
+    pub empty_wait_ns: AtomicU64,
 }
 
 /// Nobody listens to this output any more: the stage may end.
@@ -83,6 +101,7 @@ pub struct SendHalf {
     lanes: Vec<Sender<Item>>,
     next: usize,
     stride: usize,
+    counters: Arc<EdgeCounters>,
 }
 
 /// The end of an edge that one consumer reads from.
@@ -91,6 +110,7 @@ pub struct ReceiveHalf {
     lanes: Vec<Receiver<Item>>,
     next: usize,
     stride: usize,
+    counters: Arc<EdgeCounters>,
 }
 
 /// An edge from `producers` workers to `consumers` workers with room for about `capacity` items.
@@ -102,15 +122,26 @@ pub fn edge(
     consumers: usize,
     capacity: usize,
 ) -> (Vec<SendHalf>, Vec<ReceiveHalf>) {
+    let counters = Arc::new(EdgeCounters::default());
     let mut sends: Vec<SendHalf> = (0..producers)
-        .map(|p| SendHalf { lanes: Vec::new(), next: p % consumers, stride: producers })
+        .map(|p| SendHalf {
+            lanes: Vec::new(),
+            next: p % consumers,
+            stride: producers,
+            counters: Arc::clone(&counters),
+        })
         .collect();
     let mut receives: Vec<ReceiveHalf> = (0..consumers)
-        .map(|c| ReceiveHalf { lanes: Vec::new(), next: c % producers, stride: consumers })
+        .map(|c| ReceiveHalf {
+            lanes: Vec::new(),
+            next: c % producers,
+            stride: consumers,
+            counters: Arc::clone(&counters),
+        })
         .collect();
     // Producer p meets only those consumers whose number differs from p by a multiple of what both
     // counts have in common.
-    let in_use = producers * consumers / common_divisor(producers, consumers);
+    let in_use = lanes_in_use(producers, consumers);
     let room = (capacity / in_use).max(1);
     for send in &mut sends {
         for receive in &mut receives {
@@ -122,16 +153,37 @@ pub fn edge(
     (sends, receives)
 }
 
+/// The items that an edge of this capacity has room for: one in each lane at least.
+pub fn room(producers: usize, consumers: usize, capacity: usize) -> usize {
+    let in_use = lanes_in_use(producers, consumers);
+    (capacity / in_use).max(1) * in_use
+}
+
+fn lanes_in_use(producers: usize, consumers: usize) -> usize {
+    producers * consumers / common_divisor(producers, consumers)
+}
+
 /// The greatest number that divides both; neither is 0.
 fn common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 impl SendHalf {
+    /// What crosses the edge, for all its halves.
+    pub fn counters(&self) -> &Arc<EdgeCounters> {
+        &self.counters
+    }
+
     async fn send(&mut self, item: Item) -> Result<(), Closed> {
         let lane = self.next;
         self.next = (self.next + self.stride) % self.lanes.len();
-        self.lanes[lane].send(item).await.map_err(|_| Closed)
+        let waiting: usize = self.lanes.iter().map(Sender::len).sum();
+        self.counters.waiting.fetch_add(waiting as u64, Ordering::Relaxed);
+        self.counters.items_in.fetch_add(1, Ordering::Relaxed);
+        let start = Instant::now();
+        let sent = self.lanes[lane].send(item).await.map_err(|_| Closed);
+        Counters::add(&self.counters.full_wait_ns, start.elapsed());
+        sent
     }
 }
 
@@ -139,7 +191,14 @@ impl ReceiveHalf {
     async fn receive(&mut self) -> Option<Item> {
         let lane = self.next;
         self.next = (self.next + self.stride) % self.lanes.len();
-        self.lanes[lane].recv().await.ok()
+        let start = Instant::now();
+        let item = self.lanes[lane].recv().await.ok();
+        Counters::add(&self.counters.empty_wait_ns, start.elapsed());
+        if let Some(item) = &item {
+            self.counters.items.fetch_add(1, Ordering::Relaxed);
+            self.counters.images.fetch_add(item.images() as u64, Ordering::Relaxed);
+        }
+        item
     }
 }
 
@@ -153,6 +212,26 @@ pub struct Ports {
     counters: Arc<Counters>,
     stop: Stop,
     working_since: Instant,
+    tap: Option<Tap>,
+}
+
+/// Listens to the first images that a stage puts out.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    /// The stage.
+    pub stage: String,
+    /// How many images.
+    pub images: usize,
+    /// Where they are told.
+    pub events: Events,
+}
+
+impl Tap {
+    /// Tells the first images of a block.
+    pub(crate) fn tell(&self, block: &Block) {
+        let samples = block.samples.iter().take(self.images).cloned().collect();
+        self.events.emit(Event::Tapped(Tapped { stage: self.stage.clone(), samples }));
+    }
 }
 
 impl Ports {
@@ -164,7 +243,13 @@ impl Ports {
         stop: Stop,
     ) -> Self {
         let had_outputs = !outputs.is_empty();
-        Self { inputs, outputs, had_outputs, counters, stop, working_since: Instant::now() }
+        let working_since = Instant::now();
+        Self { inputs, outputs, had_outputs, counters, stop, working_since, tap: None }
+    }
+
+    /// The same ports, listened to.
+    pub fn tapped(self, tap: Option<Tap>) -> Self {
+        Self { tap, ..self }
     }
 
     /// Ports fed with these items, and the output's other end: for tests of a stage by itself.
@@ -204,6 +289,9 @@ impl Ports {
     /// # Errors
     /// [`Closed`] once there were consumers and all of them are gone.
     pub async fn send(&mut self, item: Item) -> Result<(), Closed> {
+        if let (Item::Block(block), Some(tap)) = (&item, self.tap.take()) {
+            tap.tell(block);
+        }
         let start = Instant::now();
         Counters::add(&self.counters.busy_ns, start - self.working_since);
         let mut gone = Vec::new();
@@ -253,6 +341,7 @@ mod tests {
         let source = Source {
             description: String::new(),
             epoch_images: 1,
+            split: String::new(),
             classes: Vec::new(),
             stands_in_for: None,
             limit: None,
@@ -265,6 +354,7 @@ mod tests {
             shape: [1, 1, 1],
             images: Vec::new(),
             ends_epoch: false,
+            samples_end: 0,
         })
     }
 

@@ -61,6 +61,12 @@ impl Console {
                 self.first_line();
                 self.filling(&stage, have, of);
             }
+            Event::Data(_)
+            | Event::Trainer(_)
+            | Event::Tapped(_)
+            | Event::Summary(_)
+            | Event::Checkpoint(_)
+            | Event::Flow(_) => {}
             Event::Step(report) => {
                 self.first_line();
                 self.step(&report);
@@ -274,6 +280,7 @@ mod tests {
     fn the_closing_line_names_the_busiest_stage() {
         let stage = |id: &str, workers, busy, input_wait| StageReport {
             id: id.to_owned(),
+            kind: "stage",
             workers,
             items_out: 1,
             busy: Duration::from_millis(busy),
@@ -282,6 +289,7 @@ mod tests {
         };
         let outcome = Outcome {
             stages: vec![stage("wide", 4, 9000, 0), stage("narrow", 1, 9500, 500)],
+            edges: Vec::new(),
             elapsed: Duration::from_secs(10),
             interrupted: false,
         };

@@ -1,4 +1,13 @@
-//! What stages say while they run. The console prints it; other observers may keep it.
+//! What stages say while they run. The console prints it; other observers keep it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapter::Info;
+use crate::histogram::Histogram;
+use crate::item::{Image, Sample, SampleId, Weights};
+use crate::run::Outcome;
 
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +21,10 @@ pub enum Event {
     },
     /// Something that should not go unnoticed.
     Warning(String),
+    /// A data set was read.
+    Data(DataReport),
+    /// What trains is ready for its first step.
+    Trainer(TrainerReport),
     /// A queue is being filled before the first step.
     Filling {
         /// The stage that fills it.
@@ -21,10 +34,53 @@ pub enum Event {
         /// Images wanted.
         of: u64,
     },
+    /// Images that crossed an edge that is listened to.
+    Tapped(Tapped),
     /// A step is done.
     Step(StepReport),
+    /// Distributions of a step's numbers.
+    Summary(Arc<Summary>),
+    /// The weights after a step, to be kept.
+    Checkpoint(Checkpoint),
     /// The test images have been scored.
     Evaluation(EvaluationReport),
+    /// What each stage and each edge has done so far; follows each evaluation.
+    Flow(Outcome),
+}
+
+/// A data set in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataReport {
+    /// The stage that read it.
+    pub stage: String,
+    /// For people: `CIFAR-10 train, 50,000 images`.
+    pub description: String,
+    /// Which part of the data set.
+    pub split: String,
+    /// The CRC-32C of all pixels, then all labels.
+    pub crc32c: u32,
+}
+
+/// What computes the steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrainerReport {
+    /// The stage that trains.
+    pub stage: String,
+    /// Its adapter.
+    pub adapter: Info,
+    /// Images in a batch.
+    pub batch: usize,
+    /// Images computed at once.
+    pub micro_batch: usize,
+}
+
+/// Images that crossed an edge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tapped {
+    /// The stage that put them out.
+    pub stage: String,
+    /// The images, in the order of the flow.
+    pub samples: Vec<Sample>,
 }
 
 /// One step of training, as logged.
@@ -34,10 +90,14 @@ pub struct StepReport {
     pub step: u64,
     /// The number of steps of the run, if it has an end.
     pub total_steps: Option<u64>,
+    /// Passes over the training data that are done with it.
+    pub epoch: f64,
     /// Cross-entropy plus decay terms, before the update.
     pub loss: f64,
-    /// The name and value of each term of the loss.
-    pub terms: Vec<(String, f64)>,
+    /// Its moving average over steps.
+    pub loss_average: f64,
+    /// The terms of the loss.
+    pub terms: Vec<LossTerm>,
     /// Learning rate of the step.
     pub learning_rate: f64,
     /// Images per second since the last report.
@@ -46,21 +106,117 @@ pub struct StepReport {
     pub batch_s: f64,
 }
 
-/// One evaluation.
+/// One term of the loss.
 #[derive(Clone, Debug, PartialEq)]
+pub struct LossTerm {
+    /// Such as `cross_entropy`.
+    pub name: String,
+    /// Its value at the step.
+    pub raw: f64,
+    /// Its moving average over steps.
+    pub average: f64,
+}
+
+/// Distributions of a step's numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The step's number, from 0.
+    pub step: u64,
+    /// Each trained tensor after the step.
+    pub variables: Vec<(String, Histogram)>,
+    /// The gradient of each trained tensor.
+    pub gradients: Vec<(String, Histogram)>,
+    /// The output of each layer; the share of exact zeros is its sparsity.
+    pub activations: Vec<(String, Histogram)>,
+    /// Some images as they enter the model.
+    pub images: Vec<Image>,
+}
+
+/// Weights to be kept.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The weights.
+    pub weights: Arc<Weights>,
+    /// Why now.
+    pub reason: Reason,
+}
+
+impl PartialEq for Checkpoint {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.weights, &other.weights) && self.reason == other.reason
+    }
+}
+
+/// Why weights are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Some time has passed.
+    Period,
+    /// They are being evaluated: how good they are will be said later.
+    Evaluation,
+    /// The run is over, or was asked to stop.
+    End,
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationReport {
+    /// The stage that evaluated.
+    pub stage: String,
     /// Steps done by the weights.
     pub step: u64,
+    /// Passes over the training data that the weights have seen.
+    pub epoch: f64,
+    /// Which part of the data set: `test`, `validation`.
+    pub split: String,
     /// Images scored, each once.
     pub images: u64,
-    /// Of those, the share whose highest score is the right class.
+    /// Of those, the share whose highest score is the right class: accuracy.
     pub precision_at_1: f64,
+    /// A number k, and the share whose class is among the k highest scores.
+    pub precision_at_k: (usize, f64),
     /// Mean cross-entropy.
     pub loss: f64,
+    /// The names of the classes.
+    pub classes: Vec<String>,
+    /// Of each class (row), how many of its images were taken for each class (column).
+    pub confusion: Vec<Vec<u64>>,
+    /// The mistakes made with the greatest confidence, the greatest first.
+    #[serde(skip)]
+    pub mistakes: Vec<Mistake>,
     /// What the data stands in for, if it is not what was asked for.
     pub stands_in_for: Option<String>,
     /// Whether the weights were moving averages.
     pub averaged: bool,
+    /// Views of each image of which the probabilities were averaged.
+    pub views: usize,
+}
+
+impl EvaluationReport {
+    /// Of each class, the share of its images that was taken for it; `None` without images.
+    pub fn class_accuracy(&self) -> Vec<Option<f64>> {
+        let rows = self.confusion.iter().enumerate();
+        rows.map(|(class, row)| {
+            let images: u64 = row.iter().sum();
+            (images > 0).then(|| row[class] as f64 / images as f64)
+        })
+        .collect()
+    }
+}
+
+/// An image that was taken for something else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mistake {
+    /// Which image.
+    pub id: SampleId,
+    /// Its class.
+    pub class: usize,
+    /// What it was taken for.
+    pub taken_for: usize,
+    /// The probability given to that.
+    pub probability: f64,
+    /// The image as the model saw it.
+    pub image: Image,
 }
 
 /// Where stages put their events.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
 
@@ -129,6 +130,8 @@ pub struct Source {
     pub description: String,
     /// Images in one pass.
     pub epoch_images: u64,
+    /// Which part of the data set: `train`, `test`.
+    pub split: String,
     /// The names of the classes.
     pub classes: Vec<String>,
     /// What this data stands in for, if it is not what was asked for.
@@ -165,6 +168,39 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// Whether the last image of an epoch is the last of this batch.
     pub ends_epoch: bool,
+    /// Images of the flow up to the end of this batch, those that were left out included: where
+    /// the flow goes on after it.
+    pub samples_end: u64,
+}
+
+/// Where in its flow a stage begins to put out: at the start of a run at 0, when it is resumed
+/// where the training stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Images before it, counted over all epochs.
+    pub samples: u64,
+    /// Batches before it.
+    pub batches: u64,
+    /// Images in one epoch, as they were when the run stopped; 0 at the start of a run.
+    pub epoch_images: u64,
+}
+
+/// How far a training run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub steps: u64,
+    /// Images trained on, repetitions counted.
+    pub images: u64,
+    /// Where the training flow goes on.
+    pub position: Position,
+}
+
+impl Progress {
+    /// Passes over the training data.
+    pub fn epochs(&self) -> f64 {
+        self.images as f64 / self.position.epoch_images.max(1) as f64
+    }
 }
 
 /// The gradient of a batch, described but not yet computed.
@@ -176,11 +212,13 @@ pub struct GradientTask {
     pub batch: Batch,
 }
 
-/// The trained numbers after some step.
+/// The trained numbers after some step, and all that is needed to go on from there.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    /// Steps done.
-    pub step: u64,
+    /// How far the training has come.
+    pub progress: Progress,
+    /// The data trained on.
+    pub source: Arc<Source>,
     /// The model.
     pub graph: Arc<Graph>,
     /// The weights, in the order of the graph's parameters.
@@ -194,11 +232,11 @@ pub struct Weights {
 /// The class scores of a batch.
 #[derive(Clone, Debug)]
 pub struct Scores {
-    /// Steps done by the weights that gave the scores.
-    pub step: u64,
+    /// How far the training of the weights had come.
+    pub progress: Progress,
     /// Whether those were moving averages.
     pub averaged: bool,
-    /// The batch without its pixels: ids, labels and source.
+    /// The images.
     pub batch: Batch,
     /// One number per image and class.
     pub logits: Vec<f32>,
@@ -221,6 +259,19 @@ pub enum Item {
     Weights(Arc<Weights>),
     /// Class scores.
     Scores(Scores),
+}
+
+impl Item {
+    /// The images in it, whose pixels it holds or whose scores.
+    pub fn images(&self) -> usize {
+        match self {
+            Self::Block(block) => block.samples.len(),
+            Self::Batch(batch) => batch.ids.len(),
+            Self::GradientTask(task) => task.batch.ids.len(),
+            Self::Weights(_) => 0,
+            Self::Scores(scores) => scores.batch.ids.len(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Runs a plan: builds every stage, joins them by channels, one thread per stage or worker.
 
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,29 +13,63 @@ use anyhow::{Context as _, Error, Result, anyhow};
 use async_channel::Receiver;
 use futures::future::{self, Either};
 
-use crate::channel::{Counters, Ports, ReceiveHalf, SendHalf, Stop, edge};
+use crate::channel::{Counters, EdgeCounters, Ports, ReceiveHalf, SendHalf, Stop, Tap, edge, room};
 use crate::event::{Event, Events};
 use crate::item::{Block, Item, Sample};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::stage::{Context, Map, Runner};
 
-/// How a run went.
-#[derive(Clone, Debug, Default)]
+/// How a run went, or goes.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// What each stage did.
     pub stages: Vec<StageReport>,
+    /// What crossed each edge.
+    pub edges: Vec<EdgeReport>,
     /// How long the stages ran.
     pub elapsed: Duration,
     /// Whether it was asked to stop before its end.
     pub interrupted: bool,
 }
 
+/// What crossed one edge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EdgeReport {
+    /// The stage that puts out.
+    pub from: String,
+    /// The stage that takes in.
+    pub to: String,
+    /// The type of what crosses, for people.
+    pub carries: String,
+    /// The queue between them; `None` where both work in the same threads.
+    pub queue: Option<QueueReport>,
+}
+
+/// What passed through one queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueReport {
+    /// Items that were taken out.
+    pub items: u64,
+    /// Images in them.
+    pub images: u64,
+    /// Items that it has room for.
+    pub capacity: usize,
+    /// Items that were waiting in it when another came, on average.
+    pub mean_fill: f64,
+    /// Time that the stage before it waited for room, summed over workers.
+    pub full_wait: Duration,
+    /// Time that the stage behind it waited for an item, summed over workers.
+    pub empty_wait: Duration,
+}
+
 /// What one stage did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StageReport {
     /// The stage's id.
     pub id: String,
+    /// The name of its kind.
+    pub kind: &'static str,
     /// How many threads did its work.
     pub workers: usize,
     /// Items it put out.
@@ -60,7 +95,11 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Ou
     let handles =
         running.spawn(plan, &failures, |name, work| thread::Builder::new().name(name).spawn(work));
     while let Ok(event) = receiver.recv_blocking() {
+        let evaluated = matches!(event, Event::Evaluation(_));
         observe(event);
+        if evaluated {
+            observe(Event::Flow(running.outcome(start.elapsed())));
+        }
     }
     for handle in handles {
         // A panic was caught and noted inside the thread.
@@ -155,19 +194,38 @@ impl Segment {
 
 struct Running {
     segments: Vec<Segment>,
-    // Of each stage: its id, its counters, and the segment it is in.
-    stages: Vec<(String, Arc<Counters>, usize)>,
+    stages: Vec<RunningStage>,
+    edges: Vec<Edge>,
     stop: Stop,
+    taps: HashMap<String, Tap>,
+}
+
+struct RunningStage {
+    id: String,
+    kind: &'static str,
+    counters: Arc<Counters>,
+    segment: usize,
+}
+
+/// An edge of the plan. Without counters there is no queue: both stages share their threads.
+struct Edge {
+    from: usize,
+    to: usize,
+    carries: String,
+    capacity: usize,
+    counters: Option<Arc<EdgeCounters>>,
 }
 
 impl Running {
     fn build(plan: &Plan, stop: Stop, events: &Events) -> Result<Self> {
         let mut segments: Vec<Segment> = Vec::new();
-        let mut stages = Vec::new();
+        let mut stages: Vec<RunningStage> = Vec::new();
+        let starts = plan.starts();
         for (index, stage) in plan.stages.iter().enumerate() {
             let context = Context {
                 stage: &stage.id,
                 inputs: &stage.inputs,
+                start: starts[index],
                 run: &plan.settings,
                 events: events.clone(),
             };
@@ -186,9 +244,18 @@ impl Running {
                     join_or_start(plan, &mut segments, &stages, index, map, workers)
                 }
             };
-            stages.push((stage.id.clone(), Arc::default(), at));
+            stages.push(RunningStage {
+                id: stage.id.clone(),
+                kind: stage.kind,
+                counters: Arc::default(),
+                segment: at,
+            });
         }
-        Ok(Self { segments, stages, stop })
+        let taps = plan.settings.taps.iter().map(|(stage, images)| {
+            let tap = Tap { stage: stage.clone(), images: *images, events: events.clone() };
+            (stage.clone(), tap)
+        });
+        Ok(Self { segments, stages, edges: Vec::new(), stop, taps: taps.collect() })
     }
 
     /// Starts all threads by means of `start`. If one cannot be started, those that have been are
@@ -201,6 +268,8 @@ impl Running {
         start: impl Fn(String, ThreadWork) -> io::Result<thread::JoinHandle<()>>,
     ) -> Vec<thread::JoinHandle<()>> {
         let (inputs, outputs) = self.connect(plan);
+        // What listens must go with the stages: events end when nobody can say any more.
+        let mut taps = std::mem::take(&mut self.taps);
         let mut handles = Vec::new();
         let mut failed = false;
         for ((segment, inputs), outputs) in self.segments.iter_mut().zip(inputs).zip(outputs) {
@@ -214,8 +283,9 @@ impl Running {
             match &mut segment.work {
                 Work::Stage(stage) => {
                     let mut ports = ports;
-                    if let (Some(mut stage), Some(mut ports)) = (stage.take(), ports.next()) {
+                    if let (Some(mut stage), Some(ports)) = (stage.take(), ports.next()) {
                         let id = ids.concat();
+                        let mut ports = ports.tapped(taps.remove(&id));
                         bodies.push(Box::new(move || {
                             blame(&id, || pollster::block_on(stage.run(&mut ports)))
                         }));
@@ -226,16 +296,22 @@ impl Running {
                         .into_iter()
                         .zip(&segment.stages)
                         .map(|(map, stage)| Link {
-                            id: self.stages[*stage].0.clone(),
+                            id: self.stages[*stage].id.clone(),
                             map,
-                            counters: Arc::clone(&self.stages[*stage].1),
+                            counters: Arc::clone(&self.stages[*stage].counters),
+                            tap: taps.remove(&self.stages[*stage].id),
                         })
                         .collect();
                     let seed = plan.settings.seed;
-                    bodies.extend(ports.map(|mut ports| {
-                        let chain = chain.clone();
-                        Box::new(move || pollster::block_on(map_blocks(&chain, seed, &mut ports)))
-                            as Body
+                    bodies.extend(ports.enumerate().map(|(worker, mut ports)| {
+                        let mut chain = chain.clone();
+                        // The first block is the first worker's.
+                        if worker > 0 {
+                            chain.iter_mut().for_each(|link| link.tap = None);
+                        }
+                        Box::new(move || {
+                            pollster::block_on(map_blocks(&mut chain, seed, &mut ports))
+                        }) as Body
                     }));
                 }
             }
@@ -268,15 +344,24 @@ impl Running {
             self.segments.iter().map(|s| (0..s.workers()).map(|_| Vec::new()).collect()).collect();
         for (index, stage) in plan.stages.iter().enumerate() {
             for from in &stage.from {
-                let (producer, consumer) = (self.stages[*from].2, self.stages[index].2);
+                let (producer, consumer) = (self.stages[*from].segment, self.stages[index].segment);
+                let carries = plan.stages[*from].output.as_ref().map(ToString::to_string);
+                let mut joined = Edge {
+                    from: *from,
+                    to: index,
+                    carries: carries.unwrap_or_default(),
+                    capacity: 0,
+                    counters: None,
+                };
                 if producer == consumer {
+                    self.edges.push(joined);
                     continue;
                 }
-                let (sends, receives) = edge(
-                    self.segments[producer].workers(),
-                    self.segments[consumer].workers(),
-                    plan.settings.channel_blocks,
-                );
+                let workers = [producer, consumer].map(|at| self.segments[at].workers());
+                let (sends, receives) = edge(workers[0], workers[1], plan.settings.channel_blocks);
+                joined.capacity = room(workers[0], workers[1], plan.settings.channel_blocks);
+                joined.counters = sends.first().map(|half| Arc::clone(half.counters()));
+                self.edges.push(joined);
                 self.stop.watch(&sends);
                 sends.into_iter().zip(&mut outputs[producer]).for_each(|(s, o)| o.push(s));
                 receives.into_iter().zip(&mut inputs[consumer]).for_each(|(r, i)| i.push(r));
@@ -286,21 +371,20 @@ impl Running {
     }
 
     fn outcome(&self, elapsed: Duration) -> Outcome {
-        let nanos = |counter: &std::sync::atomic::AtomicU64| {
-            Duration::from_nanos(counter.load(Ordering::Relaxed))
-        };
+        let nanos = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
         let stages = self
             .stages
             .iter()
-            .map(|(id, own, segment)| {
-                let segment = &self.segments[*segment];
+            .map(|stage| {
+                let segment = &self.segments[stage.segment];
                 let shared = &segment.counters;
                 let busy = match segment.work {
                     Work::Stage(_) => nanos(&shared.busy_ns),
-                    Work::Maps { .. } => nanos(&own.busy_ns),
+                    Work::Maps { .. } => nanos(&stage.counters.busy_ns),
                 };
                 StageReport {
-                    id: id.clone(),
+                    id: stage.id.clone(),
+                    kind: stage.kind,
                     workers: segment.workers(),
                     items_out: shared.items_out.load(Ordering::Relaxed),
                     busy,
@@ -309,7 +393,31 @@ impl Running {
                 }
             })
             .collect();
-        Outcome { stages, elapsed, interrupted: self.stop.is_stopped() }
+        let edges = self.edges.iter().map(|edge| self.edge_report(edge)).collect();
+        Outcome { stages, edges, elapsed, interrupted: self.stop.is_stopped() }
+    }
+
+    fn edge_report(&self, edge: &Edge) -> EdgeReport {
+        let queue = edge.counters.as_ref().map(|counters| {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let producers = self.segments[self.stages[edge.from].segment].workers();
+            // Each producer sees what waits in its own lanes.
+            let seen = (count(&counters.waiting) * producers as u64) as f64;
+            QueueReport {
+                items: count(&counters.items),
+                images: count(&counters.images),
+                capacity: edge.capacity,
+                mean_fill: seen / count(&counters.items_in).max(1) as f64,
+                full_wait: Duration::from_nanos(count(&counters.full_wait_ns)),
+                empty_wait: Duration::from_nanos(count(&counters.empty_wait_ns)),
+            }
+        });
+        EdgeReport {
+            from: self.stages[edge.from].id.clone(),
+            to: self.stages[edge.to].id.clone(),
+            carries: edge.carries.clone(),
+            queue,
+        }
     }
 }
 
@@ -346,14 +454,14 @@ fn cores() -> usize {
 fn join_or_start(
     plan: &Plan,
     segments: &mut Vec<Segment>,
-    stages: &[(String, Arc<Counters>, usize)],
+    stages: &[RunningStage],
     index: usize,
     map: Arc<dyn Map>,
     workers: usize,
 ) -> usize {
     if let [before] = plan.stages[index].from.as_slice() {
         let readers = plan.stages.iter().filter(|s| s.from.contains(before)).count();
-        let at = stages[*before].2;
+        let at = stages[*before].segment;
         if let Work::Maps { maps, workers: theirs } = &mut segments[at].work
             && readers == 1
             && *theirs == workers
@@ -377,17 +485,21 @@ struct Link {
     id: String,
     map: Arc<dyn Map>,
     counters: Arc<Counters>,
+    tap: Option<Tap>,
 }
 
-async fn map_blocks(chain: &[Link], seed: u64, ports: &mut Ports) -> Result<()> {
+async fn map_blocks(chain: &mut [Link], seed: u64, ports: &mut Ports) -> Result<()> {
     while let Some(item) = ports.receive(0).await {
         let Item::Block(mut block) = item else {
             return blame(&chain[0].id, || Err(anyhow!("it takes images only")));
         };
-        for link in chain {
+        for link in &mut *chain {
             let start = Instant::now();
             blame(&link.id, || map_block(link, seed, &mut block))?;
             Counters::add(&link.counters.busy_ns, start.elapsed());
+            if let Some(tap) = link.tap.take() {
+                tap.tell(&block);
+            }
         }
         if ports.send(Item::Block(block)).await.is_err() {
             break;
@@ -485,6 +597,7 @@ mod tests {
         let source = Source {
             description: String::new(),
             epoch_images: 1,
+            split: String::new(),
             classes: Vec::new(),
             stands_in_for: None,
             limit: None,

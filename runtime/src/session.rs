@@ -1,12 +1,13 @@
 //! Steps of one model on one adapter: micro-batches, gradients, updates, scores.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::adapter::{Adapter, Replica, Values, micro_batch};
 use crate::graph::{Graph, Initial, Phase, Role, Stretch, TensorId};
-use crate::item::Batch;
+use crate::item::{Batch, Weights};
 use crate::kernel::Step;
 use crate::random::Random;
 
@@ -58,6 +59,41 @@ impl Session {
             if let Some(parameter) = graph.parameters.iter().find(|p| p.value.0 == at) {
                 self.replica.write(parameter.average, Values::Real(&values))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes over the weights, averages and states of a run that goes on. Tensors are found by
+    /// their names.
+    ///
+    /// # Errors
+    /// If a tensor is missing on either side, or has another length.
+    pub fn load(&mut self, weights: &Weights) -> Result<()> {
+        let theirs = &weights.graph;
+        let parameters = theirs.parameters.iter().zip(&weights.raw).zip(&weights.averages);
+        let given: HashMap<&str, &[f32]> = parameters
+            .flat_map(|((parameter, raw), average)| {
+                [(parameter.value, raw), (parameter.average, average)]
+            })
+            .chain(theirs.states().zip(&weights.states))
+            .map(|(id, values)| (theirs.tensor(id).name.as_str(), values.as_slice()))
+            .collect();
+        let graph = Arc::clone(&self.graph);
+        for (at, tensor) in graph.tensors.iter().enumerate() {
+            if !matches!(tensor.role, Role::Parameter(_) | Role::State(_) | Role::Average(_)) {
+                continue;
+            }
+            let Some(values) = given.get(tensor.name.as_str()) else {
+                bail!("the model has {}, which the weights lack", tensor.name);
+            };
+            ensure!(
+                values.len() == tensor.len(),
+                "the model's {} has {} numbers, that of the weights has {}",
+                tensor.name,
+                tensor.len(),
+                values.len()
+            );
+            self.replica.write(TensorId(at), Values::Real(values))?;
         }
         Ok(())
     }

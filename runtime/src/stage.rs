@@ -9,13 +9,15 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::channel::Ports;
 use crate::config::decode::{self, Problems};
 use crate::config::node::{Node, Path};
 use crate::event::Events;
-use crate::item::{Limit, Sample};
+use crate::item::{Limit, Position, Sample, Weights};
+use crate::period::Period;
 use crate::port::Port;
 use crate::random::Random;
 
@@ -27,6 +29,13 @@ pub trait Config: Debug + Send + Sync + 'static {
 
     /// Opens files, compiles kernels, allocates: everything that may fail before the first step.
     fn build(&self, context: &Context<'_>) -> Result<Runner>;
+
+    /// Where this stage's inputs have to begin so that its output can begin at `output`: further
+    /// back if what it puts out depends on what came before. A stage whose output is made of
+    /// nothing but the images at hand leaves this as it is.
+    fn start_of_input(&self, output: Position) -> Position {
+        output
+    }
 
     /// The stages' fields that change nothing here, said as warnings by `check`.
     fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
@@ -103,6 +112,9 @@ pub struct Context<'a> {
     pub stage: &'a str,
     /// What comes in.
     pub inputs: &'a [Port],
+    /// Where its output begins: not at 0 if the run is resumed. Its inputs begin where
+    /// [`Config::start_of_input`] said.
+    pub start: Position,
     /// The run's settings.
     pub run: &'a RunSettings,
     /// Where to say what happens.
@@ -128,6 +140,55 @@ pub struct RunSettings {
     pub channel_blocks: usize,
     /// The folder that relative paths of the pipeline start from.
     pub folder: PathBuf,
+    /// The name of the run's folder, without its number; the pipeline file's if not given.
+    pub name: Option<String>,
+    /// When weights are kept.
+    pub checkpoints: Checkpoints,
+    /// When numbers are kept.
+    pub summaries: Summaries,
+    /// Stages of which the first images that they put out are told, and how many.
+    pub taps: Vec<(String, usize)>,
+    /// What the run goes on from.
+    pub resume: Option<Arc<Weights>>,
+    /// A step of which every number is looked at, to find where it stops being finite. The run
+    /// ends there.
+    pub diagnose: Option<u64>,
+}
+
+/// When weights are kept, beside at each evaluation and at the end.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpoints {
+    /// How often.
+    pub every: Period,
+    /// How many of the latest are kept; the best is kept beside them.
+    #[schemars(range(min = 1))]
+    pub keep: usize,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { every: Period { seconds: Some(600.0), ..Period::default() }, keep: 5 }
+    }
+}
+
+/// When numbers are kept in the run's folder.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Summaries {
+    /// The loss and its terms, learning rate and speed: a line of the log as well.
+    pub scalars: Period,
+    /// Distributions of weights, gradients and activations.
+    pub histograms: Period,
+    /// Images as they enter the model.
+    pub images: Period,
+}
+
+impl Default for Summaries {
+    fn default() -> Self {
+        let hundred = Period::steps(100);
+        Self { scalars: Period::steps(10), histograms: hundred.clone(), images: hundred }
+    }
 }
 
 /// A built stage.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use runtime::channel::{Counters, Ports, Stop, edge};
 use runtime::event::Events;
-use runtime::item::{Block, Item, Source};
+use runtime::item::{Block, Item, Position, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Map, RunSettings, Runner, Stage};
@@ -40,7 +40,8 @@ fn build() -> Result<Stages> {
     for (stage, config) in configs {
         let inputs = [port];
         let Ok(Some(output)) = config.check(&inputs) else { bail!("{stage} refuses its input") };
-        let context = Context { stage, inputs: &inputs, run: &run, events: events.clone() };
+        let start = Position::default();
+        let context = Context { stage, inputs: &inputs, start, run: &run, events: events.clone() };
         match config.build(&context)? {
             Runner::Map { map, .. } => maps.push((stage.to_owned(), map)),
             Runner::Stage(batcher) => return Ok((maps, batcher)),
@@ -56,6 +57,7 @@ fn work(data: &DataSet, images: usize) -> Result<()> {
     let source = Arc::new(Source {
         description: String::new(),
         epoch_images: data.labels.len() as u64,
+        split: String::new(),
         classes: Vec::new(),
         stands_in_for: None,
         limit: None,

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
-use runtime::item::{Batch, Item, Label, Pixels, Sample, SampleId, Source};
+use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
@@ -75,8 +75,8 @@ impl Config for Batcher {
         Ok(Some(Port::Batches(image, self.size)))
     }
 
-    fn build(&self, _: &Context<'_>) -> Result<Runner> {
-        Ok(Runner::Stage(Box::new(Batching::new(self))))
+    fn build(&self, context: &Context<'_>) -> Result<Runner> {
+        Ok(Runner::Stage(Box::new(Batching::new(self, context.start))))
     }
 }
 
@@ -86,6 +86,8 @@ struct Batching {
     partial: Partial,
     // Images of this epoch so far, those already put out included.
     epoch_images: u64,
+    // Images of all epochs so far.
+    samples: u64,
     number: u64,
     ids: Vec<SampleId>,
     labels: Vec<Label>,
@@ -94,12 +96,13 @@ struct Batching {
 }
 
 impl Batching {
-    fn new(config: &Batcher) -> Self {
+    fn new(config: &Batcher, start: Position) -> Self {
         Self {
             size: config.size,
             partial: config.partial,
-            epoch_images: 0,
-            number: 0,
+            epoch_images: start.samples.checked_rem(start.epoch_images).unwrap_or(0),
+            samples: start.samples,
+            number: start.batches,
             ids: Vec::new(),
             labels: Vec::new(),
             shape: [0; 3],
@@ -129,6 +132,7 @@ impl Batching {
         self.ids.push(sample.id);
         self.labels.push(sample.label);
         self.epoch_images += 1;
+        self.samples += 1;
         let full = self.ids.len() == self.size;
         let ends_epoch = match self.partial {
             Partial::Carry | Partial::Keep => last,
@@ -169,6 +173,7 @@ impl Batching {
             shape: self.shape,
             images: std::mem::take(&mut self.images),
             ends_epoch,
+            samples_end: self.samples,
         }
     }
 }

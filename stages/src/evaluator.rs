@@ -95,10 +95,19 @@ impl Tally {
             source.description,
             source.epoch_images
         );
+        let precision_at_1 = self.right as f64 / images.max(1) as f64;
         Ok(EvaluationReport {
-            step: scores.step,
+            stage: String::new(),
+            step: scores.progress.steps,
+            epoch: scores.progress.epochs(),
+            split: source.split.clone(),
             images,
-            precision_at_1: self.right as f64 / images.max(1) as f64,
+            precision_at_1,
+            precision_at_k: (1, precision_at_1),
+            classes: source.classes.clone(),
+            confusion: Vec::new(),
+            mistakes: Vec::new(),
+            views: 1,
             loss: self.loss / images.max(1) as f64,
             stands_in_for: source.stands_in_for.clone(),
             averaged: scores.averaged,
@@ -131,7 +140,7 @@ fn first_highest(values: &[f32]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use runtime::item::{Batch, SampleId};
+    use runtime::item::{Batch, Progress, SampleId};
 
     use super::*;
     use crate::testing::source;
@@ -147,9 +156,10 @@ mod tests {
             shape: [1, 1, 1],
             images: Vec::new(),
             ends_epoch: false,
+            samples_end: 0,
         };
         Scores {
-            step: 0,
+            progress: Progress::default(),
             averaged: true,
             batch,
             logits: [0.0, 1.0].repeat(indices.len()),

@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::event::Event;
-use runtime::item::{Block, Item, Limit, Source};
+use runtime::item::{Block, Item, Limit, Position, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -170,12 +170,20 @@ impl Config for Reader {
         let source = Arc::new(Source {
             description,
             epoch_images: images,
+            split: self.split.name().to_owned(),
             classes: data.classes.clone(),
             stands_in_for,
             limit,
         });
+        let Position { samples, epoch_images, .. } = context.start;
+        ensure!(
+            epoch_images == 0 || epoch_images == images,
+            "the run that is resumed had {epoch_images} images in an epoch, and {} has {images}: \
+             give it the data that it was started with",
+            source.description
+        );
         let block_images = context.run.block_images.max(1);
-        Ok(Runner::Stage(Box::new(Reading { data, source, block_images })))
+        Ok(Runner::Stage(Box::new(Reading { data, source, block_images, start: samples })))
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
@@ -267,13 +275,14 @@ struct Reading {
     data: DataSet,
     source: Arc<Source>,
     block_images: usize,
+    start: u64,
 }
 
 impl Reading {
-    /// The blocks of one epoch.
-    fn epoch(&self, epoch: u64) -> impl Iterator<Item = Block> {
+    /// The blocks of one epoch, from its image `begin` on.
+    fn epoch(&self, epoch: u64, begin: usize) -> impl Iterator<Item = Block> {
         let count = self.data.labels.len();
-        (0..count).step_by(self.block_images).map(move |first| {
+        (begin..count).step_by(self.block_images).map(move |first| {
             let end = first.saturating_add(self.block_images).min(count);
             Block {
                 source: self.source.clone(),
@@ -287,8 +296,10 @@ impl Reading {
 impl Stage for Reading {
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
         async move {
-            for epoch in 0.. {
-                for block in self.epoch(epoch) {
+            let images = self.data.labels.len() as u64;
+            let mut begin = (self.start % images) as usize;
+            for epoch in self.start / images.. {
+                for block in self.epoch(epoch, std::mem::take(&mut begin)) {
                     if ports.send(Item::Block(block)).await.is_err() {
                         return Ok(());
                     }
@@ -338,7 +349,8 @@ mod tests {
     /// What is loaded, and what is said.
     fn load(config: &Reader, run: &RunSettings) -> (Result<Loaded, String>, Vec<Event>) {
         let (events, said) = Events::new();
-        let context = Context { stage: "read", inputs: &[], run, events };
+        let context =
+            Context { stage: "read", inputs: &[], start: Position::default(), run, events };
         let loaded = config.load(&context).map_err(|error| format!("{error:#}"));
         (loaded, std::iter::from_fn(|| said.try_recv().ok()).collect())
     }
@@ -452,7 +464,13 @@ mod tests {
     fn images_come_in_the_order_of_the_files_epoch_after_epoch() {
         let config = reader(r#"{"format": {"synthetic": {"train": 10}}, "split": "train"}"#);
         let (events, said) = Events::new();
-        let context = Context { stage: "read", inputs: &[], run: &settings(4), events };
+        let context = Context {
+            stage: "read",
+            inputs: &[],
+            start: Position::default(),
+            run: &settings(4),
+            events,
+        };
         let Ok(Runner::Stage(mut stage)) = config.build(&context) else { panic!("not a stage") };
         let fact = said.try_recv().expect("the data is told");
         let value = "drawings of shapes and patterns train, 10 images".to_owned();

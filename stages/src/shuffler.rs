@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use runtime::channel::{Closed, Ports};
 use runtime::event::{Event, Events};
-use runtime::item::{Block, Item, Sample, Source};
+use runtime::item::{Block, Item, Position, Sample, Source};
 use runtime::port::{ImageType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
@@ -105,6 +105,17 @@ impl Config for Shuffler {
         Ok(Some(Port::Samples(ImageType { whole_epochs, ..image })))
     }
 
+    fn start_of_input(&self, output: Position) -> Position {
+        // An epoch is mixed whole; what waits in a queue depends on all that came before.
+        let samples = match self.mode {
+            Mode::Epoch => {
+                output.samples - output.samples.checked_rem(output.epoch_images).unwrap_or(0)
+            }
+            Mode::Queue => 0,
+        };
+        Position { samples, ..output }
+    }
+
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
         let set = [
             ("minimum", self.minimum != MINIMUM),
@@ -128,6 +139,7 @@ impl Config for Shuffler {
             events: context.events.clone(),
             told: Instant::now(),
             full: false,
+            skip: context.start.samples - self.start_of_input(context.start).samples,
         };
         Ok(Runner::Stage(match self.mode {
             Mode::Epoch => Box::new(EpochShuffle { common }),
@@ -148,6 +160,8 @@ struct Common {
     events: Events,
     told: Instant,
     full: bool,
+    // Images that left before the run was resumed.
+    skip: u64,
 }
 
 impl Common {
@@ -186,16 +200,16 @@ impl Epoch {
 
 impl EpochShuffle {
     /// The blocks of a gathered epoch, mixed.
-    fn mix(&self, epoch: Epoch) -> Vec<Block> {
+    fn mix(&mut self, epoch: Epoch) -> Vec<Block> {
         let (Some(source), Some(first)) = (epoch.source, epoch.samples.first()) else {
             return Vec::new();
         };
-        let Common { seed, stage, block_images, .. } = &self.common;
+        let Common { seed, stage, block_images, skip, .. } = &mut self.common;
         let mut random = Random::keyed(*seed, stage, first.id.epoch, 0);
         let mut samples = epoch.samples;
         random.shuffle(&mut samples);
         let mut blocks = Vec::with_capacity(samples.len().div_ceil(*block_images));
-        let mut rest = samples.into_iter().peekable();
+        let mut rest = samples.into_iter().skip(std::mem::take(skip) as usize).peekable();
         while rest.peek().is_some() {
             let samples = rest.by_ref().take(*block_images).collect();
             let ends_epoch = epoch.ended && rest.peek().is_none();
@@ -289,7 +303,10 @@ impl QueueShuffle {
         while !queue.is_empty() {
             let mut random = Random::keyed(self.common.seed, &self.common.stage, 0, position);
             position += 1;
-            out.push(queue.swap_remove(random.below(queue.len())));
+            let leaves = queue.swap_remove(random.below(queue.len()));
+            if position > self.common.skip {
+                out.push(leaves);
+            }
             for _ in 0..2 {
                 if queue.len() < self.capacity
                     && let Some(sample) = incoming.next(ports).await?

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use runtime::channel::Ports;
 use runtime::event::{Event, Events};
-use runtime::item::{Block, Image, Item, Label, Pixels, Sample, SampleId, Source};
+use runtime::item::{Block, Image, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, RunSettings, Runner};
@@ -25,6 +25,7 @@ pub(crate) fn source(epoch_images: u64) -> Arc<Source> {
     Arc::new(Source {
         description: String::new(),
         epoch_images,
+        split: String::new(),
         classes: (0..10).map(|class| class.to_string()).collect(),
         stands_in_for: None,
         limit: None,
@@ -89,7 +90,8 @@ pub(crate) fn try_run(
     let (events, said) = Events::new();
     let inputs = [port];
     config.check(&inputs).expect("the config is right");
-    let context = Context { stage: "stage", inputs: &inputs, run: settings, events };
+    let start = Position::default();
+    let context = Context { stage: "stage", inputs: &inputs, start, run: settings, events };
     let Runner::Stage(mut stage) = config.build(&context).expect("the stage can be built") else {
         panic!("not a stage with a loop of its own");
     };
@@ -104,7 +106,8 @@ pub(crate) fn map(config: &dyn Config, port: Port, samples: &mut [Sample], seed:
     let run = RunSettings { seed, ..settings(1) };
     let inputs = [port];
     config.check(&inputs).expect("the config is right");
-    let context = Context { stage: "stage", inputs: &inputs, run: &run, events };
+    let start = Position::default();
+    let context = Context { stage: "stage", inputs: &inputs, start, run: &run, events };
     let Runner::Map { map, .. } = config.build(&context).expect("the stage can be built") else {
         panic!("not a per-image stage");
     };

@@ -93,7 +93,7 @@ fn divergence_after_the_last_line_of_the_log_is_noticed() {
         let wrong = run(&[
             ("steps", steps),
             ("stages.train.reducer.learning_rate", "1e38"),
-            ("stages.train.reducer.log_every_steps", "100"),
+            ("summaries.scalars.steps", "100"),
         ]);
         let wrong = wrong.expect_err("it diverges");
         assert!(wrong.contains("training has diverged"), "{steps} steps: {wrong}");
@@ -153,6 +153,7 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
         source: Arc::new(Source {
             description: String::new(),
             epoch_images: IMAGES as u64,
+            split: String::new(),
             classes: Vec::new(),
             stands_in_for: None,
             limit: None,
@@ -163,6 +164,7 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
         shape: [2, 2, 1],
         images,
         ends_epoch: true,
+        samples_end: IMAGES as u64,
     };
     session.train(&batch, &Step::of(IMAGES)).expect("it trains");
     let found = f64::from(session.losses().expect("there is a loss")[0]);

@@ -7,6 +7,7 @@ mod overrides;
 mod top;
 
 use crate::config::node::Node;
+use crate::item::Position;
 use crate::port::Port;
 use crate::stage::{Config, RunSettings};
 
@@ -38,6 +39,35 @@ pub struct PlannedStage {
     pub inputs: Vec<Port>,
     /// The type of what it puts out.
     pub output: Option<Port>,
+}
+
+impl Plan {
+    /// The stage that trains: its output is weights. `None` in a pipeline that trains nothing.
+    pub fn trainer(&self) -> Option<usize> {
+        self.stages.iter().position(|stage| matches!(stage.output, Some(Port::Weights(_))))
+    }
+
+    /// Where the output of each stage begins. A resumed run goes on in the flow that it trains
+    /// on; what it evaluates with begins anew.
+    pub fn starts(&self) -> Vec<Position> {
+        let mut starts = vec![Position::default(); self.stages.len()];
+        let (Some(trainer), Some(weights)) = (self.trainer(), &self.settings.resume) else {
+            return starts;
+        };
+        let mut reached = vec![false; self.stages.len()];
+        (starts[trainer], reached[trainer]) = (weights.progress.position, true);
+        // Stages come after what they read.
+        for at in (0..=trainer).rev() {
+            if !reached[at] {
+                continue;
+            }
+            let input = self.stages[at].config.start_of_input(starts[at]);
+            for from in &self.stages[at].from {
+                (starts[*from], reached[*from]) = (input, true);
+            }
+        }
+        starts
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::item::Limit;
-use crate::stage::RunSettings;
+use crate::stage::{Checkpoints, RunSettings, Summaries};
 
 /// The settings of a run.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -24,6 +24,14 @@ pub(super) struct Top {
     steps: Option<NonZeroU64>,
     /// What computes: `auto`, `cpu`, or part of the name of a device that `runtime devices` lists.
     adapter: Option<String>,
+    /// The name of the run's folder, to which a number is added. The pipeline file's if absent.
+    name: Option<String>,
+    /// When weights are kept, beside at each evaluation and at the end.
+    #[serde(default)]
+    checkpoints: Checkpoints,
+    /// When numbers are kept.
+    #[serde(default)]
+    summaries: Summaries,
     /// Images that travel between stages in one block.
     #[serde(default = "block_images", deserialize_with = "up_to::<65_536, _>")]
     #[schemars(range(min = 1, max = 65_536))]
@@ -69,6 +77,9 @@ impl Top {
             adapter: adapter.filter(|name| name != "auto"),
             block_images: self.block_images,
             channel_blocks: self.channel_blocks,
+            name: self.name,
+            checkpoints: self.checkpoints,
+            summaries: self.summaries,
             ..base.clone()
         }
     }

@@ -27,6 +27,7 @@ pub fn fixed_batch(graph: &Graph, images: usize, number: u64) -> Result<Batch> {
         source: Arc::new(Source {
             description: "fixed noise".to_owned(),
             epoch_images: images as u64,
+            split: String::new(),
             classes: (0..classes).map(|class| class.to_string()).collect(),
             stands_in_for: None,
             limit: None,
@@ -37,6 +38,7 @@ pub fn fixed_batch(graph: &Graph, images: usize, number: u64) -> Result<Batch> {
         shape,
         images: Vec::with_capacity(images * each),
         ends_epoch: false,
+        samples_end: 0,
     };
     for image in 0..images as u64 {
         let class = Random::keyed(1, "class", number, image).below(classes);

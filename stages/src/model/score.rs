@@ -68,13 +68,12 @@ impl Stage for Score {
                 self.load(&weights)?;
                 loop {
                     let Some(item) = ports.receive(self.batches).await else { return Ok(()) };
-                    let Item::Batch(mut batch) = item else { bail!("it takes batches only") };
+                    let Item::Batch(batch) = item else { bail!("it takes batches only") };
                     check_labels(&batch, self.classes())?;
                     let scored = self.session.score(&batch)?;
                     let ends_epoch = batch.ends_epoch;
-                    batch.images = Vec::new();
                     let scores = Scores {
-                        step: weights.step,
+                        progress: weights.progress,
                         averaged: self.averaged,
                         batch,
                         logits: scored.logits,
@@ -101,10 +100,13 @@ mod tests {
     use runtime::kernel::Constants;
     use runtime::stage::Mismatch;
 
+    use runtime::item::Progress;
+
     use super::*;
     use crate::model::compile::{ListedLayer, compile};
     use crate::model::layer::{Layer, one_input};
     use crate::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
+    use crate::testing::source;
 
     /// A matrix that is trained, and an offset that is kept without being trained.
     #[derive(Debug)]
@@ -143,7 +145,8 @@ mod tests {
         let mut score = Score::new(Some("cpu"), &graph, 4, true).expect("it fits");
         let offset: Vec<f32> = (0..10).map(|class| class as f32).collect();
         let weights = Weights {
-            step: 1,
+            progress: Progress { steps: 1, ..Progress::default() },
+            source: source(1),
             graph: Arc::clone(&graph),
             raw: vec![vec![1.0; 30]],
             averages: vec![vec![2.0; 30]],

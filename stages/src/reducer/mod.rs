@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use runtime::adapter::select;
+use runtime::event::{Event, TrainerReport};
+use runtime::period::Period;
 use runtime::port::Port;
 use runtime::session::Session;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
@@ -29,12 +31,9 @@ pub struct Reducer {
     /// The decay of the weights' moving averages, 0 to below 1. Evaluation uses the averages.
     #[serde(default = "moving_average")]
     pub moving_average: f64,
-    /// Steps between two lines of the log.
-    #[serde(default = "log_every_steps")]
-    pub log_every_steps: u64,
-    /// Epochs between two sets of weights handed on for evaluation; 0 for one set at the end.
-    #[serde(default = "evaluate_every_epochs")]
-    pub evaluate_every_epochs: f64,
+    /// How often weights are handed on to be evaluated, beside at the end.
+    #[serde(default = "evaluate")]
+    pub evaluate: Period,
 }
 
 fn learning_rate() -> f64 {
@@ -45,12 +44,8 @@ fn moving_average() -> f64 {
     0.9999
 }
 
-fn log_every_steps() -> u64 {
-    10
-}
-
-fn evaluate_every_epochs() -> f64 {
-    1.0
+fn evaluate() -> Period {
+    Period::epochs(1.0)
 }
 
 /// The kind.
@@ -82,17 +77,7 @@ impl Config for Reducer {
                     .help("0 keeps no average, 0.9999 is the tutorial's"),
             );
         }
-        if self.log_every_steps == 0 {
-            wrong.push(
-                Mismatch::field("log_every_steps", "0 steps never pass")
-                    .help("10 is the tutorial's"),
-            );
-        }
-        if !(self.evaluate_every_epochs >= 0.0 && self.evaluate_every_epochs.is_finite()) {
-            let found =
-                format!("expected a number from 0 upwards, found {}", self.evaluate_every_epochs);
-            wrong.push(Mismatch::field("evaluate_every_epochs", found).help("0: at the end only"));
-        }
+        wrong.extend(self.evaluate.mistakes("evaluate"));
         Mismatch::all(wrong)?;
         Ok(Some(Port::Weights(Arc::clone(graph))))
     }
@@ -103,8 +88,17 @@ impl Config for Reducer {
         };
         let adapter = select::select(context.run.adapter.as_deref().unwrap_or("auto"))?;
         let mut session = Session::new(adapter.as_ref(), graph, *batch)?;
-        session.initialize(context.run.seed)?;
+        match &context.run.resume {
+            None => session.initialize(context.run.seed)?,
+            Some(weights) => session.load(weights)?,
+        }
         let info = adapter.info();
+        context.events.emit(Event::Trainer(TrainerReport {
+            stage: context.stage.to_owned(),
+            adapter: info.clone(),
+            batch: *batch,
+            micro_batch: session.micro_batch(),
+        }));
         let parts = match session.micro_batch() {
             one if one == *batch => String::new(),
             part => format!(", in micro-batches of {part}"),

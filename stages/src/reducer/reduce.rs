@@ -7,10 +7,11 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
-use runtime::event::{Event, Events, StepReport};
+use runtime::event::{Checkpoint, Event, Events, LossTerm, Reason, StepReport};
 use runtime::graph::{Graph, TensorId};
-use runtime::item::{Batch, Item, Limit, Weights};
+use runtime::item::{Batch, Item, Limit, Position, Progress, Source, Weights};
 use runtime::kernel::Step;
+use runtime::period::Clock;
 use runtime::random::Random;
 use runtime::session::Session;
 use runtime::stage::{Context, Stage};
@@ -26,61 +27,16 @@ pub(super) struct Reduce {
     seed: u64,
     events: Events,
     speed: Speed,
+    progress: Progress,
+    source: Option<Arc<Source>>,
+    evaluate: Clock,
+    keep: Clock,
+    log: Clock,
 }
 
 impl Stage for Reduce {
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
-        async move {
-            let mut step = 0;
-            let mut images = 0;
-            let mut handed_on = None;
-            while let Some(item) = ports.receive(0).await {
-                let Item::GradientTask(task) = item else { bail!("it takes gradients only") };
-                let batch = task.batch;
-                if step == 0 {
-                    // The wait for the first batch is the pipeline's start, not a step's time.
-                    self.speed = Speed::new();
-                }
-                let limit = self.limit.and(batch.source.limit.as_ref());
-                let (epoch, with_this) =
-                    (batch.source.epoch_images, images + batch.ids.len() as u64);
-                if !limit.allows(step, with_this, epoch) {
-                    if step == 0 {
-                        bail!(
-                            "the run ends before its first step: a batch has {} images, which is \
-                             more than the run may see of {}.\nMake batches smaller, or raise \
-                             `epochs`",
-                            batch.ids.len(),
-                            batch.source.description
-                        );
-                    }
-                    break;
-                }
-                let total = limit.total_steps(epoch, self.batch);
-                self.step(step, total, &batch).with_context(|| format!("step {step}"))?;
-                step += 1;
-                images = with_this;
-                if self.is_due(images, batch.ids.len(), epoch) && ports.has_consumers() {
-                    handed_on = Some(step);
-                    self.loss().with_context(|| format!("step {}", step - 1))?;
-                    let weights = self.weights(step)?;
-                    // Nobody evaluating any more is no reason to stop training.
-                    let _ = ports.send(Item::Weights(Arc::new(weights))).await;
-                    // Reading the weights, and waiting until they are taken, is no step's time.
-                    self.speed = Speed::new();
-                }
-            }
-            if let Some(last) = step.checked_sub(1) {
-                // The last steps may have diverged after the last line of the log.
-                self.end(last).with_context(|| format!("step {last}"))?;
-            }
-            if handed_on != Some(step) && ports.has_consumers() {
-                let weights = self.weights(step)?;
-                let _ = ports.send(Item::Weights(Arc::new(weights))).await;
-            }
-            Ok(())
-        }
-        .boxed()
+        self.train(ports).boxed()
     }
 }
 
@@ -92,8 +48,8 @@ impl Reduce {
         batch: usize,
         context: &Context<'_>,
     ) -> Self {
+        let resumed = context.run.resume.as_ref();
         Self {
-            config,
             graph: Arc::clone(graph),
             session,
             batch,
@@ -101,10 +57,122 @@ impl Reduce {
             seed: context.run.seed,
             events: context.events.clone(),
             speed: Speed::new(),
+            progress: resumed.map(|weights| weights.progress).unwrap_or_default(),
+            source: resumed.map(|weights| Arc::clone(&weights.source)),
+            evaluate: Clock::new(config.evaluate.clone()),
+            keep: Clock::new(context.run.checkpoints.every.clone()),
+            log: Clock::new(context.run.summaries.scalars.clone()),
+            config,
         }
     }
 
-    fn step(&mut self, step: u64, total_steps: Option<u64>, batch: &Batch) -> Result<()> {
+    async fn train(&mut self, ports: &mut Ports) -> Result<()> {
+        let begin = self.progress.steps;
+        let mut handed_on = None;
+        let mut kept = Some(begin).filter(|begin| *begin > 0);
+        if self.is_over(Clock::is_over_by_number, |this| &mut this.evaluate) {
+            // The run may have ended before these weights were evaluated.
+            handed_on = self.hand_on(ports).await?;
+        }
+        while let Some(item) = ports.receive(0).await {
+            let Item::GradientTask(task) = item else { bail!("it takes gradients only") };
+            let batch = task.batch;
+            let step = self.progress.steps;
+            if step == begin {
+                // The wait for the first batch is the pipeline's start, not a step's time.
+                self.speed = Speed::new();
+            }
+            let limit = self.limit.and(batch.source.limit.as_ref());
+            let epoch_images = batch.source.epoch_images;
+            let images = self.progress.images + batch.ids.len() as u64;
+            if !limit.allows(step, images, epoch_images) {
+                if step == 0 {
+                    bail!(
+                        "the run ends before its first step: a batch has {} images, which is \
+                         more than the run may see of {}.\nMake batches smaller, or raise \
+                         `epochs`",
+                        batch.ids.len(),
+                        batch.source.description
+                    );
+                }
+                break;
+            }
+            let total = limit.total_steps(epoch_images, self.batch);
+            self.step(step, &batch).with_context(|| format!("step {step}"))?;
+            let position =
+                Position { samples: batch.samples_end, batches: batch.number + 1, epoch_images };
+            self.progress = Progress { steps: step + 1, images, position };
+            self.source = Some(Arc::clone(&batch.source));
+            if step == 0 || self.is_over(is_due_at, |this| &mut this.log) {
+                self.report(total).with_context(|| format!("step {step}"))?;
+            }
+            if self.is_over(Clock::is_over, |this| &mut this.evaluate) && ports.has_consumers() {
+                handed_on = self.hand_on(ports).await.with_context(|| format!("step {step}"))?;
+                kept = handed_on;
+            } else if self.is_over(Clock::is_over, |this| &mut this.keep) {
+                let weights = self.weights().with_context(|| format!("step {step}"))?;
+                kept = self.keep(weights, Reason::Period);
+            }
+        }
+        self.end(begin, kept, handed_on, ports).await
+    }
+
+    /// Whether the step just done ends a period of this clock.
+    fn is_over(
+        &mut self,
+        over: impl Fn(&mut Clock, &Progress, u64) -> bool,
+        clock: impl Fn(&mut Self) -> &mut Clock,
+    ) -> bool {
+        let (progress, batch) = (self.progress, self.batch as u64);
+        over(clock(self), &progress, batch)
+    }
+
+    /// The last step is logged, its weights are kept and evaluated, unless they were already.
+    async fn end(
+        &mut self,
+        begin: u64,
+        kept: Option<u64>,
+        handed_on: Option<u64>,
+        ports: &mut Ports,
+    ) -> Result<()> {
+        let steps = self.progress.steps;
+        if steps == begin {
+            return Ok(());
+        }
+        let at_last = || format!("step {}", steps - 1);
+        if self.speed.batches > 0 {
+            self.report(Some(steps)).with_context(at_last)?;
+        }
+        if kept != Some(steps) || (handed_on != Some(steps) && ports.has_consumers()) {
+            let weights = self.weights().with_context(at_last)?;
+            if kept != Some(steps) {
+                self.keep(Arc::clone(&weights), Reason::End);
+            }
+            if handed_on != Some(steps) && ports.has_consumers() {
+                let _ = ports.send(Item::Weights(weights)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the weights on to be evaluated, and keeps them: how good they are may make them the
+    /// best so far.
+    async fn hand_on(&mut self, ports: &mut Ports) -> Result<Option<u64>> {
+        let weights = self.weights()?;
+        self.keep(Arc::clone(&weights), Reason::Evaluation);
+        // Nobody evaluating any more is no reason to stop training.
+        let _ = ports.send(Item::Weights(weights)).await;
+        // Reading the weights, and waiting until they are taken, is no step's time.
+        self.speed = Speed::new();
+        Ok(Some(self.progress.steps))
+    }
+
+    fn keep(&mut self, weights: Arc<Weights>, reason: Reason) -> Option<u64> {
+        self.events.emit(Event::Checkpoint(Checkpoint { weights, reason }));
+        Some(self.progress.steps)
+    }
+
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<()> {
         let scalars = Step {
             step: step as u32,
             learning_rate: self.config.learning_rate as f32,
@@ -114,30 +182,26 @@ impl Reduce {
         };
         self.session.train(batch, &scalars)?;
         self.speed.count(batch.ids.len());
-        if step.is_multiple_of(self.config.log_every_steps) {
-            self.report(step, total_steps)?;
-        }
         Ok(())
     }
 
-    /// The last step is logged whatever its number, unless it was already.
-    fn end(&mut self, last: u64) -> Result<()> {
-        if self.speed.batches > 0 {
-            self.report(last, Some(last + 1))
-        } else {
-            self.loss().map(drop)
-        }
-    }
-
-    fn report(&mut self, step: u64, total_steps: Option<u64>) -> Result<()> {
-        let (terms, loss) = self.loss()?;
+    /// Logs the step just done.
+    fn report(&mut self, total_steps: Option<u64>) -> Result<()> {
+        let (raw, loss) = self.loss()?;
         let (images_per_s, batch_s) = self.speed.take();
-        let names = self.graph.loss_terms.iter().cloned();
+        let terms = self.graph.loss_terms.iter().zip(raw);
         self.events.emit(Event::Step(StepReport {
-            step,
+            step: self.progress.steps - 1,
             total_steps,
+            epoch: self.progress.epochs(),
             loss,
-            terms: names.zip(terms.iter().map(|term| f64::from(*term))).collect(),
+            loss_average: loss,
+            terms: terms
+                .map(|(name, raw)| {
+                    let raw = f64::from(raw);
+                    LossTerm { name: name.clone(), raw, average: raw }
+                })
+                .collect(),
             learning_rate: self.config.learning_rate,
             images_per_s,
             batch_s,
@@ -155,27 +219,30 @@ impl Reduce {
         Ok((terms, loss))
     }
 
-    /// Whether the images seen have just passed a multiple of the evaluation period.
-    fn is_due(&self, images: u64, batch: usize, epoch_images: u64) -> bool {
-        let period = self.config.evaluate_every_epochs * epoch_images as f64;
-        let periods = |images: u64| (images as f64 / period).floor();
-        period > 0.0 && periods(images) > periods(images - batch as u64)
-    }
-
-    fn weights(&mut self, step: u64) -> Result<Weights> {
+    /// All that a run needs to go on from here. Waits for the adapter.
+    fn weights(&mut self) -> Result<Arc<Weights>> {
+        // The loss is that before the last update; a loss that is no number makes weights that
+        // are none, and is the better explanation.
+        self.loss()?;
+        let Some(source) = self.source.clone() else { bail!("nothing was trained on yet") };
         let graph = Arc::clone(&self.graph);
         let mut read = |tensor: TensorId| self.session.read(tensor);
         let raw = graph.parameters.iter().map(|p| read(p.value)).collect::<Result<_>>()?;
         let averages = graph.parameters.iter().map(|p| read(p.average)).collect::<Result<_>>()?;
         let states = graph.states().map(read).collect::<Result<_>>()?;
-        let weights = Weights { step, graph, raw, averages, states };
-        // The loss is that before the last update, which may have been one too many.
-        let all = [&weights.raw, &weights.averages];
+        let progress = self.progress;
+        let weights = Weights { progress, source, graph, raw, averages, states };
+        let all = [&weights.raw, &weights.averages, &weights.states];
         if !all.into_iter().flatten().flatten().all(|value| value.is_finite()) {
             return Err(diverged("there are weights that are no finite numbers"));
         }
-        Ok(weights)
+        Ok(Arc::new(weights))
     }
+}
+
+/// Whether something is due that is counted by the step's own number, as the log is: at 0, 10, 20.
+fn is_due_at(clock: &mut Clock, progress: &Progress, batch: u64) -> bool {
+    clock.is_over(&Progress { steps: progress.steps - 1, ..*progress }, batch)
 }
 
 fn diverged(found: &str) -> anyhow::Error {
