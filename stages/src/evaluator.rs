@@ -11,11 +11,11 @@ use runtime::item::{Item, Label, Scores};
 use runtime::port::Port;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Takes scores of one epoch of images after the other and says `precision @ 1`, which is
 /// accuracy, for each. Every image counts exactly once.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluator {}
 

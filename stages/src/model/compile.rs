@@ -324,7 +324,7 @@ mod tests {
             let mut problems = Vec::new();
             let layer = (kind.parse)(document.node(), &Path::default(), &mut problems);
             let layer = layer.unwrap_or_else(|| panic!("{problems:?}"));
-            let first = ListedLayer { name: None, from: None, kind: kind.name, layer };
+            let first = ListedLayer { name: None, from: None, kind: kind.name, layer: layer.value };
             let layers = [vec![first], end(10).to_vec()].concat();
             compile(&layers, [24, 24, 3], 10).expect_err("too large").field.join(".")
         };

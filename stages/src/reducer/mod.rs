@@ -12,7 +12,7 @@ use runtime::port::Port;
 use runtime::session::Session;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use reduce::Reduce;
 
@@ -22,7 +22,7 @@ use crate::data::thousands;
 ///
 /// The averages' decay at step `t` is `min(moving_average, (1 + t) / (10 + t))`, so that early
 /// weights are forgotten quickly.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reducer {
     /// How far each step goes against the gradient.

@@ -4,13 +4,13 @@ use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::layer::{Layer, LayerKind, one_input};
 
 /// `-sum of label * log(softmax(logits))`, averaged over the batch. The last layer of a model;
 /// its input are the logits, one per class.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SoftmaxCrossEntropy {}
 
