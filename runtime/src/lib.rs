@@ -16,6 +16,7 @@ pub mod plan;
 pub mod port;
 pub mod random;
 pub mod run;
+pub mod run_folder;
 pub mod session;
 pub mod stage;
 pub mod verify;
