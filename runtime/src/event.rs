@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Info;
-use crate::histogram::Histogram;
+
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
+use crate::tensorboard::histogram::Histogram;
 
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq)]
