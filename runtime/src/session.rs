@@ -48,7 +48,8 @@ impl Session {
         self.micro_batch
     }
 
-    /// Draws the first values of all weights and states, and starts the averages there.
+    /// Draws the first values of all weights and states, starts the averages there, and forgets
+    /// what was not finite.
     pub fn initialize(&mut self, seed: u64) -> Result<()> {
         let graph = Arc::clone(&self.graph);
         for (at, tensor) in graph.tensors.iter().enumerate() {
@@ -59,7 +60,29 @@ impl Session {
                 self.replica.write(parameter.average, Values::Real(&values))?;
             }
         }
-        Ok(())
+        self.clear_flags()
+    }
+
+    /// Forgets what was not finite; to be called whenever other weights are written.
+    pub fn clear_flags(&mut self) -> Result<()> {
+        let Some(flags) = self.graph.flags else { return Ok(()) };
+        let none = vec![0; self.graph.tensor(flags).len()];
+        self.replica.write(flags, Values::Index(&none))
+    }
+
+    /// The first step after which a number was not finite, and the tensor it was in: of several in
+    /// one step, the first in the order in which they are looked at. `None` if all were finite, or
+    /// if nothing is looked at. Waits for the adapter.
+    pub fn first_not_finite(&mut self) -> Result<Option<(u64, TensorId)>> {
+        let graph = Arc::clone(&self.graph);
+        let Some(flags) = graph.flags else { return Ok(None) };
+        let steps = self.replica.read_index(flags, graph.tensor(flags).len())?;
+        let of_each = graph.flagged.iter().filter_map(|(tensor, range)| {
+            let first = steps[range.clone()].iter().filter(|step| **step > 0).min()?;
+            Some((u64::from(first - 1), *tensor))
+        });
+        // Of equal ones it is the first.
+        Ok(of_each.min_by_key(|(step, _)| *step))
     }
 
     /// Computes the loss of a batch and, with `backward`, its gradient; over as many micro-batches
@@ -124,7 +147,7 @@ impl Session {
         self.pass(batch, step, &phases, |_, _, _| Ok(()))
     }
 
-    /// Weight decay, the optimiser and the averages.
+    /// What the graph's update holds: weight decay, the optimiser, the averages, the flags.
     pub fn update(&mut self, step: &Step) -> Result<()> {
         // Nothing in the update is divided by images or added to an earlier part of it.
         let step = Step { images: 0, accumulate: 0, ..*step };
@@ -135,6 +158,14 @@ impl Session {
     pub fn losses(&mut self) -> Result<Vec<f32>> {
         let Some(losses) = self.graph.losses else { bail!("the model has no loss") };
         self.replica.read(losses, self.graph.tensor(losses).len())
+    }
+
+    /// The moving averages of the terms of the loss, as the model keeps them. Waits for the adapter.
+    pub fn loss_averages(&mut self) -> Result<Vec<f32>> {
+        let Some(averages) = self.graph.loss_averages else {
+            bail!("the model keeps no averages of its loss");
+        };
+        self.replica.read(averages, self.graph.tensor(averages).len())
     }
 
     /// The scores of a batch. Waits for the adapter.

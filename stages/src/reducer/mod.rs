@@ -1,11 +1,13 @@
 //! Owns the weights: computes gradients on its adapter, applies them, keeps moving averages.
 
 mod reduce;
+pub mod update;
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use runtime::adapter::select;
+use runtime::graph::Graph;
 use runtime::port::Port;
 use runtime::session::Session;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
@@ -13,19 +15,30 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use reduce::Reduce;
+use update::Update;
 
 use crate::data::thousands;
+use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
 
-/// Trains: one step of gradient descent per batch, then the moving averages of the new weights.
+/// Trains: one step of the optimiser per batch, then the moving averages of the new weights.
 ///
 /// The averages' decay at step `t` is `min(moving_average, (1 + t) / (10 + t))`, so that early
 /// weights are forgotten quickly.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reducer {
-    /// How far each step goes against the gradient.
+    /// How far each step goes against the gradient: a number, or a schedule over the images seen
+    /// before the step, whatever the size of a batch and the number of adapters.
     #[serde(default = "learning_rate")]
-    pub learning_rate: f64,
+    pub learning_rate: Schedule,
+    /// How weights follow their gradients.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The largest norm of all gradients together, those of weight decay included: longer ones are
+    /// scaled down to it. Off if absent.
+    #[serde(default)]
+    pub clip_norm: Option<f64>,
     /// The decay of the weights' moving averages, 0 to below 1. Evaluation uses the averages.
     #[serde(default = "moving_average")]
     pub moving_average: f64,
@@ -37,8 +50,8 @@ pub struct Reducer {
     pub evaluate_every_epochs: f64,
 }
 
-fn learning_rate() -> f64 {
-    0.1
+fn learning_rate() -> Schedule {
+    Schedule::Constant(0.1)
 }
 
 fn moving_average() -> f64 {
@@ -63,16 +76,28 @@ pub fn kind() -> Kind {
     )
 }
 
+impl Reducer {
+    /// The model with the terms of its loss and its update.
+    fn extend(&self, graph: &Graph) -> Result<Graph, Mismatch> {
+        let update = Update { optimizer: self.optimizer.clone(), clip_norm: self.clip_norm };
+        update.extend(graph.clone())
+    }
+}
+
 impl Config for Reducer {
     fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
         let [Port::Gradients(graph, _)] = inputs else {
             return Err(Mismatch::new("a reducer takes the gradients of one model")
                 .help("`from:` a model that has layers"));
         };
-        let mut wrong = Vec::new();
-        if !(self.learning_rate >= 0.0 && self.learning_rate.is_finite()) {
-            let found = format!("expected a rate from 0 upwards, found {}", self.learning_rate);
-            wrong.push(Mismatch::field("learning_rate", found).help("the tutorial uses 0.1"));
+        let mut wrong = self.learning_rate.check("learning_rate");
+        wrong.extend(self.optimizer.check().into_iter().map(|one| one.below(&["optimizer"])));
+        // In f32, where what is tiny is 0.
+        if let Some(norm) = self.clip_norm
+            && !(f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&norm)
+        {
+            let found = format!("expected a norm above 0, found {norm}");
+            wrong.push(Mismatch::field("clip_norm", found).help("leave it out to clip nothing"));
         }
         if !(0.0..1.0).contains(&self.moving_average) {
             let found =
@@ -94,13 +119,14 @@ impl Config for Reducer {
             wrong.push(Mismatch::field("evaluate_every_epochs", found).help("0: at the end only"));
         }
         Mismatch::all(wrong)?;
-        Ok(Some(Port::Weights(Arc::clone(graph))))
+        Ok(Some(Port::Weights(Arc::new(self.extend(graph)?))))
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         let [Port::Gradients(graph, batch)] = context.inputs else {
             bail!("a reducer takes the gradients of one model");
         };
+        let graph = &Arc::new(self.extend(graph).map_err(|wrong| anyhow!(wrong.message))?);
         let adapter = select::select(context.run.adapter.as_deref().unwrap_or("auto"))?;
         let mut session = Session::new(adapter.as_ref(), graph, *batch)?;
         session.initialize(context.run.seed)?;

@@ -16,6 +16,7 @@ use runtime::session::Session;
 use runtime::stage::{Context, Stage};
 
 use super::Reducer;
+use crate::schedule::RunExtent;
 
 pub(super) struct Reduce {
     config: Reducer,
@@ -26,6 +27,8 @@ pub(super) struct Reduce {
     seed: u64,
     events: Events,
     speed: Speed,
+    /// That of the last step.
+    learning_rate: f64,
 }
 
 impl Stage for Reduce {
@@ -57,6 +60,8 @@ impl Stage for Reduce {
                     break;
                 }
                 let total = limit.total_steps(epoch, self.batch);
+                let extent = RunExtent::of(&limit, epoch, self.batch);
+                self.rate(step, &extent)?;
                 self.step(step, total, &batch).with_context(|| format!("step {step}"))?;
                 step += 1;
                 images = with_this;
@@ -101,13 +106,21 @@ impl Reduce {
             seed: context.run.seed,
             events: context.events.clone(),
             speed: Speed::new(),
+            learning_rate: 0.0,
         }
+    }
+
+    /// Sets the learning rate of a step.
+    fn rate(&mut self, step: u64, extent: &RunExtent) -> Result<()> {
+        self.config.learning_rate.check_extent(extent)?;
+        self.learning_rate = self.config.learning_rate.at(step * self.batch as u64, extent);
+        Ok(())
     }
 
     fn step(&mut self, step: u64, total_steps: Option<u64>, batch: &Batch) -> Result<()> {
         let scalars = Step {
             step: step as u32,
-            learning_rate: self.config.learning_rate as f32,
+            learning_rate: self.learning_rate as f32,
             average_decay: average_decay(self.config.moving_average, step),
             seed: kernel_seed(self.seed),
             ..Step::of(batch.ids.len())
@@ -138,7 +151,7 @@ impl Reduce {
             total_steps,
             loss,
             terms: names.zip(terms.iter().map(|term| f64::from(*term))).collect(),
-            learning_rate: self.config.learning_rate,
+            learning_rate: self.learning_rate,
             images_per_s,
             batch_s,
         }));
