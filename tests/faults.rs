@@ -9,8 +9,8 @@ use runtime::graph::{Graph, Node};
 use runtime::kernel::{Args, Constants, Kernel, Slot, Step, Variant};
 use runtime::session::Session;
 use runtime::verify::{self, network};
-use stages::model::compile::compile;
 use stages::model::tutorial;
+use stages::reducer::update::trainable;
 
 /// A mistake that a kernel could contain.
 struct Fault {
@@ -268,7 +268,7 @@ fn verification_finds_faults_in_the_wgsl_forms() {
 
 /// The end of the tutorial's network, on images of a few pixels.
 fn small_network() -> Graph {
-    compile(&tutorial::layers(0.05).split_off(12), [3, 2, 3], 10).expect("a valid network")
+    trainable(&tutorial::layers(0.05).split_off(12), [3, 2, 3], 10).expect("a valid network")
 }
 
 /// The largest difference between the averages on an adapter and those of the weights that it had

@@ -10,9 +10,10 @@ use runtime::graph::Graph;
 use runtime::kernel::Step;
 use runtime::session::Session;
 use runtime::verify::network;
-use stages::model::compile::{ListedLayer, compile};
+use stages::model::compile::ListedLayer;
 use stages::model::layers::{add, conv2d, dense, local_response_norm, max_pool, relu};
 use stages::model::{golden, layer::Layer, tutorial};
+use stages::reducer::update::trainable;
 
 fn tutorial() -> Arc<Graph> {
     golden::graph().expect("the tutorial's network compiles")
@@ -60,7 +61,7 @@ fn around(listed: Vec<Listed>) -> Arc<Graph> {
         })
         .collect();
     list.append(&mut end);
-    Arc::new(compile(&list, [7, 6, 3], 10).expect("a valid network"))
+    Arc::new(trainable(&list, [7, 6, 3], 10).expect("a valid network"))
 }
 
 /// Reads a layer's YAML fields written as JSON.

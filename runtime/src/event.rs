@@ -8,7 +8,7 @@ use crate::adapter::Info;
 
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
-use crate::tensorboard::histogram::Histogram;
+use crate::tensorboard::Histogram;
 
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,8 @@ pub enum Event {
     Checkpoint(Checkpoint),
     /// The test images have been scored.
     Evaluation(EvaluationReport),
+    /// Where a step's numbers stop being finite.
+    Diagnosis(String),
     /// What each stage and each edge has done so far; follows each evaluation.
     Flow(Outcome),
 }
@@ -119,7 +121,7 @@ pub struct LossTerm {
 }
 
 /// Distributions of a step's numbers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// The step's number, from 0.
     pub step: u64,

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod diagnostic;
+pub mod divergence;
 pub mod event;
 pub mod graph;
 pub mod item;

@@ -107,8 +107,9 @@ impl RunFolder {
                 Ok(()) => return Self::lock(path),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot make the run's folder {}", path.display()));
+                    return Err(error).with_context(|| {
+                        format!("cannot make the run's folder {}", path.display())
+                    });
                 }
             }
         }
@@ -129,9 +130,8 @@ impl RunFolder {
                  name, or go on with it: `runtime run --resume {name}`",
                 path.display()
             ),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot make the run's folder {}", path.display()))
-            }
+            Err(error) => Err(error)
+                .with_context(|| format!("cannot make the run's folder {}", path.display())),
         }
     }
 
@@ -145,12 +145,10 @@ impl RunFolder {
 
     fn lock(path: PathBuf) -> Result<Self> {
         let file = path.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&file)
-            .with_context(|| format!("cannot write into the run's folder {}", path.display()))?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&file).with_context(
+                || format!("cannot write into the run's folder {}", path.display()),
+            )?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => bail!(
@@ -217,7 +215,8 @@ pub fn is_at_work(run: &Path) -> bool {
 pub fn find(base: &Path, asked: Option<&str>) -> Result<PathBuf> {
     let Some(asked) = asked else {
         let mut runs = all(base);
-        let written = |run: &PathBuf| fs::metadata(about(run)).and_then(|about| about.modified()).ok();
+        let written =
+            |run: &PathBuf| fs::metadata(about(run)).and_then(|about| about.modified()).ok();
         runs.sort_by_key(|run| (written(run), run.clone()));
         return runs.pop().with_context(|| format!("there is no run in {}", base.display()));
     };
@@ -239,7 +238,8 @@ pub fn find(base: &Path, asked: Option<&str>) -> Result<PathBuf> {
 
 fn all(base: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(base).into_iter().flatten().flatten();
-    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|run| is_run(run)).collect();
+    let mut runs: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|run| is_run(run)).collect();
     runs.sort();
     runs
 }

@@ -10,8 +10,10 @@ pub mod extent;
 pub mod inputs;
 pub mod lanes;
 pub mod model;
+pub mod optimizer;
 pub mod reader;
 pub mod reducer;
+pub mod schedule;
 pub mod shuffler;
 pub mod switch;
 #[cfg(test)]

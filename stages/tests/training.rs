@@ -12,10 +12,11 @@ use runtime::kernel::Step;
 use runtime::plan::Plan;
 use runtime::session::Session;
 use runtime::stage::RunSettings;
-use stages::model::compile::{ListedLayer, compile};
+use stages::model::compile::ListedLayer;
 use stages::model::initializer::Initializer;
 use stages::model::layers::dense::Dense;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
+use stages::reducer::update::trainable;
 
 /// A pipeline that trains and scores in an instant, with these settings.
 fn load(set: &[(&str, &str)]) -> Result<Plan, String> {
@@ -117,10 +118,10 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
             name: None,
             from: None,
             kind: "softmax_cross_entropy",
-            layer: Arc::new(SoftmaxCrossEntropy {}),
+            layer: Arc::new(SoftmaxCrossEntropy::default()),
         },
     ];
-    let graph = Arc::new(compile(&layers, [2, 2, 1], CLASSES).expect("a valid model"));
+    let graph = Arc::new(trainable(&layers, [2, 2, 1], CLASSES).expect("a valid model"));
     let cpu = Cpu::new(1).expect("the cpu adapter starts");
     let mut session = Session::new(&cpu, &graph, IMAGES).expect("it fits");
     session.initialize(5).expect("weights are drawn");
