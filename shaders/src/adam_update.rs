@@ -40,6 +40,10 @@ pub static KERNEL: Kernel = Kernel {
         cases.push(case(33, [0.0, 0.5], 0.0));
         cases.push(case(257, [0.75, 0.99999], 0.0));
         cases.push(case(257, [0.9, 0.999], 0.1));
+        // From means of 0 what a step adds to them shows its every digit.
+        let zeros = || vec![0.0; 257];
+        let first = Case::new(1, constants(257, [0.9, 0.999], 1e-8, 0.0));
+        cases.push(first.given("means", zeros()).given("squares", zeros()));
         cases
     },
 };

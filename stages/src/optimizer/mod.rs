@@ -7,8 +7,9 @@ pub mod sgd;
 
 use runtime::graph::{Extension, Parameter};
 use runtime::stage::Mismatch;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use adam::Adam;
 use adamw::AdamW;
@@ -18,6 +19,7 @@ use sgd::Sgd;
 /// How weights follow their gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = or_its_name)]
 pub enum Optimizer {
     /// Against the gradient: `weights -= rate * gradients`.
     Sgd(Sgd),
@@ -30,6 +32,14 @@ pub enum Optimizer {
     /// the loss.
     #[serde(rename = "adamw")]
     AdamW(AdamW),
+}
+
+/// The name alone stands for all defaults, which serde's enums say nothing of.
+fn or_its_name(schema: &mut Schema) {
+    let Some(Value::Array(forms)) = schema.get_mut("oneOf") else { return };
+    let names = forms.iter().filter_map(|form| form["required"].get(0).cloned());
+    let names: Vec<Value> = names.collect();
+    forms.push(json!({ "enum": names }));
 }
 
 impl Default for Optimizer {
@@ -99,6 +109,14 @@ mod tests {
 
     fn read(text: &str) -> Optimizer {
         serde_json::from_str(text).expect("an optimiser")
+    }
+
+    #[test]
+    fn the_schema_takes_names_alone() {
+        let schema = schemars::schema_for!(Optimizer);
+        let forms = schema.get("oneOf").and_then(Value::as_array).expect("several forms");
+        let names = forms.last().expect("a form");
+        assert_eq!(*names, json!({ "enum": ["sgd", "momentum", "adam", "adamw"] }));
     }
 
     #[test]
