@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod channel;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod console;
