@@ -124,8 +124,8 @@ impl Twin {
             gradients.iter_mut().flatten().for_each(|g| *g *= (most / norm).min(1.0));
         }
         let (rate, t) = (f64::from(RATE), f64::from(number) + 1.0);
-        for of in 0..2 {
-            for (at, gradient) in gradients[of].iter().enumerate() {
+        for (of, gradients) in gradients.iter().enumerate() {
+            for (at, gradient) in gradients.iter().enumerate() {
                 let (first, second) = (&mut self.first[of][at], &mut self.second[of][at]);
                 let weight = &mut self.weights[of][at];
                 match &update.optimizer {

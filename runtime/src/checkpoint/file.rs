@@ -131,6 +131,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Stored> {
          Gradflow that wrote it, or a newer one"
     );
     let header: Header = serde_json::from_str(text).context("its header is damaged")?;
+    // A damaged name of something that may be absent would go unnoticed.
+    ensure!(serde_json::to_string(&header)? == *text, "its header is damaged");
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut views: Vec<(String, TensorView<'_>)> = file.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));

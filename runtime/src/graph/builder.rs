@@ -159,7 +159,7 @@ impl GraphBuilder {
         parameter
     }
 
-    /// What is kept from step to step without being trained (momentum, running statistics).
+    /// What is kept from step to step without being trained (running statistics).
     pub fn state(&mut self, name: &str, shape: &[usize], initial: Initial) -> TensorId {
         self.tensor(name, shape, Extent::Whole, Role::State(initial))
     }

@@ -27,6 +27,9 @@ use crate::schedule::Schedule;
 
 /// Trains: one step of the optimiser per batch, then the moving averages of the new weights.
 ///
+/// In this order: what weight decay adds to the loss and the gradients, clipping, the optimiser's
+/// step, the averages. TensorFlow leaves open which of the last two comes first.
+///
 /// The averages' decay at step `t` is `min(moving_average, (1 + t) / (10 + t))`, so that early
 /// weights are forgotten quickly.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -199,6 +199,8 @@ fn ease(share: f64) -> f64 {
     (1.0 - (std::f64::consts::PI * share).cos()) / 2.0
 }
 
+const EXPECTED: &str = "a number such as 0.1, or a schedule such as { cosine: { initial: 0.1 } }";
+
 impl<'de> Deserialize<'de> for Schedule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // `untagged` would say only that nothing matched; a visitor says what was expected.
@@ -207,9 +209,7 @@ impl<'de> Deserialize<'de> for Schedule {
             type Value = Schedule;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a number such as 0.1, or a schedule such as { cosine: { initial: 0.1 } }",
-                )
+                f.write_str(EXPECTED)
             }
 
             fn visit_f64<E: Error>(self, rate: f64) -> Result<Schedule, E> {
@@ -226,7 +226,7 @@ impl<'de> Deserialize<'de> for Schedule {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Schedule, A::Error> {
                 let Some(name) = map.next_key()? else {
-                    return Err(A::Error::invalid_length(0, &self));
+                    return Err(A::Error::custom(format!("expected {EXPECTED}, found neither")));
                 };
                 let curve = match name {
                     Name::Exponential => Curve::Exponential(map.next_value()?),

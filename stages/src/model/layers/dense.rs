@@ -23,7 +23,8 @@ pub struct Dense {
     /// The first biases.
     #[serde(default = "biases")]
     pub biases: Initializer,
-    /// Adds `weight_decay / 2 * sum of squared weights` to the loss.
+    /// Adds `weight_decay / 2 * sum of squared weights` to the loss. With the optimiser `adamw` it
+    /// shrinks the weights in each step instead.
     #[serde(default)]
     pub weight_decay: f64,
 }
