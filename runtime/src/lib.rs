@@ -11,6 +11,7 @@ pub mod graph;
 pub mod histogram;
 pub mod item;
 pub mod kernel;
+pub mod metrics;
 pub mod period;
 pub mod plan;
 pub mod port;
