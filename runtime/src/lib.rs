@@ -12,6 +12,7 @@ pub mod event;
 pub mod graph;
 pub mod item;
 pub mod kernel;
+pub mod metrics;
 pub mod period;
 pub mod picture;
 pub mod plan;

@@ -102,8 +102,7 @@ fn every_flipped_bit_is_noticed() {
     for bit in 0..8 * bytes.len() {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        let around = String::from_utf8_lossy(&bytes[(bit / 8).saturating_sub(30)..][..60]);
-        assert!(decode(&flipped).is_err(), "bit {bit} around {around}");
+        assert!(decode(&flipped).is_err(), "bit {bit}");
     }
 }
 
