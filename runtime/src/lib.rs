@@ -18,6 +18,8 @@ pub mod picture;
 pub mod plan;
 pub mod port;
 pub mod random;
+pub mod record;
+pub mod report;
 pub mod run;
 pub mod run_folder;
 pub mod session;

@@ -53,7 +53,7 @@ pub struct About {
 }
 
 /// What an adapter is, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdapterReport {
     /// `cpu`, `vulkan`, `gl`, `metal` or `dx12`.
     pub backend: String,

@@ -4,6 +4,7 @@ mod file;
 mod store;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,10 @@ pub struct About {
     pub adapter: AdapterReport,
     /// The data that was read.
     pub data: Vec<DataReport>,
+    /// Whether these weights were handed on to be evaluated.
+    pub awaits_evaluation: bool,
+    /// The folder that relative paths of the pipeline start from.
+    pub folder: PathBuf,
     /// The pipeline as YAML, all defaults written out.
     pub pipeline: String,
 }

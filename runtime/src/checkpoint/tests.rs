@@ -60,6 +60,8 @@ fn about() -> About {
         seed: 7,
         adapter: AdapterReport { backend: "cpu".into(), name: "cpu".into(), driver: "2".into() },
         data: Vec::new(),
+        awaits_evaluation: false,
+        folder: PathBuf::new(),
         pipeline: "seed: 7\n".to_owned(),
     }
 }

@@ -1,0 +1,129 @@
+//! A run's events as TensorBoard shows them: one event file for the training, one for each stage
+//! that evaluates.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+
+use crate::event::{EvaluationReport, Event, StepReport, Summary};
+use crate::picture::Picture;
+use crate::tensorboard::proto::GraphDef;
+use crate::tensorboard::{EventFile, cut};
+
+/// The folder of the training's curves.
+const TRAIN: &str = "train";
+
+/// Time between two writes: TensorBoard looks about as often.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+
+/// The event files of a run.
+pub(super) struct Board {
+    folder: PathBuf,
+    train: EventFile,
+    evaluations: HashMap<String, EventFile>,
+}
+
+impl Board {
+    /// New files for a run that begins or goes on.
+    pub(super) fn begin(folder: &Path, graphs: &GraphDef, pipeline: &str) -> Result<Self> {
+        let mut train = EventFile::create(&folder.join(TRAIN), FLUSH_EVERY)?;
+        train.graph(now(), graphs)?;
+        train.text(0, now(), "pipeline", &format!("```yaml\n{pipeline}```\n"))?;
+        train.flush()?;
+        Ok(Self { folder: folder.to_owned(), train, evaluations: HashMap::new() })
+    }
+
+    /// Moves aside what comes after so many steps. A step is counted from 0, an evaluation by the
+    /// steps done.
+    pub(super) fn cut(folder: &Path, steps: u64, aside: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let from = if name == TRAIN { steps } else { steps + 1 };
+            cut(&entry.path(), from, &aside.join(format!("tensorboard-{name}")))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn observe(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Step(report) => self.step(report),
+            Event::Summary(summary) => self.summary(summary),
+            Event::Evaluation(report) => self.evaluation(report),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.train.flush()?;
+        self.evaluations.values_mut().try_for_each(EventFile::flush)
+    }
+
+    fn step(&mut self, report: &StepReport) -> Result<()> {
+        let (step, now) = (report.step, now());
+        let mut scalar = |tag: &str, value| self.train.scalar(step, now, tag, value);
+        scalar("losses/total_loss (raw)", report.loss)?;
+        scalar("losses/total_loss", report.loss_average)?;
+        for term in &report.terms {
+            scalar(&format!("losses/{} (raw)", term.name), term.raw)?;
+            scalar(&format!("losses/{}", term.name), term.average)?;
+        }
+        scalar("learning_rate", report.learning_rate)?;
+        scalar("examples_per_second", report.images_per_s)?;
+        scalar("epoch", report.epoch)
+    }
+
+    fn summary(&mut self, summary: &Summary) -> Result<()> {
+        let (step, now) = (summary.step, now());
+        for (name, histogram) in &summary.variables {
+            self.train.histogram(step, now, name, histogram)?;
+        }
+        for (name, histogram) in &summary.gradients {
+            self.train.histogram(step, now, &format!("{name}/gradients"), histogram)?;
+        }
+        for (layer, histogram) in &summary.activations {
+            self.train.histogram(step, now, &format!("{layer}/activations"), histogram)?;
+            let values = histogram.finite() + histogram.non_finite();
+            let sparsity = histogram.zeros() as f64 / values.max(1) as f64;
+            self.train.scalar(step, now, &format!("sparsity/{layer}"), sparsity)?;
+        }
+        for (number, image) in summary.images.iter().enumerate() {
+            let picture = Picture::from_image(image);
+            self.train.image(step, now, &format!("images/{number}"), &picture)?;
+        }
+        Ok(())
+    }
+
+    fn evaluation(&mut self, report: &EvaluationReport) -> Result<()> {
+        if !self.evaluations.contains_key(&report.stage) {
+            let file = EventFile::create(&self.folder.join(&report.stage), FLUSH_EVERY)?;
+            self.evaluations.insert(report.stage.clone(), file);
+        }
+        let Some(file) = self.evaluations.get_mut(&report.stage) else { return Ok(()) };
+        write_evaluation(file, report)
+    }
+}
+
+/// The curves of an evaluation, for whoever writes them.
+pub(crate) fn write_evaluation(file: &mut EventFile, report: &EvaluationReport) -> Result<()> {
+    let (step, now) = (report.step, now());
+    let (k, at_k) = report.precision_at_k;
+    file.scalar(step, now, "precision @ 1", report.precision_at_1)?;
+    if k > 1 {
+        file.scalar(step, now, &format!("precision @ {k}"), at_k)?;
+    }
+    file.scalar(step, now, "losses/cross_entropy", report.loss)?;
+    for (class, accuracy) in report.classes.iter().zip(report.class_accuracy()) {
+        if let Some(accuracy) = accuracy {
+            file.scalar(step, now, &format!("accuracy/{class}"), accuracy)?;
+        }
+    }
+    Ok(())
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}

@@ -1,0 +1,339 @@
+//! What a run leaves in its folder: events, as they come, become files.
+
+mod board;
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use self::board::Board;
+use crate::checkpoint::{self, Best, Store};
+use crate::event::{Checkpoint, DataReport, EvaluationReport, Event, Reason};
+use crate::metrics::{self, Metrics};
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::run_folder::{self, About, AdapterReport, Ended, RunFolder, write_whole};
+use crate::tensorboard;
+
+/// The version of Gradflow.
+pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+/// The folder that a run is to have.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// The first free number of this name.
+    Numbered {
+        /// Where runs are.
+        base: PathBuf,
+        /// The name, to which a number is added.
+        name: String,
+    },
+    /// This name and no other.
+    Named {
+        /// Where runs are.
+        base: PathBuf,
+        /// The name.
+        name: String,
+    },
+}
+
+/// Keeps a run. Its folder is made once the run is ready for its first step, so that a run that
+/// could not begin leaves nothing behind.
+pub struct Recorder {
+    place: Option<Place>,
+    about: About,
+    /// The pipeline as it was written, and with all defaults.
+    texts: (String, String),
+    keep: usize,
+    graphs: tensorboard::proto::GraphDef,
+    folder: Option<RunFolder>,
+    files: Option<Files>,
+    early: Vec<Event>,
+    /// The data of the run that is gone on with.
+    data_before: Vec<DataReport>,
+    /// What went wrong, each said once.
+    said: HashSet<String>,
+    last: Last,
+}
+
+/// The files of a folder.
+struct Files {
+    store: Store,
+    metrics: Metrics,
+    board: Board,
+    report: Report,
+    known: HashSet<(String, u64)>,
+}
+
+/// What a run's closing lines are made of.
+#[derive(Clone, Debug, Default)]
+pub struct Last {
+    /// The latest checkpoint.
+    pub checkpoint: Option<PathBuf>,
+    /// The last evaluation.
+    pub evaluation: Option<EvaluationReport>,
+    /// The best.
+    pub best: Option<Best>,
+    /// Why the latest weights could not be kept.
+    pub failure: Option<String>,
+    /// The report.
+    pub report: Option<PathBuf>,
+    /// The run's folder.
+    pub folder: Option<PathBuf>,
+}
+
+impl Recorder {
+    /// For a new run.
+    ///
+    /// # Errors
+    /// If the pipeline cannot be written out.
+    pub fn new(plan: &Plan, text: &str, place: Place, about: About) -> Result<Self> {
+        let mut recorder = Self::of(plan, text, about)?;
+        recorder.place = Some(place);
+        Ok(recorder)
+    }
+
+    /// To go on in this folder after so many steps. What came later is moved aside.
+    ///
+    /// # Errors
+    /// If the folder cannot be written to.
+    pub fn resume(
+        plan: &Plan,
+        text: &str,
+        folder: RunFolder,
+        about: About,
+        steps: u64,
+    ) -> Result<Self> {
+        let aside = folder.superseded();
+        Store::open(&folder.checkpoints(), plan.settings.checkpoints.keep)?
+            .supersede(steps, &aside)?;
+        metrics::cut(&metrics_file(folder.path()), steps, &aside)?;
+        Board::cut(&board_folder(folder.path()), steps, &aside)?;
+        let mut recorder = Self::of(plan, text, about)?;
+        recorder.data_before.clone_from(&recorder.about.data);
+        recorder.folder = Some(folder);
+        Ok(recorder)
+    }
+
+    fn of(plan: &Plan, text: &str, about: About) -> Result<Self> {
+        let resolved = crate::config::yaml::Document::write(&plan.resolved())?;
+        let pipeline = tensorboard::graph::pipeline(plan);
+        let graphs = match plan.trainer().and_then(|at| plan.stages[at].output.clone()) {
+            Some(crate::port::Port::Weights(graph)) => {
+                pipeline.and(tensorboard::graph::model(&graph))
+            }
+            _ => pipeline,
+        };
+        Ok(Self {
+            place: None,
+            about,
+            texts: (text.to_owned(), resolved),
+            keep: plan.settings.checkpoints.keep,
+            graphs,
+            folder: None,
+            files: None,
+            early: Vec::new(),
+            data_before: Vec::new(),
+            said: HashSet::new(),
+            last: Last::default(),
+        })
+    }
+
+    /// Keeps what an event says. Gives what a person should know of it.
+    ///
+    /// # Errors
+    /// If the run's folder cannot be made. What cannot be written later is only told: a run of
+    /// hours need not end for it.
+    pub fn observe(&mut self, event: &Event) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        match event {
+            Event::Data(report) => notes.extend(self.data(report)),
+            Event::Trainer(report) => {
+                self.about.adapter = Some(AdapterReport::from(&report.adapter));
+                if let Some(resumed) = self.about.resumed.last_mut() {
+                    resumed.adapter = self.about.adapter.clone();
+                }
+                self.begin()?;
+                for event in std::mem::take(&mut self.early) {
+                    notes.extend(self.write(&event));
+                }
+            }
+            _ => {}
+        }
+        if self.files.is_none() {
+            self.early.push(event.clone());
+        } else {
+            notes.extend(self.write(event));
+        }
+        notes.retain(|note| self.said.insert(note.clone()));
+        Ok(notes)
+    }
+
+    fn data(&mut self, report: &DataReport) -> Option<String> {
+        let before = self.data_before.iter().find(|before| before.stage == report.stage);
+        let changed = before.is_some_and(|before| before.crc32c != report.crc32c);
+        self.about.data.retain(|known| known.stage != report.stage);
+        self.about.data.push(report.clone());
+        changed.then(|| {
+            format!(
+                "{} reads other data than before ({}): the run does not go on as it would have",
+                report.stage, report.description
+            )
+        })
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if self.folder.is_none() {
+            self.folder = match self.place.take() {
+                Some(Place::Numbered { base, name }) => Some(RunFolder::numbered(&base, &name)?),
+                Some(Place::Named { base, name }) => Some(RunFolder::named(&base, &name)?),
+                None => None,
+            };
+        }
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let path = folder.path();
+        let (text, resolved) = &self.texts;
+        write_whole(&path.join("pipeline.original.yaml"), text.as_bytes())?;
+        write_whole(&run_folder::pipeline(path), resolved.as_bytes())?;
+        self.about.ended = None;
+        self.write_about()?;
+        let history = metrics::read(&metrics_file(path))?;
+        let evaluations = history.evaluations.iter();
+        let known = evaluations.map(|report| (report.stage.clone(), report.step)).collect();
+        let mut report = Report::new(&self.about, &name_of(path), resolved);
+        report.restore(history);
+        self.files = Some(Files {
+            store: Store::open(&folder.checkpoints(), self.keep)?,
+            metrics: Metrics::append(&metrics_file(path))?,
+            board: Board::begin(&board_folder(path), &self.graphs, resolved)?,
+            report,
+            known,
+        });
+        self.last.folder = Some(path.to_owned());
+        Ok(())
+    }
+
+    fn write_about(&self) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        write_whole(&run_folder::about(folder.path()), &serde_json::to_vec_pretty(&self.about)?)
+    }
+
+    /// Writes what an event says to all files; gives what went wrong.
+    fn write(&mut self, event: &Event) -> Vec<String> {
+        let (Some(files), Some(folder)) = (&mut self.files, &self.folder) else {
+            return Vec::new();
+        };
+        if let Event::Evaluation(report) = event {
+            self.last.evaluation = Some(report.clone());
+            if !files.known.insert((report.stage.clone(), report.step)) {
+                // A resumed run evaluates once more what it may not have told before.
+                return Vec::new();
+            }
+        }
+        let mut wrong = Vec::new();
+        let mut note = |result: Result<()>| {
+            wrong.extend(result.err().map(|error| format!("{error:#}")));
+        };
+        note(files.metrics.observe(event));
+        note(files.board.observe(event));
+        files.report.observe(event);
+        match event {
+            Event::Checkpoint(checkpoint) => {
+                // What a resumed run will not do again must be there when its checkpoint is.
+                note(files.board.flush());
+                match save(files, &self.about, &self.texts.1, checkpoint) {
+                    Ok(path) => {
+                        self.last.checkpoint = Some(path);
+                        self.last.failure = None;
+                    }
+                    Err(error) => {
+                        self.last.failure = Some(format!("{error:#}"));
+                        note(Err(error.context("the weights could not be kept; the run goes on")));
+                    }
+                }
+            }
+            Event::Evaluation(report) => {
+                note(files.store.evaluated(report).map(drop));
+                self.last.best = files.store.best().cloned();
+                note(files.board.flush());
+            }
+            // It follows each evaluation.
+            Event::Flow(_) => {
+                note(files.report.write(&report_file(folder.path())));
+                self.last.report = Some(report_file(folder.path()));
+            }
+            Event::Data(_) => note(self.write_about()),
+            _ => {}
+        }
+        wrong
+    }
+
+    /// The file that the run's lines go into, once there is a folder.
+    pub fn log(&self) -> Option<Result<File>> {
+        let path = self.folder.as_ref()?.join("log.txt");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        Some(file.with_context(|| format!("cannot write {}", path.display())))
+    }
+
+    /// Closes the files, saying how the run ended; gives what went wrong.
+    pub fn finish(&mut self, how: &str, outcome: Option<crate::run::Outcome>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if let Some(outcome) = outcome {
+            wrong.extend(self.write(&Event::Flow(outcome)));
+        }
+        let time = jiff::Timestamp::now().to_string();
+        self.about.ended = Some(Ended { time, how: how.to_owned() });
+        wrong.extend(self.write_about().err().map(|error| format!("{error:#}")));
+        if let Some(files) = &mut self.files {
+            wrong.extend(files.board.flush().err().map(|error| format!("{error:#}")));
+        }
+        wrong.retain(|note| self.said.insert(note.clone()));
+        wrong
+    }
+
+    /// What there is to say at the end.
+    pub fn last(&self) -> &Last {
+        &self.last
+    }
+}
+
+fn save(
+    files: &mut Files,
+    about: &About,
+    pipeline: &str,
+    checkpoint: &Checkpoint,
+) -> Result<PathBuf> {
+    let written = checkpoint::About {
+        program: PROGRAM.to_owned(),
+        time: jiff::Timestamp::now().to_string(),
+        seed: about.seed,
+        adapter: about.adapter.clone().unwrap_or_default(),
+        data: about.data.clone(),
+        awaits_evaluation: checkpoint.reason == Reason::Evaluation,
+        folder: about.folder.clone(),
+        pipeline: pipeline.to_owned(),
+    };
+    let awaited = written.awaits_evaluation;
+    files.store.save(&checkpoint.weights, &written, awaited)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The file with what the run in this folder measured.
+pub fn metrics_file(run: &Path) -> PathBuf {
+    run.join("metrics.jsonl")
+}
+
+/// The folder with what TensorBoard shows of the run in this folder.
+pub fn board_folder(run: &Path) -> PathBuf {
+    run.join("tensorboard")
+}
+
+/// The page about the run in this folder.
+pub fn report_file(run: &Path) -> PathBuf {
+    run.join("report.html")
+}
