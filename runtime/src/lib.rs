@@ -17,6 +17,7 @@ pub mod picture;
 pub mod plan;
 pub mod port;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod session;
 pub mod stage;
