@@ -37,6 +37,12 @@ pub trait Config: Debug + Send + Sync + 'static {
         output
     }
 
+    /// Fields that may have other values when a run goes on: they do not change what it learns, or
+    /// only from then on.
+    fn adjustable(&self) -> &'static [&'static str] {
+        &["workers", "adapter"]
+    }
+
     /// The stages' fields that change nothing here, said as warnings by `check`.
     fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
         Vec::new()

@@ -186,6 +186,10 @@ impl Config for Reader {
         Ok(Runner::Stage(Box::new(Reading { data, source, block_images, start: samples })))
     }
 
+    fn adjustable(&self) -> &'static [&'static str] {
+        &["path"]
+    }
+
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
         let made_up = matches!(self.format, Format::Synthetic(_));
         [("path", self.path.is_some()), ("otherwise", self.otherwise.is_some())]

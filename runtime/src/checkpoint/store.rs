@@ -158,6 +158,18 @@ pub fn latest_good(folder: &Path) -> Result<(PathBuf, Stored, Vec<String>)> {
     bail!("no checkpoint in {} can be used:\n  {}", folder.display(), complaints.join("\n  "))
 }
 
+/// The first checkpoint after step `told` and before step `latest` that was handed on to be
+/// evaluated: its evaluation, of which nothing was told, is lost unless the run goes on from there.
+pub fn awaiting(folder: &Path, told: u64, latest: u64) -> Option<(PathBuf, Stored)> {
+    let steps = list(folder).into_iter().filter(|step| (told + 1..latest).contains(step));
+    steps
+        .filter_map(|step| {
+            let path = folder.join(file_name(step));
+            Some((path.clone(), file::read(&path).ok()?))
+        })
+        .find(|(_, stored)| stored.about.awaits_evaluation)
+}
+
 /// Steps of the checkpoints in a folder, in order.
 pub(super) fn list(folder: &Path) -> Vec<u64> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -9,6 +9,7 @@ mod inspect;
 mod list;
 mod output;
 mod pipeline;
+mod resume;
 mod run;
 mod schema;
 mod selftest;

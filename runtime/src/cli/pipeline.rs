@@ -16,7 +16,7 @@ use crate::stage::RunSettings;
 const DATA_VARIABLE: &str = "GRADFLOW_DATA";
 
 /// Which pipeline, and what to change in it.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Arguments {
     /// The pipeline file.
     #[arg(value_name = "PIPELINE")]
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     pub(super) set: Vec<(String, String)>,
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((path, value)) if !path.is_empty() => Ok((path.to_owned(), value.to_owned())),
         _ => Err("expected PATH=VALUE, such as `epochs=1`".to_owned()),
@@ -45,24 +45,33 @@ impl Arguments {
         data: Option<PathBuf>,
         adapter: Option<String>,
     ) -> Result<Plan, Failure> {
-        let text = read(&self.file).map_err(|why| Failure::Usage {
+        let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
+        self.load_with(app, &RunSettings { adapter, folder, ..base(data) })
+    }
+
+    /// The text of the file.
+    pub(super) fn text(&self) -> Result<String, Failure> {
+        read(&self.file).map_err(|why| Failure::Usage {
             message: format!("cannot read {}: {why}", self.file.display()),
             help: None,
-        })?;
-        let data_default = std::env::var_os(DATA_VARIABLE).filter(|value| !value.is_empty());
-        let base = RunSettings {
-            adapter,
-            data,
-            data_default: data_default.map(PathBuf::from),
-            folder: self.file.parent().map(Path::to_owned).unwrap_or_default(),
-            ..RunSettings::default()
-        };
+        })
+    }
+
+    /// The checked pipeline of a run of which this is known beforehand.
+    pub(super) fn load_with(&self, app: &App, base: &RunSettings) -> Result<Plan, Failure> {
+        let text = self.text()?;
         let name = self.file.display().to_string();
-        let loaded = Plan::load(&app.kinds, &name, &text, &self.set, &base);
+        let loaded = Plan::load(&app.kinds, &name, &text, &self.set, base);
         let (plan, warnings) = loaded.map_err(Failure::Pipeline)?;
         tell(&warnings);
         Ok(plan)
     }
+}
+
+/// What the command line and the environment say of a run.
+pub(super) fn base(data: Option<PathBuf>) -> RunSettings {
+    let data_default = std::env::var_os(DATA_VARIABLE).filter(|value| !value.is_empty());
+    RunSettings { data, data_default: data_default.map(PathBuf::from), ..RunSettings::default() }
 }
 
 fn read(path: &Path) -> Result<String, String> {

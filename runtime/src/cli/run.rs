@@ -1,75 +1,316 @@
-//! `runtime run`: trains.
+//! `runtime run`: trains, or goes on training.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
-use super::App;
-use super::output::{self, Failure};
-use super::pipeline;
+use super::output::{self, Failure, tell};
+use super::pipeline::{self, assignment};
+use super::{App, resume};
 use crate::adapter::select::NoSuchAdapter;
 use crate::channel::Stop;
+use crate::checkpoint::latest_good;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
+use crate::divergence::Diverged;
+use crate::event::Event;
+use crate::item::Weights;
 use crate::plan::Plan;
+use crate::port::Port;
+use crate::record::{Last, PROGRAM, Place, Recorder};
+use crate::run_folder::{self, About, RUNS};
 
 const EXAMPLES: &str = "\
 Examples:
   runtime run pipeline.yaml
   runtime run pipeline.yaml --data /data/cifar-10 --adapter cpu
   runtime run pipeline.yaml --set steps=100 --set stages.batch.batcher.size=64
+  runtime run --resume
+  runtime run --resume pipeline-003 --set epochs=20
 
-Ctrl-C ends the run after the work at hand; a second Ctrl-C ends it at once.";
+Each run has a folder of its own below `runs`: checkpoints, metrics, a log, TensorBoard's files and
+report.html. `--resume` goes on in it after the last checkpoint, exactly as if it had never stopped.
+
+Ctrl-C ends the run after the work at hand and keeps its weights; a second Ctrl-C ends it at once.";
 
 /// Runs a pipeline until its epochs or steps are done.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    pipeline: pipeline::Arguments,
+    /// The pipeline file. With `--resume`, the run's own pipeline if not given.
+    #[arg(value_name = "PIPELINE", required_unless_present = "resume")]
+    pub(super) file: Option<PathBuf>,
+
+    /// Replaces a value of the pipeline, such as `stages.batch.batcher.size=64`.
+    ///
+    /// PATH is made of the keys that lead to the value, with dots between them; elements of lists
+    /// are counted from 0. VALUE is YAML. May be given more than once. With `--resume`, limits,
+    /// periods, adapters, workers and the like may be changed: what does not change what the run
+    /// has learned so far.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment)]
+    pub(super) set: Vec<(String, String)>,
 
     /// The folder that holds the data, and the only one looked into. Without it, the `path` that
     /// the pipeline gives comes first, then the environment variable GRADFLOW_DATA.
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    pub(super) data: Option<PathBuf>,
 
     /// What computes: `auto`, `cpu`, or the number or name of an adapter that `runtime devices`
     /// lists. Counts more than the pipeline's `adapter`.
     #[arg(long, value_name = "ADAPTER")]
-    adapter: Option<String>,
+    pub(super) adapter: Option<String>,
+
+    /// Where runs have their folders.
+    #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = RUNS)]
+    pub(super) runs: PathBuf,
+
+    /// The name of the run's folder, which must not be there yet. Without it, the pipeline's name
+    /// and a number.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["resume", "seeds"])]
+    run: Option<String>,
+
+    /// Goes on with a run: its name or folder, or the last one.
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    pub(super) resume: Option<String>,
+
+    /// Runs so many times, with this seed and those after it, and says mean and spread.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "resume")]
+    seeds: Option<u64>,
 }
 
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
-    let plan = arguments.pipeline.load(app, arguments.data.clone(), arguments.adapter.clone())?;
-    needs_an_end(&plan, &arguments.pipeline.file.display().to_string())?;
     let stop = Stop::default();
+    if arguments.resume.is_some() {
+        let (plan, recorder) = resume::prepare(app, arguments)?;
+        listen(&stop).map_err(Failure::Run)?;
+        return execute(app, plan, recorder, &stop).map(drop);
+    }
+    let Some(file) = &arguments.file else { return Ok(()) };
+    let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
+    let load = |set: &[(String, String)]| {
+        let source = pipeline::Arguments { set: set.to_vec(), ..source.clone() };
+        source.load(app, arguments.data.clone(), arguments.adapter.clone())
+    };
+    let plan = load(&arguments.set)?;
+    needs_an_end(&plan, &file.display().to_string())?;
+    let text = source.text()?;
     listen(&stop).map_err(Failure::Run)?;
+    let Some(seeds) = arguments.seeds else {
+        return train(app, arguments, file, &text, plan, &stop).map(drop);
+    };
+    let first = plan.settings.seed;
+    let mut precisions = Vec::new();
+    for seed in (0..seeds).map(|number| first.wrapping_add(number)) {
+        let mut set = arguments.set.clone();
+        set.push(("seed".to_owned(), seed.to_string()));
+        let last = train(app, arguments, file, &text, load(&set)?, &stop)?;
+        precisions.extend(last.evaluation.map(|report| report.precision_at_1));
+    }
+    output::print(&spread(&precisions))
+}
+
+/// Mean and spread of what several runs came to.
+fn spread(precisions: &[f64]) -> String {
+    let runs = precisions.len();
+    if runs == 0 {
+        return "no run was evaluated\n".to_owned();
+    }
+    let mean = precisions.iter().sum::<f64>() / runs as f64;
+    let squares: f64 = precisions.iter().map(|p| (p - mean).powi(2)).sum();
+    let deviation = (squares / (runs.max(2) - 1) as f64).sqrt();
+    let mut sorted = precisions.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let median = (sorted[(runs - 1) / 2] + sorted[runs / 2]) / 2.0;
+    format!(
+        "{runs} seeds: precision @ 1 = {mean:.4} on average (standard deviation {deviation:.4}, \
+         median {median:.4}, {:.4} to {:.4})\n",
+        sorted[0],
+        sorted[runs - 1]
+    )
+}
+
+fn train(
+    app: &App,
+    arguments: &Arguments,
+    file: &Path,
+    text: &str,
+    mut plan: Plan,
+    stop: &Stop,
+) -> Result<Last, Failure> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let base = arguments.runs.clone();
+    let place = match &arguments.run {
+        Some(name) => Place::Named { base, name: folder_name(name)? },
+        None => {
+            let name = plan.settings.name.clone().unwrap_or(stem);
+            Place::Numbered { base, name: folder_name(&name)? }
+        }
+    };
+    if let Place::Named { base, name } = &place
+        && base.join(name).exists()
+    {
+        let message = format!("{} is there already", base.join(name).display());
+        let help = format!(
+            "a run never writes over another: give `--run` another name, or go on with it: \
+             `runtime run --resume {name}`"
+        );
+        return Err(Failure::Usage { message, help: Some(help) });
+    }
+    let about = About {
+        program: PROGRAM.to_owned(),
+        command: std::env::args().collect(),
+        started: jiff::Timestamp::now().to_string(),
+        seed: plan.settings.seed,
+        pipeline: file.display().to_string(),
+        folder: std::path::absolute(&plan.settings.folder).unwrap_or_default(),
+        data_path: arguments.data.as_ref().and_then(|data| std::path::absolute(data).ok()),
+        adapter: None,
+        data: Vec::new(),
+        resumed: Vec::new(),
+        ended: None,
+    };
+    let recorder = match plan.trainer() {
+        Some(_) => Some(Recorder::new(&plan, text, place, about).map_err(Failure::Run)?),
+        None => None,
+    };
+    plan.settings.taps = plan.first_images();
+    execute(app, plan, recorder, stop)
+}
+
+/// A name that makes a single folder.
+fn folder_name(name: &str) -> Result<String, Failure> {
+    let plain = !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
+    if plain {
+        return Ok(name.to_owned());
+    }
+    let message = format!("{name:?} cannot name a run's folder");
+    let help = "use a name without slashes; `--runs DIR` says where runs are kept".to_owned();
+    Err(Failure::Usage { message, help: Some(help) })
+}
+
+/// Runs a plan, with everything that is said on the way printed and kept.
+fn execute(
+    app: &App,
+    mut plan: Plan,
+    mut recorder: Option<Recorder>,
+    stop: &Stop,
+) -> Result<Last, Failure> {
     let mut console = Console::new(plan.settings.seed);
+    let mut failure = None;
     let result = crate::run::run(&plan, stop.clone(), |event| {
+        match recorder.as_mut().map_or(Ok(Vec::new()), |recorder| recorder.observe(&event)) {
+            Ok(notes) => notes.into_iter().for_each(|note| console.show(Event::Warning(note))),
+            Err(error) => {
+                failure.get_or_insert(error);
+                stop.stop();
+            }
+        }
+        if let Some(Some(log)) = recorder.as_ref().map(Recorder::log).filter(|_| console.wants_log()) {
+            match log {
+                Ok(log) => console.log_to(log),
+                Err(error) => console.show(Event::Warning(format!("{error:#}"))),
+            }
+        }
         console.show(event);
         if console.has_failed() {
             stop.stop();
         }
     });
+    let how = match &result {
+        Ok(outcome) if outcome.interrupted => "interrupted".to_owned(),
+        Ok(_) => "done".to_owned(),
+        Err(error) => format!("{error:#}"),
+    };
+    let mut last = Last::default();
+    if let Some(recorder) = &mut recorder {
+        for note in recorder.finish(&how, result.as_ref().ok().cloned()) {
+            console.show(Event::Warning(note));
+        }
+        last = recorder.last().clone();
+    }
     console.finish();
     if let Ok(outcome) = &result {
-        console.closing_line(outcome);
+        console.closing_lines(outcome, &last);
     }
     if let Some(error) = console.failure() {
         return Err(Failure::Output(error));
     }
+    if let Some(error) = failure {
+        return Err(Failure::Run(error));
+    }
     match result {
+        Ok(_) if last.failure.is_some() => {
+            let error = anyhow::anyhow!(last.failure.unwrap_or_default());
+            Err(Failure::Run(error.context("the last weights could not be kept")))
+        }
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(last),
         Err(error) if error.chain().any(<dyn Error>::is::<NoSuchAdapter>) => {
             Err(Failure::Usage { message: format!("{error:#}"), help: None })
         }
-        Err(error) => Err(Failure::Run(error)),
+        Err(error) => {
+            let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
+            Err(match diverged.cloned() {
+                Some(diverged) => {
+                    drop(recorder);
+                    diagnose(app, &mut plan, &diverged, &last)
+                }
+                None => Failure::Run(error),
+            })
+        }
     }
 }
 
-fn needs_an_end(plan: &Plan, file: &str) -> Result<(), Failure> {
+/// Does the steps since the last good checkpoint again, to find what went bad first.
+fn diagnose(_: &App, plan: &mut Plan, diverged: &Diverged, last: &Last) -> Failure {
+    let good = last.folder.as_ref().and_then(|run| latest_good(&run_folder::checkpoints(run)).ok());
+    let graph = plan.trainer().and_then(|at| match &plan.stages[at].output {
+        Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
+        _ => None,
+    });
+    let weights: Option<Weights> =
+        good.as_ref().zip(graph).and_then(|((_, stored, _), graph)| stored.weights(&graph).ok());
+    let from = weights.as_ref().map_or(0, |weights| weights.progress.steps);
+    output::complain(&format!(
+        "{diverged}.\nLooking for the place: the steps from {from} on are done again; Ctrl-C leaves \
+         that out.\n"
+    ));
+    plan.settings.resume = weights.map(Arc::new);
+    plan.settings.diagnose = Some(diverged.step);
+    plan.settings.taps.clear();
+    // Its own: the other has been stopped by the failure.
+    let stop = Stop::default();
+    listen_again(&stop);
+    let mut found = None;
+    let again = crate::run::run(plan, stop, |event| {
+        if let Event::Diagnosis(text) = event {
+            found = Some(text);
+        }
+    });
+    let mut text = diverged.to_string();
+    match (found, again) {
+        (Some(found), _) => text += &format!("\n{found}"),
+        (None, Err(error)) => text += &format!("\nThe place could not be found: {error:#}"),
+        (None, Ok(_)) => text += "\nThe place was not looked for to the end",
+    }
+    let mut next = "Try a lower learning rate, or `runtime selftest` to see whether the adapter \
+                    computes correctly"
+        .to_owned();
+    if let (Some((path, ..)), Some(run)) = (&good, &last.folder) {
+        let name = run.file_name().unwrap_or_default().to_string_lossy();
+        next += &format!(
+            ".\nThe last good weights are those after {from} steps, {}.\nTo go on from them with \
+             another rate: `runtime run --resume {name} --set \
+             stages.STAGE.reducer.learning_rate=RATE`",
+            path.display()
+        );
+    }
+    Failure::Run(anyhow::anyhow!("{text}.\n{next}"))
+}
+
+pub(super) fn needs_an_end(plan: &Plan, file: &str) -> Result<(), Failure> {
     let limit = &plan.settings.limit;
     if limit.epochs.is_some() || limit.steps.is_some() {
         return Ok(());
@@ -79,10 +320,19 @@ fn needs_an_end(plan: &Plan, file: &str) -> Result<(), Failure> {
     Err(Failure::Pipeline(vec![Diagnostic::error(message).help(help)]))
 }
 
+/// What Ctrl-C ends: one run after the other in the same process.
+static STOPPED_BY_CTRL_C: std::sync::Mutex<Option<Stop>> = std::sync::Mutex::new(None);
+
+fn listen_again(stop: &Stop) {
+    *STOPPED_BY_CTRL_C.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(stop.clone());
+}
+
 /// Lets Ctrl-C end the run in good order.
 fn listen(stop: &Stop) -> anyhow::Result<()> {
-    let stop = stop.clone();
-    ctrlc::set_handler(move || {
+    listen_again(stop);
+    ctrlc::set_handler(|| {
+        let stop = STOPPED_BY_CTRL_C.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let Some(stop) = stop else { return };
         if stop.is_stopped() {
             std::process::exit(130);
         }
@@ -90,4 +340,25 @@ fn listen(stop: &Stop) -> anyhow::Result<()> {
         stop.stop();
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_seeds_are_summed_up() {
+        let text = spread(&[0.80, 0.82, 0.87]);
+        assert!(text.starts_with("3 seeds: precision @ 1 = 0.8300 on average"), "{text}");
+        assert!(text.contains("deviation 0.0361, median 0.8200, 0.8000 to 0.8700"), "{text}");
+        assert!(spread(&[0.5]).contains("deviation 0.0000, median 0.5000"));
+    }
+
+    #[test]
+    fn names_of_runs_are_single_folders() {
+        assert!(folder_name("net-2 b").is_ok());
+        for name in ["", ".", "..", "a/b", "a\\b"] {
+            assert!(folder_name(name).is_err(), "{name}");
+        }
+    }
 }

@@ -70,6 +70,36 @@ impl Plan {
         Node::Map(entries)
     }
 
+    /// Whether a stage is part of the training: the stage that trains, or one that it reads from.
+    pub fn trains(&self, stage: usize) -> bool {
+        self.training().contains(&stage)
+    }
+
+    /// The stage that trains and those that it reads from, the last first.
+    fn training(&self) -> Vec<usize> {
+        let mut found: Vec<usize> = self.trainer().into_iter().collect();
+        let mut next = 0;
+        while let Some(stage) = found.get(next).copied() {
+            let new: Vec<usize> =
+                self.stages[stage].from.iter().copied().filter(|s| !found.contains(s)).collect();
+            found.extend(new);
+            next += 1;
+        }
+        found
+    }
+
+    /// The stages whose first images show what becomes of them before they are trained on, and how
+    /// many of those are looked at: one after the other the same images, as no stage behind the
+    /// first mixes them.
+    pub fn first_images(&self) -> Vec<(String, usize)> {
+        const IMAGES: usize = 8;
+        let samples = |at: usize| matches!(self.stages[at].output, Some(Port::Samples(_)));
+        let chain: Vec<usize> = self.training().into_iter().filter(|at| samples(*at)).collect();
+        // What is before a stage that mixes are other images; they are left out when the page is
+        // made, where no image is in all of the stages.
+        chain.into_iter().map(|at| (self.stages[at].id.clone(), IMAGES)).collect()
+    }
+
     /// Where the output of each stage begins. A resumed run goes on in the flow that it trains
     /// on; what it evaluates with begins anew.
     pub fn starts(&self) -> Vec<Position> {

@@ -27,11 +27,22 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// New files for a run that begins or goes on.
-    pub(super) fn begin(folder: &Path, graphs: &GraphDef, pipeline: &str) -> Result<Self> {
+    /// New files for a run that begins, or goes on after so many steps.
+    pub(super) fn begin(
+        folder: &Path,
+        graphs: &GraphDef,
+        pipeline: &str,
+        steps: Option<u64>,
+    ) -> Result<Self> {
         let mut train = EventFile::create(&folder.join(TRAIN), FLUSH_EVERY)?;
-        train.graph(now(), graphs)?;
-        train.text(0, now(), "pipeline", &format!("```yaml\n{pipeline}```\n"))?;
+        match steps {
+            // A TensorBoard that is open forgets what was moved aside.
+            Some(steps) => train.start(steps, now())?,
+            None => {
+                train.graph(now(), graphs)?;
+                train.text(0, now(), "pipeline", &format!("```yaml\n{pipeline}```\n"))?;
+            }
+        }
         train.flush()?;
         Ok(Self { folder: folder.to_owned(), train, evaluations: HashMap::new() })
     }

@@ -13,7 +13,7 @@ use crate::checkpoint::{self, Best, Store};
 use crate::event::{Checkpoint, DataReport, EvaluationReport, Event, Reason};
 use crate::metrics::{self, Metrics};
 use crate::plan::Plan;
-use crate::report::Report;
+use crate::report::{Facts, Report};
 use crate::run_folder::{self, About, AdapterReport, Ended, RunFolder, write_whole};
 use crate::tensorboard;
 
@@ -51,8 +51,9 @@ pub struct Recorder {
     folder: Option<RunFolder>,
     files: Option<Files>,
     early: Vec<Event>,
-    /// The data of the run that is gone on with.
+    /// The data of the run that is gone on with, and the steps that it had done.
     data_before: Vec<DataReport>,
+    resumed_after: Option<u64>,
     /// What went wrong, each said once.
     said: HashSet<String>,
     last: Last,
@@ -114,6 +115,7 @@ impl Recorder {
         let mut recorder = Self::of(plan, text, about)?;
         recorder.data_before.clone_from(&recorder.about.data);
         recorder.folder = Some(folder);
+        recorder.resumed_after = Some(steps);
         Ok(recorder)
     }
 
@@ -136,6 +138,7 @@ impl Recorder {
             files: None,
             early: Vec::new(),
             data_before: Vec::new(),
+            resumed_after: None,
             said: HashSet::new(),
             last: Last::default(),
         })
@@ -202,12 +205,20 @@ impl Recorder {
         let history = metrics::read(&metrics_file(path))?;
         let evaluations = history.evaluations.iter();
         let known = evaluations.map(|report| (report.stage.clone(), report.step)).collect();
-        let mut report = Report::new(&self.about, &name_of(path), resolved);
+        let facts = Facts {
+            name: name_of(path),
+            seed: self.about.seed,
+            version: self.about.program.clone(),
+            command: self.about.command.join(" "),
+            started: self.about.started.clone(),
+            configuration: resolved.clone(),
+        };
+        let mut report = Report::new(name_of(path), facts);
         report.restore(history);
         self.files = Some(Files {
             store: Store::open(&folder.checkpoints(), self.keep)?,
             metrics: Metrics::append(&metrics_file(path))?,
-            board: Board::begin(&board_folder(path), &self.graphs, resolved)?,
+            board: Board::begin(&board_folder(path), &self.graphs, resolved, self.resumed_after)?,
             report,
             known,
         });

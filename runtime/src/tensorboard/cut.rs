@@ -30,8 +30,9 @@ pub struct Cut {
 }
 
 /// Takes from all event files of a folder what belongs to `from_step` or a later step, and moves
-/// it into files of the same names in the folder `aside`, together with anything at a file's end
-/// that cannot be read. What has no step stays: a file's version and graphs.
+/// it into files in the folder `aside`, together with anything at a file's end that cannot be read.
+/// They are named alike, but so that TensorBoard, which looks into every folder, does not take them
+/// for another run. What has no step stays: a file's version and graphs.
 ///
 /// Kept and moved bytes together are those that were there. A file is replaced only once what it
 /// loses is on the disk: whoever is stopped in between finds some records twice, but all of them.
@@ -45,11 +46,16 @@ pub fn cut(folder: &Path, from_step: u64, aside: &Path) -> Result<Cut> {
         .with_context(|| format!("cannot list the event files in {}", folder.display()))?;
     for name in files {
         let path = folder.join(&name);
-        cut_file(&path, from_step, &aside.join(&name), &mut cut).with_context(|| {
+        cut_file(&path, from_step, &aside.join(aside_name(&name)), &mut cut).with_context(|| {
             format!("cannot cut {} back to before step {from_step}", path.display())
         })?;
     }
     Ok(cut)
+}
+
+/// What an event file is called when it is out of the way.
+fn aside_name(name: &str) -> String {
+    name.replace("tfevents", "superseded")
 }
 
 /// The names of a folder's event files, in order.
@@ -236,7 +242,7 @@ mod tests {
         }
 
         fn aside(&self, name: &str) -> Option<Vec<u8>> {
-            fs::read(self.aside.join(name)).ok()
+            fs::read(self.aside.join(aside_name(name))).ok()
         }
 
         fn cut(&self, from_step: u64) -> Cut {
@@ -252,7 +258,7 @@ mod tests {
         folders.write(NAME, &old.concat());
         let cut = folders.cut(5);
         assert_eq!((cut.kept, cut.moved, cut.damaged_bytes), (4, 2, 0));
-        assert_eq!(cut.aside, [folders.aside.join(NAME)]);
+        assert_eq!(cut.aside, [folders.aside.join(aside_name(NAME))]);
         assert_eq!(folders.kept(), [version(), scalar(0), graph.clone(), scalar(4)].concat());
         assert_eq!(folders.aside(NAME), Some([scalar(5), scalar(6)].concat()));
         assert_eq!(fs::read_dir(&folders.events).expect("a folder").count(), 1);
@@ -261,7 +267,7 @@ mod tests {
         assert_eq!(folders.cut(5), Cut { kept: 4, ..Cut::default() });
         let cut = folders.cut(0);
         let second = format!("{NAME}.1");
-        assert_eq!(cut.aside, [folders.aside.join(&second)]);
+        assert_eq!(cut.aside, [folders.aside.join(aside_name(&second))]);
         assert_eq!(folders.kept(), [version(), graph].concat());
         assert_eq!(folders.aside(&second), Some([scalar(0), scalar(4)].concat()));
         assert_eq!(folders.aside(NAME), Some([scalar(5), scalar(6)].concat()));

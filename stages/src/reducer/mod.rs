@@ -124,6 +124,10 @@ impl Config for Reducer {
         Ok(Some(Port::Weights(Arc::new(self.extend(graph)?))))
     }
 
+    fn adjustable(&self) -> &'static [&'static str] {
+        &["learning_rate", "clip_norm", "moving_average", "blow_up", "evaluate"]
+    }
+
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         let [Port::Gradients(graph, batch)] = context.inputs else {
             bail!("a reducer takes the gradients of one model");

@@ -1,0 +1,225 @@
+//! What `runtime run --resume` goes on with: the pipeline and the checkpoint of an earlier run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::output::{Failure, tell};
+use super::run::Arguments;
+use super::{App, pipeline};
+use crate::checkpoint::{self, Stored, latest_good};
+use crate::config::node::Node;
+use crate::config::yaml::Document;
+use crate::diagnostic::Diagnostic;
+use crate::metrics;
+use crate::plan::Plan;
+use crate::port::Port;
+use crate::record::{PROGRAM, Recorder, metrics_file};
+use crate::run_folder::{self, About, Resumed, RunFolder};
+use crate::stage::RunSettings;
+
+/// Settings that say nothing of what is learned.
+const FREE_SETTINGS: [&str; 8] = [
+    "epochs",
+    "steps",
+    "adapter",
+    "checkpoints",
+    "summaries",
+    "name",
+    "block_images",
+    "channel_blocks",
+];
+
+fn usage(message: String, help: &str) -> Failure {
+    Failure::Usage { message, help: Some(help.to_owned()) }
+}
+
+/// The plan and the recorder of a run that goes on.
+pub(super) fn prepare(
+    app: &App,
+    arguments: &Arguments,
+) -> Result<(Plan, Option<Recorder>), Failure> {
+    let asked = arguments.resume.as_deref().filter(|asked| !asked.is_empty());
+    let run = run_folder::find(&arguments.runs, asked)
+        .map_err(|error| usage(error.to_string(), "start one: `runtime run pipeline.yaml`"))?;
+    let folder = RunFolder::resume(run.clone()).map_err(Failure::Run)?;
+    let mut about: About = run_folder::read_json(&run_folder::about(&run)).map_err(Failure::Run)?;
+    let (path, stored, mut notes) = to_go_on_with(&run)?;
+    let before = load(app, arguments, &run_folder::pipeline(&run), &about, &[])?;
+    let mut plan = match &arguments.file {
+        None => load(app, arguments, &run_folder::pipeline(&run), &about, &arguments.set)?,
+        Some(file) => {
+            let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
+            source.load(app, arguments.data.clone(), arguments.adapter.clone())?
+        }
+    };
+    super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
+    plan.settings.resume = Some(Arc::new(weights(&plan, &stored, &path)?));
+    let changes = changes(&before, &plan)?;
+    if stored.about.program != PROGRAM {
+        notes.push(format!(
+            "the run was at work with Gradflow {}, and this is {PROGRAM}: bits may differ from now \
+             on",
+            stored.about.program
+        ));
+    }
+    let warnings = notes.into_iter().map(|note| Diagnostic::warning(note));
+    tell(&warnings.collect::<Vec<_>>());
+    let steps = stored.progress.steps;
+    about.resumed.push(Resumed {
+        time: jiff::Timestamp::now().to_string(),
+        steps,
+        program: PROGRAM.to_owned(),
+        adapter: None,
+        changes: changes.clone(),
+    });
+    let mut text = format!("going on with {} after step {steps}\n", run.display());
+    changes.iter().for_each(|change| text += &format!("changed: {change}\n"));
+    super::output::print(&text)?;
+    plan.settings.taps = plan.first_images();
+    let original = fs::read_to_string(run.join("pipeline.original.yaml")).unwrap_or_default();
+    let recorder =
+        Recorder::resume(&plan, &original, folder, about, steps).map_err(Failure::Run)?;
+    Ok((plan, Some(recorder)))
+}
+
+/// The checkpoint to go on with: the newest that is good, or an earlier one whose evaluation was
+/// lost, so that no evaluation is left out.
+fn to_go_on_with(run: &Path) -> Result<(PathBuf, Stored, Vec<String>), Failure> {
+    let folder = run_folder::checkpoints(run);
+    let (path, stored, notes) = latest_good(&folder).map_err(|error| {
+        usage(
+            format!("{error:#}"),
+            "the run stopped before its first checkpoint: start another one",
+        )
+    })?;
+    let told = metrics::read(&metrics_file(run)).map_err(Failure::Run)?;
+    let last = told.evaluations.iter().map(|report| report.step).max().unwrap_or(0);
+    let lost = checkpoint::awaiting(&folder, last, stored.progress.steps);
+    Ok(match lost {
+        Some((path, stored)) => (path, stored, notes),
+        None => (path, stored, notes),
+    })
+}
+
+fn load(
+    app: &App,
+    arguments: &Arguments,
+    file: &Path,
+    about: &About,
+    set: &[(String, String)],
+) -> Result<Plan, Failure> {
+    let source = pipeline::Arguments { file: file.to_owned(), set: set.to_vec() };
+    let data = arguments.data.clone().or_else(|| about.data_path.clone());
+    let base = RunSettings {
+        adapter: arguments.adapter.clone(),
+        folder: about.folder.clone(),
+        ..pipeline::base(data)
+    };
+    source.load_with(app, &base)
+}
+
+/// The weights of a checkpoint, for the pipeline's model.
+fn weights(plan: &Plan, stored: &Stored, path: &Path) -> Result<crate::item::Weights, Failure> {
+    let graph = plan.trainer().and_then(|at| match &plan.stages[at].output {
+        Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
+        _ => None,
+    });
+    let Some(graph) = graph else {
+        return Err(usage("the pipeline trains nothing".to_owned(), "give it a reducer"));
+    };
+    stored.weights(&graph).map_err(|misfit| {
+        usage(
+            format!("{}: {misfit}", path.display()),
+            "go on with the pipeline that the run was started with, or start another run",
+        )
+    })
+}
+
+/// What is different from before, a line each.
+fn changes(before: &Plan, after: &Plan) -> Result<Vec<String>, Failure> {
+    let (mut allowed, mut refused) = (Vec::new(), Vec::new());
+    let mut differences = Vec::new();
+    compare(&mut Vec::new(), Some(&before.resolved()), Some(&after.resolved()), &mut differences);
+    for (path, from, to) in differences {
+        let line = format!("{}: {from} -> {to}", path.join("."));
+        let list = if is_free(&path, after) { &mut allowed } else { &mut refused };
+        list.push(line);
+    }
+    if refused.is_empty() {
+        return Ok(allowed);
+    }
+    Err(usage(
+        format!("a run that goes on cannot change what it learns:\n  {}", refused.join("\n  ")),
+        "limits, periods, adapters, workers and the learning rate may change; start another run \
+         for anything else",
+    ))
+}
+
+/// Whether a value may be another one when a run goes on.
+fn is_free(path: &[String], plan: &Plan) -> bool {
+    match path {
+        [setting, ..] if FREE_SETTINGS.contains(&setting.as_str()) => true,
+        [stages, id, ..] if stages == "stages" => {
+            let Some(at) = plan.stages.iter().position(|stage| stage.id == *id) else {
+                return false;
+            };
+            let field = path.get(3).map(String::as_str);
+            let adjustable = plan.stages[at].config.adjustable();
+            !plan.trains(at) || field.is_some_and(|field| adjustable.contains(&field))
+        }
+        _ => false,
+    }
+}
+
+type Difference = (Vec<String>, String, String);
+
+fn compare(
+    path: &mut Vec<String>,
+    before: Option<&Node>,
+    after: Option<&Node>,
+    found: &mut Vec<Difference>,
+) {
+    if before == after {
+        return;
+    }
+    if let (Some(Node::Map(old)), Some(Node::Map(new))) = (before, after) {
+        let added = new.iter().filter(|(key, _)| old.iter().all(|(known, _)| known != key));
+        for (key, _) in old.iter().chain(added) {
+            path.push(key.clone());
+            let value = |entries: &[(String, Node)]| {
+                entries.iter().position(|(known, _)| known == key)
+            };
+            compare(
+                path,
+                value(old).map(|at| &old[at].1),
+                value(new).map(|at| &new[at].1),
+                found,
+            );
+            path.pop();
+        }
+        return;
+    }
+    let text = |node: Option<&Node>| match node {
+        None => "nothing".to_owned(),
+        Some(node) => Document::write(node)
+            .map_or_else(|_| node.describe(), |text| text.trim().replace('\n', ", ")),
+    };
+    found.push((path.clone(), text(before), text(after)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_found_with_their_paths() {
+        let node = |text: &str| Document::parse(text).expect("YAML").node().clone();
+        let (old, new) = (node("{ a: 1, b: { c: 2, d: [1] } }"), node("{ a: 1, b: { d: [2] }, e: x }"));
+        let mut found = Vec::new();
+        compare(&mut Vec::new(), Some(&old), Some(&new), &mut found);
+        let lines: Vec<String> =
+            found.iter().map(|(path, from, to)| format!("{}: {from} > {to}", path.join("."))).collect();
+        assert_eq!(lines, ["b.c: 2 > nothing", "b.d: - 1 > - 2", "e: nothing > x"]);
+    }
+}

@@ -1,0 +1,284 @@
+//! Curves over steps as SVG.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use maud::{Markup, html};
+
+use super::decimate::{Point, decimate};
+use super::figures::{plain, short};
+use super::scale::{Fit, Scale};
+
+/// Points drawn of a curve.
+const POINTS: usize = 1000;
+/// Stretches of the chart that say their values when pointed at.
+const BANDS: usize = 120;
+/// Points up to which each has a mark.
+const MARKED: usize = 60;
+
+/// The chart's size, in units of its own: about pixels where there is room.
+const WIDTH: f64 = 520.0;
+const HEIGHT: f64 = 270.0;
+const LEFT: f64 = 58.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 40.0;
+
+/// One curve.
+#[derive(Debug)]
+pub(super) struct Curve {
+    name: String,
+    points: Vec<Point>,
+    /// Whether it is noise behind another one.
+    faint: bool,
+}
+
+impl Curve {
+    /// A curve through points at these steps.
+    pub(super) fn new(name: impl Into<String>, mut points: Vec<Point>) -> Self {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self { name: name.into(), points, faint: false }
+    }
+
+    /// The same, drawn to be behind others.
+    pub(super) fn faint(self) -> Self {
+        Self { faint: true, ..self }
+    }
+
+    /// The point nearest to a step.
+    fn nearest(&self, step: f64) -> Option<Point> {
+        let after = self.points.partition_point(|point| point.0 < step);
+        let near = self.points.get(after.saturating_sub(1)..)?.iter().take(2);
+        near.copied().min_by(|a, b| (a.0 - step).abs().total_cmp(&(b.0 - step).abs()))
+    }
+}
+
+/// Curves with their axes.
+#[derive(Debug)]
+pub(super) struct Chart<'a> {
+    /// What the values are.
+    pub(super) title: &'a str,
+    /// Their unit, or how they are counted.
+    pub(super) unit: &'a str,
+    /// How the values' axis is chosen.
+    pub(super) fit: Fit,
+    /// The curves.
+    pub(super) curves: Vec<Curve>,
+}
+
+impl Chart<'_> {
+    /// The chart, or that there is nothing to draw.
+    pub(super) fn draw(&self) -> Markup {
+        let points = || self.curves.iter().flat_map(|curve| &curve.points);
+        let broken = points().filter(|point| !point.1.is_finite()).count();
+        let y = Scale::new(points().map(|point| point.1), self.fit);
+        let how = if y.is_logarithmic() { ", logarithmic" } else { "" };
+        html! {
+            figure.chart {
+                figcaption {
+                    h3 { (self.title) }
+                    span.unit { (self.unit) (how) }
+                }
+                @if points().next().is_none() {
+                    p.none { "Nothing has been measured yet." }
+                } @else {
+                    (self.legend())
+                    (self.picture(&y))
+                }
+                @if broken > 0 {
+                    p.note { (broken) " values are infinite or no numbers: the line has gaps there." }
+                }
+            }
+        }
+    }
+
+    fn legend(&self) -> Markup {
+        html! {
+            ul.legend {
+                @for (number, curve) in self.curves.iter().enumerate() {
+                    li {
+                        svg width="30" height="12" aria-hidden="true" {
+                            path class=(class(number, curve)) d="M1 6H29" {}
+                        }
+                        (curve.name)
+                    }
+                }
+            }
+        }
+    }
+
+    fn picture(&self, y: &Scale) -> Markup {
+        let steps = || self.curves.iter().flat_map(|c| &c.points).map(|point| point.0);
+        let x = Scale::new(steps(), Fit::Exactly);
+        let across = |step: f64| LEFT + x.place(step) * (WIDTH - LEFT - RIGHT);
+        let down = |value: f64| HEIGHT - BOTTOM - y.place(value) * (HEIGHT - TOP - BOTTOM);
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        html! {
+            svg.plot viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(self.summary()) {
+                @for tick in y.ticks() {
+                    @let at = round(down(tick));
+                    path.grid d={ "M" (LEFT) " " (at) "H" (right) } {}
+                    text.tick x=(LEFT - 6.0) y=(round(down(tick) + 4.0)) text-anchor="end" {
+                        (short(tick))
+                    }
+                }
+                @for tick in x.ticks().into_iter().filter(|tick| tick.fract() == 0.0) {
+                    @let at = round(across(tick));
+                    path.grid d={ "M" (at) " " (bottom) "v5" } {}
+                    text.tick x=(at) y=(bottom + 18.0) text-anchor="middle" { (short(tick)) }
+                }
+                path.axis d={ "M" (LEFT) " " (TOP) "V" (bottom) "H" (right) } {}
+                text.tick x=(right) y=(HEIGHT - 5.0) text-anchor="end" { "step" }
+                @for (number, curve) in self.curves.iter().enumerate() {
+                    @let points: Vec<Point> = decimate(&curve.points, POINTS)
+                        .into_iter()
+                        .map(|(step, value)| (across(step), down(value)))
+                        .collect();
+                    path class=(class(number, curve)) d=(line(&points)) {}
+                    @if points.len() <= MARKED && !curve.faint {
+                        path class={ "mark c" (number % 4) } d=(marks(&points, number)) {}
+                    }
+                }
+                @for (middle, from, to) in bands(steps()) {
+                    rect.band x=(round(across(from))) y=(TOP)
+                        width=(round((across(to) - across(from)).max(1.0))) height=(bottom - TOP) {
+                        title { (self.values(middle)) }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the chart shows, for those who do not see it.
+    fn summary(&self) -> String {
+        let mut text = format!("{} ({}) over steps.", self.title, self.unit);
+        for curve in &self.curves {
+            if let [first, .., last] = curve.points.as_slice() {
+                let (from, to) = (plain(first.1), plain(last.1));
+                let _ = write!(
+                    text,
+                    " {}: {from} at step {}, {to} at step {}.",
+                    curve.name, first.0, last.0
+                );
+            }
+        }
+        text
+    }
+
+    /// The values near a step.
+    fn values(&self, step: f64) -> String {
+        let mut text = format!("step {}", plain(step));
+        for curve in &self.curves {
+            if let Some((at, value)) = curve.nearest(step) {
+                let _ = write!(text, "\n{}: {}", curve.name, plain(value));
+                if at != step {
+                    let _ = write!(text, " (at step {})", plain(at));
+                }
+            }
+        }
+        text
+    }
+}
+
+fn class(number: usize, curve: &Curve) -> String {
+    format!("curve c{}{}", number % 4, if curve.faint { " faint" } else { "" })
+}
+
+/// A line through the points that have a place, with gaps where one has none.
+fn line(points: &[Point]) -> String {
+    let mut path = String::new();
+    let mut pen = 'M';
+    for (x, y) in points {
+        if y.is_finite() {
+            let _ = write!(path, "{pen}{} {}", round(*x), round(*y));
+            pen = 'L';
+        } else {
+            pen = 'M';
+        }
+    }
+    path
+}
+
+/// A mark at each point: diamonds, squares and triangles by turns, to be told apart without
+/// colours.
+fn marks(points: &[Point], number: usize) -> String {
+    let shape = ["m-4 0l4-4l4 4l-4 4z", "m-3-3h6v6h-6z", "m-4 3h8l-4-7z", "m-1-4h2v8h-2z"];
+    let mut path = String::new();
+    for (x, y) in points.iter().filter(|point| point.1.is_finite()) {
+        let _ = write!(path, "M{} {}{}", round(*x), round(*y), shape[number % 4]);
+    }
+    path
+}
+
+/// Stretches of the steps: a step that was measured, and from where to where it is the nearest.
+fn bands(steps: impl Iterator<Item = f64>) -> Vec<(f64, f64, f64)> {
+    let steps: BTreeMap<u64, f64> = steps.map(|step| (step as u64, step)).collect();
+    let every = steps.len().div_ceil(BANDS).max(1);
+    let steps: Vec<f64> = steps.into_values().collect();
+    let mut chosen: Vec<f64> = steps.iter().copied().step_by(every).collect();
+    let last = steps.last().copied().filter(|last| chosen.last() != Some(last));
+    chosen.extend(last);
+    let between = |a: usize, b: usize| f64::midpoint(chosen[a], chosen[b]);
+    (0..chosen.len())
+        .map(|at| {
+            let end = chosen.len() - 1;
+            (chosen[at], between(at.saturating_sub(1), at), between(at, (at + 1).min(end)))
+        })
+        .collect()
+}
+
+/// A tenth of a unit is as fine as anyone sees.
+fn round(place: f64) -> f64 {
+    (place * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(name: &str, points: Vec<Point>) -> String {
+        let curves = vec![Curve::new(name, points)];
+        Chart { title: "Loss", unit: "nats", fit: Fit::Spread, curves }.draw().into_string()
+    }
+
+    #[test]
+    fn a_long_curve_is_a_short_path_and_says_its_values() {
+        let points = (0..50_000).map(|step| (f64::from(step), 5.0 - f64::from(step) / 1e4));
+        let text = chart("raw", points.collect());
+        assert!(text.len() < 40_000, "{} bytes", text.len());
+        assert!(text.contains("<title>step 0\nraw: 5</title>"), "{text}");
+        assert!(text.contains("<title>step 49,999\nraw: 1e-4</title>"));
+        assert_eq!(text.matches("<rect").count(), 121);
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let text = chart("<b>&\"", vec![(0.0, 1.0), (1.0, 2.0)]);
+        assert!(!text.contains("<b>") && text.contains("&lt;b&gt;&amp;&quot;: 1"), "{text}");
+    }
+
+    #[test]
+    fn gaps_are_left_and_counted() {
+        assert_eq!(line(&[(0.0, 1.0), (1.0, 2.04), (2.0, f64::NAN), (3.0, 1.0)]), "M0 1L1 2M3 1");
+        let text = chart("raw", vec![(0.0, 1.0), (1.0, f64::INFINITY), (2.0, 1.5)]);
+        assert!(text.contains("1 values are infinite"), "{text}");
+        assert!(!text.contains("NaN") && !text.contains("inf\""), "{text}");
+    }
+
+    #[test]
+    fn nothing_and_a_single_point_can_be_drawn() {
+        assert!(chart("raw", Vec::new()).contains("Nothing has been measured"));
+        let one = chart("raw", vec![(7.0, 2.0)]);
+        assert!(one.contains("<title>step 7\nraw: 2</title>") && !one.contains("NaN"), "{one}");
+        let broken = chart("raw", vec![(7.0, f64::NAN)]);
+        assert!(!broken.contains("NaN"), "{broken}");
+    }
+
+    #[test]
+    fn the_nearest_point_is_told() {
+        let curve = Curve::new("x", vec![(10.0, 1.0), (0.0, 0.0), (20.0, 2.0)]);
+        let at = |step| curve.nearest(step).expect("there are points").0;
+        assert_eq!([-5.0, 4.0, 6.0, 14.0, 16.0, 99.0].map(at), [0.0, 0.0, 10.0, 10.0, 20.0, 20.0]);
+        assert_eq!(Curve::new("x", Vec::new()).nearest(0.0), None);
+    }
+}

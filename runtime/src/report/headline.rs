@@ -1,0 +1,161 @@
+//! What a reader wants to know first, and what a run was.
+
+use maud::{Markup, html};
+
+use super::Report;
+use super::evaluation::Group;
+use super::figures::{count, percent, plain, time};
+
+impl Report {
+    /// Title, state, and what nobody should overlook.
+    pub(super) fn header(&self) -> Markup {
+        html! {
+            header {
+                p.product { (self.title) }
+                h1 { (self.facts.name) }
+                p.note { "Started " (self.facts.started) "; " (self.state()) }
+                @if let Some(real) = &self.stands_in_for {
+                    p.alarm role="alert" {
+                        b { "⚠ Stand-in data, NOT " (real) "." }
+                        " The images were drawn by the program. No figure on this page says anything \
+                         about " (real) "."
+                    }
+                }
+                @if !self.warnings.is_empty() {
+                    div.warnings {
+                        b { "⚠ Warnings" }
+                        ul { @for warning in &self.warnings { li { (warning) } } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> String {
+        let steps = self.steps.last().map_or(0, |report| report.step + 1);
+        let of = self.steps.last().and_then(|report| report.total_steps);
+        let of = of.map(|of| format!(" of {}", count(of))).unwrap_or_default();
+        let stopped = self.outcome.as_ref().is_some_and(|outcome| outcome.interrupted);
+        let end = if stopped { ", then stopped early" } else { "" };
+        format!("{}{of} steps logged{end}.", count(steps))
+    }
+
+    /// The figures that count.
+    pub(super) fn cards(&self, groups: &[Group<'_>]) -> Markup {
+        html! {
+            dl.cards {
+                @if let Some(group) = groups.first() {
+                    @let (latest, best) = (group.latest(), group.best());
+                    (card("Precision @ 1", &percent(latest.precision_at_1), &html! {
+                        (group.name) ", " (count(latest.images)) " of them, after "
+                        (count(latest.step)) " steps"
+                    }))
+                    (card("Best precision @ 1", &percent(best.precision_at_1), &html! {
+                        "after " (count(best.step)) " steps "
+                        @if best.split == "test" { span.badge { "chosen on test data" } }
+                    }))
+                }
+                @if let Some(report) = self.steps.last() {
+                    (card("Loss", &plain(report.loss_average), &html! {
+                        "moving average at step " (count(report.step)) "; of that batch "
+                        (plain(report.loss))
+                    }))
+                    (card("Images/s", &plain(self.median_rate()), &html! {
+                        "median of " (count(self.steps.len() as u64)) " reports; the last one: "
+                        (plain(report.images_per_s)) ", " (plain(report.batch_s)) " s a batch"
+                    }))
+                }
+                @if let Some(outcome) = &self.outcome {
+                    (card("Time", &time(outcome.elapsed), &html! { "since the stages were started" }))
+                }
+                @if let Some(trainer) = &self.trainer {
+                    (card("Adapter", &trainer.adapter.name, &html! {
+                        (trainer.adapter.backend) ", " (trainer.adapter.driver)
+                    }))
+                }
+                @for data in &self.data {
+                    (card(&format!("Data: {}", data.split), &data.description, &html! {
+                        @if let Some(real) = &self.stands_in_for {
+                            span.badge.loud { "stand-in, not " (real) } " "
+                        }
+                        "stage " (data.stage)
+                    }))
+                }
+            }
+        }
+    }
+
+    /// The middle one of the rates that were logged: what a slow start does not move.
+    fn median_rate(&self) -> f64 {
+        let rates = self.steps.iter().map(|report| report.images_per_s);
+        let mut rates: Vec<f64> = rates.filter(|rate| rate.is_finite()).collect();
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// All facts of the run: program, adapter, data, times.
+    pub(super) fn run(&self) -> Markup {
+        html! {
+            div.scroll tabindex="0" role="region" aria-label="Facts of the run" {
+                table.facts {
+                    tbody {
+                        (fact("Command", &html! { code { (self.facts.command) } }))
+                        (fact("Seed", &html! { (self.facts.seed) }))
+                        (fact("Version", &html! { (self.facts.version) }))
+                        (fact("Started", &html! { (self.facts.started) }))
+                        @if let Some(outcome) = &self.outcome {
+                            (fact("Time", &html! { (time(outcome.elapsed)) }))
+                        }
+                        @for (key, value) in &self.told { (fact(key, &html! { (value) })) }
+                        @for data in &self.data {
+                            (fact(&format!("data of {}", data.stage), &html! {
+                                (data.description) " (" (data.split) "), CRC-32C "
+                                code { (format!("{:08x}", data.crc32c)) }
+                            }))
+                        }
+                        (self.trainer())
+                    }
+                }
+            }
+        }
+    }
+
+    fn trainer(&self) -> Markup {
+        let Some(trainer) = &self.trainer else { return html! {} };
+        let (adapter, mebibytes) = (&trainer.adapter, |bytes: u64| match bytes {
+            u64::MAX => "no limit".to_owned(),
+            bytes => format!("{} MiB", count(bytes >> 20)),
+        });
+        html! {
+            (fact("Trained by", &html! { "stage " code { (trainer.stage) } }))
+            (fact("Adapter", &html! {
+                (adapter.name) ", " (adapter.backend) ", " (format!("{:?}", adapter.kind))
+            }))
+            (fact("Driver", &html! { (adapter.driver) }))
+            (fact("Largest buffer", &html! { (mebibytes(adapter.limits.buffer_bytes)) }))
+            (fact("Largest binding", &html! { (mebibytes(adapter.limits.binding_bytes)) }))
+            (fact("Batch", &html! {
+                (count(trainer.batch as u64)) " images, " (count(trainer.micro_batch as u64))
+                " computed at once"
+            }))
+        }
+    }
+}
+
+fn card(name: &str, value: &str, about: &Markup) -> Markup {
+    // A name is longer than a number and needs smaller letters.
+    let long = value.chars().count() > 14;
+    html! {
+        div.card {
+            dt { (name) }
+            dd.value.long[long] { (value) }
+            dd.note { (about) }
+        }
+    }
+}
+
+fn fact(name: &str, value: &Markup) -> Markup {
+    html! {
+        tr { th scope="row" { (name) } td { (value) } }
+    }
+}
