@@ -12,12 +12,14 @@ pub mod histogram;
 pub mod item;
 pub mod kernel;
 pub mod period;
+pub mod picture;
 pub mod plan;
 pub mod port;
 pub mod random;
 pub mod run;
 pub mod session;
 pub mod stage;
+pub mod tensorboard;
 pub mod verify;
 
 pub use cli::{App, Golden, main};

@@ -1,0 +1,17 @@
+//! TensorBoard's event files: writing them, and cutting them back to a step.
+
+mod cut;
+pub mod graph;
+mod histogram;
+pub mod proto;
+pub mod record;
+mod writer;
+
+pub use cut::{Cut, cut};
+pub use histogram::Histogram;
+pub use writer::EventFile;
+
+/// Whether TensorBoard would read a file of this name.
+fn is_event_file(name: &str) -> bool {
+    name.contains("tfevents")
+}

@@ -1,0 +1,260 @@
+//! Writing an event file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use prost::Message;
+
+use super::Histogram;
+use super::proto::{
+    Content, DataClass, DataType, Dim, Event, FILE_VERSION, GraphDef, Image, PluginData,
+    SessionLog, SessionStatus, Summary, SummaryMetadata, TensorProto, TensorShapeProto, Value,
+    What,
+};
+use super::record;
+use crate::picture::Picture;
+
+/// A file that TensorBoard reads while it grows.
+///
+/// What is said of a step carries the time at which it was so, in seconds since 1970.
+#[derive(Debug)]
+pub struct EventFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    flush_every: Duration,
+    flushed: Instant,
+}
+
+impl EventFile {
+    /// Begins a new file in a folder, which is made if it is not there. Every record is written
+    /// through once `flush_every` has passed since the last time; zero for each at once.
+    pub fn create(folder: &Path, flush_every: Duration) -> Result<Self> {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (path, file) = create_new(folder, now.as_secs()).with_context(|| {
+            format!("cannot begin a TensorBoard event file in {}", folder.display())
+        })?;
+        let file = BufWriter::new(file);
+        let mut begun = Self { path, file, flush_every, flushed: Instant::now() };
+        begun.write(0, now.as_secs_f64(), What::FileVersion(FILE_VERSION.to_owned()))?;
+        begun.flush()?;
+        Ok(begun)
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A number. TensorBoard's numbers are f32.
+    pub fn scalar(&mut self, step: u64, wall_time: f64, tag: &str, value: f64) -> Result<()> {
+        self.value(step, wall_time, tag, None, Content::Scalar(value as f32))
+    }
+
+    /// A distribution.
+    pub fn histogram(
+        &mut self,
+        step: u64,
+        wall_time: f64,
+        tag: &str,
+        histogram: &Histogram,
+    ) -> Result<()> {
+        self.value(step, wall_time, tag, None, Content::Histogram(histogram.proto()))
+    }
+
+    /// A picture.
+    pub fn image(&mut self, step: u64, wall_time: f64, tag: &str, picture: &Picture) -> Result<()> {
+        let image = Image {
+            height: i32::try_from(picture.height).context("a picture too high")?,
+            width: i32::try_from(picture.width).context("a picture too wide")?,
+            colorspace: 3,
+            encoded_image_string: picture.png()?,
+        };
+        self.value(step, wall_time, tag, None, Content::Image(image))
+    }
+
+    /// A text in Markdown.
+    pub fn text(&mut self, step: u64, wall_time: f64, tag: &str, markdown: &str) -> Result<()> {
+        let metadata = SummaryMetadata {
+            plugin_data: Some(PluginData { plugin_name: "text".to_owned(), content: Vec::new() }),
+            data_class: DataClass::Tensor.into(),
+        };
+        let tensor = TensorProto {
+            dtype: DataType::String.into(),
+            tensor_shape: Some(TensorShapeProto { dim: vec![Dim { size: 1 }] }),
+            string_val: vec![markdown.as_bytes().to_vec()],
+        };
+        self.value(step, wall_time, tag, Some(metadata), Content::Tensor(tensor))
+    }
+
+    /// The graph of the run. Only the last is shown.
+    pub fn graph(&mut self, wall_time: f64, graph: &GraphDef) -> Result<()> {
+        self.write(0, wall_time, What::Graph(graph.encode_to_vec()))
+    }
+
+    /// Says that the run begins at this step, or begins again: a TensorBoard that has already read
+    /// of this step or later ones, from files since cut, forgets that.
+    pub fn start(&mut self, step: u64, wall_time: f64) -> Result<()> {
+        let status = SessionStatus::Start.into();
+        self.write(step, wall_time, What::SessionLog(SessionLog { status }))
+    }
+
+    /// Writes through what is still in memory.
+    pub fn flush(&mut self) -> Result<()> {
+        self.flushed = Instant::now();
+        let written = self.file.flush();
+        written.with_context(|| failure(&self.path))
+    }
+
+    fn value(
+        &mut self,
+        step: u64,
+        wall_time: f64,
+        tag: &str,
+        metadata: Option<SummaryMetadata>,
+        content: Content,
+    ) -> Result<()> {
+        let value = Value { tag: tag.to_owned(), metadata, content: Some(content) };
+        self.write(step, wall_time, What::Summary(Summary { value: vec![value] }))
+    }
+
+    fn write(&mut self, step: u64, wall_time: f64, what: What) -> Result<()> {
+        let step = i64::try_from(step).context("a step beyond TensorBoard's numbers")?;
+        let event = Event { wall_time, step, what: Some(what) };
+        record::write(&mut self.file, &event.encode_to_vec())
+            .with_context(|| failure(&self.path))?;
+        if self.flushed.elapsed() >= self.flush_every {
+            self.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn failure(path: &Path) -> String {
+    format!("cannot write TensorBoard events to {}", path.display())
+}
+
+/// A file of its own: TensorBoard takes a folder's files in the order of their names, so the time
+/// comes first and the last part tells files of the same second apart.
+fn create_new(folder: &Path, seconds: u64) -> io::Result<(PathBuf, File)> {
+    let (host, process) = (host(), std::process::id());
+    let mut number = 0;
+    loop {
+        let path = folder.join(format!("events.out.tfevents.{seconds}.{host}.{process}.{number}"));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            other => return other.map(|file| (path, file)),
+        }
+    }
+}
+
+/// The machine's name as far as it can be part of a file's.
+fn host() -> String {
+    let told = ["HOSTNAME", "COMPUTERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let told = told.or_else(|| fs::read_to_string("/etc/hostname").ok()).unwrap_or_default();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let host: String = told.trim().chars().filter(plain).take(64).collect();
+    if host.is_empty() { "gradflow".to_owned() } else { host }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::record::Records;
+    use super::*;
+
+    fn events(path: &Path) -> Vec<Event> {
+        let bytes = fs::read(path).expect("the file can be read");
+        let mut records = Records::new(&bytes[..]);
+        let decode = |record: io::Result<record::Record>| {
+            Event::decode(&record.expect("memory can be read").data[..]).expect("an event")
+        };
+        let events = records.by_ref().map(decode).collect();
+        assert_eq!(records.damage(), None);
+        events
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inner = folder.path().join("runs/one");
+        let mut file = EventFile::create(&inner, Duration::MAX).expect("a file");
+        file.start(5, 0.5).expect("written");
+        file.scalar(5, 1.5, "loss", 0.25).expect("written");
+        let mut histogram = Histogram::new();
+        histogram.add(&[1.0, 2.0]);
+        file.histogram(6, 2.5, "weights", &histogram).expect("written");
+        let picture = Picture { width: 2, height: 1, rgb: vec![1, 2, 3, 4, 5, 6] };
+        file.image(7, 3.5, "images", &picture).expect("written");
+        file.text(8, 4.5, "yaml", "`seed: 1`").expect("written");
+        file.graph(5.5, &GraphDef::default()).expect("written");
+        // Nothing is in the file yet but its version.
+        assert_eq!(events(file.path()).len(), 1);
+        file.flush().expect("written");
+        let events = events(file.path());
+        let version = events[0].what.clone();
+        assert_eq!(version, Some(What::FileVersion("brain.Event:2".to_owned())));
+        let steps: Vec<_> = events[1..].iter().map(|e| (e.step, e.wall_time)).collect();
+        assert_eq!(steps, [(5, 0.5), (5, 1.5), (6, 2.5), (7, 3.5), (8, 4.5), (0, 5.5)]);
+        let contents: Vec<_> = events[2..6]
+            .iter()
+            .map(|event| match &event.what {
+                Some(What::Summary(summary)) => {
+                    (summary.value[0].tag.as_str(), summary.value[0].content.clone())
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(contents[0], ("loss", Some(Content::Scalar(0.25))));
+        assert_eq!(contents[1], ("weights", Some(Content::Histogram(histogram.proto()))));
+        let (tag, Some(Content::Image(image))) = &contents[2] else { panic!("{contents:?}") };
+        assert_eq!((*tag, image.width, image.height, image.colorspace), ("images", 2, 1, 3));
+        let (tag, Some(Content::Tensor(text))) = &contents[3] else { panic!("{contents:?}") };
+        assert_eq!((*tag, &text.string_val[0][..]), ("yaml", &b"`seed: 1`"[..]));
+    }
+
+    #[test]
+    fn no_file_is_written_twice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let (first, _) = create_new(folder.path(), seconds).expect("a file");
+        let (second, _) = create_new(folder.path(), seconds).expect("another file");
+        assert!(first < second);
+        assert_eq!(first.extension().map(|e| e.to_owned()), Some("0".into()));
+        let name = second.file_name().and_then(|name| name.to_str()).expect("a name");
+        assert!(super::super::is_event_file(name), "{name}");
+    }
+
+    #[test]
+    fn each_record_is_written_through_if_that_is_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut file = EventFile::create(folder.path(), Duration::ZERO).expect("a file");
+        for step in 0..3 {
+            file.scalar(step, 0.0, "loss", 1.0).expect("written");
+            assert_eq!(events(file.path()).len() as u64, step + 2);
+        }
+    }
+
+    #[test]
+    fn a_failure_names_what_cannot_be_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("written");
+        let error = EventFile::create(&file, Duration::ZERO).expect_err("a file is no folder");
+        assert!(format!("{error:#}").contains(&file.display().to_string()), "{error:#}");
+        // A file opened for reading only takes nothing.
+        let broken = EventFile {
+            file: BufWriter::new(File::open(&file).expect("the file opens")),
+            path: file.clone(),
+            flush_every: Duration::ZERO,
+            flushed: Instant::now(),
+        };
+        let error = { broken }.scalar(1, 0.0, "loss", 1.0).expect_err("nothing can be written");
+        assert!(format!("{error:#}").contains(&file.display().to_string()), "{error:#}");
+    }
+}
