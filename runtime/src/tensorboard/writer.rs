@@ -225,7 +225,7 @@ mod tests {
         let (first, _) = create_new(folder.path(), seconds).expect("a file");
         let (second, _) = create_new(folder.path(), seconds).expect("another file");
         assert!(first < second);
-        assert_eq!(first.extension().map(|e| e.to_owned()), Some("0".into()));
+        assert!(first.extension().is_some_and(|extension| extension == "0"));
         let name = second.file_name().and_then(|name| name.to_str()).expect("a name");
         assert!(super::super::is_event_file(name), "{name}");
     }
