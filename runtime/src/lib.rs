@@ -7,6 +7,7 @@ pub mod config;
 pub mod console;
 pub mod diagnostic;
 pub mod event;
+pub mod given;
 pub mod graph;
 pub mod histogram;
 pub mod item;

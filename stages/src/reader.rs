@@ -156,6 +156,7 @@ impl Config for Reader {
             shape: cifar10::SHAPE,
             classes: cifar10::CLASSES.len(),
             whole_epochs: true,
+            views: 1,
         })))
     }
 
