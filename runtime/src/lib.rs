@@ -13,6 +13,7 @@ pub mod histogram;
 pub mod item;
 pub mod kernel;
 pub mod period;
+pub mod photo;
 pub mod picture;
 pub mod plan;
 pub mod port;

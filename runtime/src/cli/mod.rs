@@ -12,6 +12,7 @@ mod pipeline;
 mod run;
 mod schema;
 mod selftest;
+mod tap;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,7 @@ enum Verb {
     Check(check::Arguments),
     List(list::Arguments),
     Inspect(inspect::Arguments),
+    Tap(tap::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Graph(graph::Arguments),
@@ -94,6 +96,7 @@ pub fn main(app: &App) -> ExitCode {
         Verb::Check(arguments) => check::check(app, &arguments),
         Verb::List(arguments) => list::list(app, &arguments),
         Verb::Inspect(arguments) => inspect::inspect(app, &arguments),
+        Verb::Tap(arguments) => tap::tap(app, &arguments),
         Verb::Devices(arguments) => devices::devices(&arguments),
         Verb::Selftest(arguments) => selftest::selftest(app, &arguments),
         Verb::Graph(arguments) => graph::graph(app, &arguments),
