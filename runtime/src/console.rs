@@ -73,7 +73,7 @@ impl Console {
             }
             Event::Evaluation(report) => {
                 self.first_line();
-                self.evaluation(&report);
+                self.line(&evaluation(&report));
             }
         }
     }
@@ -167,23 +167,6 @@ impl Console {
         ));
     }
 
-    fn evaluation(&mut self, report: &EvaluationReport) {
-        let stand_in = match &report.stands_in_for {
-            Some(real) => format!("; on drawn stand-in images, NOT {real}"),
-            None => String::new(),
-        };
-        let weights = if report.averaged { "averaged" } else { "raw" };
-        self.line(&format!(
-            "{}: precision @ 1 = {:.3} (accuracy on {} images, each once; step {}, {weights} \
-             weights, cross-entropy {:.3}{stand_in})",
-            now(),
-            report.precision_at_1,
-            report.images,
-            report.step,
-            report.loss,
-        ));
-    }
-
     fn line(&mut self, text: &str) {
         let mut print = || writeln!(self.out, "{text}").and_then(|()| self.out.flush());
         let printed = match &self.bar {
@@ -204,6 +187,28 @@ impl Console {
     pub fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
+}
+
+/// The line about an evaluation.
+pub(crate) fn evaluation(report: &EvaluationReport) -> String {
+    let stand_in = match &report.stands_in_for {
+        Some(real) => format!("; on drawn stand-in images, NOT {real}"),
+        None => String::new(),
+    };
+    let weights = if report.averaged { "averaged" } else { "raw" };
+    let views = match report.views {
+        1 => String::new(),
+        views => format!(", mean of {views} views"),
+    };
+    format!(
+        "{}: precision @ 1 = {:.3} (accuracy on {} images, each once; step {}, {weights} \
+         weights{views}, cross-entropy {:.3}{stand_in})",
+        now(),
+        report.precision_at_1,
+        report.images,
+        report.step,
+        report.loss,
+    )
 }
 
 fn now() -> String {
