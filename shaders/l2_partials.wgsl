@@ -1,4 +1,5 @@
-// The sums of the squares of PARTS equal shares of the weights, for a decay term.
+// The sums of the squares of PARTS equal shares of the weights, for a decay term, or of gradients,
+// for their norm.
 // Reads weights, writes partials.
 // Dispatch: one workgroup per part.
 

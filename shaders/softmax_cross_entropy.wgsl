@@ -1,5 +1,6 @@
 // The cross-entropy of the softmax of the logits against labels that are a distribution, and its
-// derivative, averaged over the batch.
+// derivative, averaged over the batch. In training, SMOOTHING of each label is spread evenly over
+// the classes.
 // Reads logits and labels, writes image_loss (one number per image) and logit_gradients; CLASSES
 // elements per image in the others.
 // Dispatch: one invocation per image.
@@ -8,12 +9,21 @@ alias Element = f32;
 struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override CLASSES: u32;
+override SMOOTHING: f32;
 
 @group(0) @binding(0) var<storage, read> logits: array<Element>;
 @group(0) @binding(1) var<storage, read> labels: array<Element>;
 @group(0) @binding(2) var<storage, read_write> image_loss: array<Element>;
 @group(0) @binding(3) var<storage, read_write> logit_gradients: array<Element>;
 @group(1) @binding(0) var<uniform> step: Step;
+
+fn target_of(label: Element) -> f32 {
+    var smoothing = SMOOTHING;
+    if (step.training == 0u) {
+        smoothing = 0.0;
+    }
+    return (1.0 - smoothing) * f32(label) + smoothing / f32(CLASSES);
+}
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -37,14 +47,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     var loss = 0.0;
     var labelled = 0.0;
     for (var i = first; i < end; i++) {
-        let label = f32(labels[i]);
+        let label = target_of(labels[i]);
         loss += label * (log_sum - (f32(logits[i]) - largest));
         labelled += label;
     }
     image_loss[at] = Element(loss);
     for (var i = first; i < end; i++) {
         let probability = exp(f32(logits[i]) - largest) / sum;
-        let gradient = probability * labelled - f32(labels[i]);
+        let gradient = probability * labelled - target_of(labels[i]);
         logit_gradients[i] = Element(gradient / f32(step.batch));
     }
 }

@@ -9,8 +9,8 @@ use runtime::graph::{Graph, Node};
 use runtime::kernel::{Args, Constants, Kernel, Slot, Step, Variant};
 use runtime::session::Session;
 use runtime::verify::{self, network};
-use stages::model::compile::compile;
 use stages::model::tutorial;
+use stages::reducer::update::trainable;
 
 /// A mistake that a kernel could contain.
 struct Fault {
@@ -170,6 +170,103 @@ const FAULTS: &[Fault] = &[
             (shaders::sgd_update::KERNEL.cpu)(args);
         },
     },
+    Fault {
+        name: "the momentum is forgotten",
+        kernel: &shaders::momentum_update::KERNEL,
+        wgsl: &[("MOMENTUM * momentum[at]", "0.0 * momentum[at]")],
+        cpu: |args| {
+            change(args, "MOMENTUM", |_| 0.0);
+            (shaders::momentum_update::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the means are corrected for one step too few",
+        kernel: &shaders::adam_update::KERNEL,
+        wgsl: &[("f32(step.step) + 1.0", "f32(step.step)")],
+        cpu: |args| {
+            change_step(args, |step| step.step -= 1);
+            (shaders::adam_update::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "the digits of the second beta are those of f32",
+        kernel: &shaders::adam_update::KERNEL,
+        wgsl: &[
+            ("REST_2", "(1.0 - (1.0 - REST_2))"),
+            ("override (1.0 - (1.0 - REST_2))", "override REST_2"),
+        ],
+        cpu: |args| {
+            change(args, "REST_2", |rest| f64::from(1.0 - (1.0 - rest as f32)));
+            (shaders::adam_update::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "short gradients are stretched to the norm",
+        kernel: &shaders::clip_by_norm::KERNEL,
+        wgsl: &[("norm > NORM", "norm > 0.0")],
+        cpu: |args| {
+            let scale = args.constants.real("NORM") as f32 / args.read("squares")[0].sqrt();
+            if scale.is_finite() {
+                args.write("gradients").iter_mut().for_each(|gradient| *gradient *= scale);
+            }
+        },
+    },
+    Fault {
+        name: "an average takes what it should keep",
+        kernel: &shaders::loss_average_update::KERNEL,
+        wgsl: &[("- REST *", "- (1.0 - REST) *")],
+        cpu: |args| {
+            change(args, "REST", |rest| 1.0 - rest);
+            (shaders::loss_average_update::KERNEL.cpu)(args);
+        },
+    },
+    Fault {
+        name: "only what is no number is flagged",
+        kernel: &shaders::finite_flags::KERNEL,
+        wgsl: &[("& EXPONENT) == EXPONENT", "& 0x7fffffffu) > EXPONENT")],
+        cpu: |args| {
+            let values = args.read("values");
+            let finite: Vec<f32> =
+                values.iter().map(|v| if v.is_infinite() { 0.0 } else { *v }).collect();
+            let flags = args.write_index("flags");
+            let slots = vec![("values", Slot::Read(&finite)), ("flags", Slot::WriteIndex(flags))];
+            let kernel = &shaders::finite_flags::KERNEL;
+            (kernel.cpu)(&mut Args::new(args.constants, args.step, slots));
+        },
+    },
+    Fault {
+        name: "a later step takes over a flag",
+        kernel: &shaders::finite_flags::KERNEL,
+        wgsl: &[(" && flags[OFFSET + stretch] == 0u", "")],
+        cpu: |args| {
+            let flags = args.write_index("flags");
+            let offset = args.size("OFFSET");
+            for (at, values) in args.read("values").chunks(4096).enumerate() {
+                if values.iter().any(|value| !value.is_finite()) {
+                    flags[offset + at] = args.step.step + 1;
+                }
+            }
+        },
+    },
+    Fault {
+        name: "labels are smoothed beyond one",
+        kernel: &shaders::softmax_cross_entropy::KERNEL,
+        wgsl: &[("(1.0 - smoothing) * f32(label)", "f32(label)")],
+        cpu: |args| {
+            // As if the labels were larger by what smoothing takes from them.
+            let smoothing = args.constants.real("SMOOTHING") as f32;
+            let labels = args.read("labels").iter().map(|label| label / (1.0 - smoothing));
+            let labels: Vec<f32> = labels.collect();
+            let slots = vec![
+                ("logits", Slot::Read(args.read("logits"))),
+                ("labels", Slot::Read(&labels)),
+                ("image_loss", Slot::Write(args.write("image_loss"))),
+                ("logit_gradients", Slot::Write(args.write("logit_gradients"))),
+            ];
+            let kernel = &shaders::softmax_cross_entropy::KERNEL;
+            (kernel.cpu)(&mut Args::new(args.constants, args.step, slots));
+        },
+    },
 ];
 
 /// The loss and its derivative without regard to the largest logit.
@@ -268,7 +365,7 @@ fn verification_finds_faults_in_the_wgsl_forms() {
 
 /// The end of the tutorial's network, on images of a few pixels.
 fn small_network() -> Graph {
-    compile(&tutorial::layers(0.05).split_off(12), [3, 2, 3], 10).expect("a valid network")
+    trainable(&tutorial::layers(0.05).split_off(12), [3, 2, 3], 10).expect("a valid network")
 }
 
 /// The largest difference between the averages on an adapter and those of the weights that it had

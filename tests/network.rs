@@ -10,9 +10,11 @@ use runtime::graph::Graph;
 use runtime::kernel::Step;
 use runtime::session::Session;
 use runtime::verify::network;
-use stages::model::compile::{ListedLayer, compile};
+use stages::model::compile::ListedLayer;
+use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
 use stages::model::layers::{add, conv2d, dense, local_response_norm, max_pool, relu};
 use stages::model::{golden, layer::Layer, tutorial};
+use stages::reducer::update::trainable;
 
 fn tutorial() -> Arc<Graph> {
     golden::graph().expect("the tutorial's network compiles")
@@ -60,7 +62,7 @@ fn around(listed: Vec<Listed>) -> Arc<Graph> {
         })
         .collect();
     list.append(&mut end);
-    Arc::new(compile(&list, [7, 6, 3], 10).expect("a valid network"))
+    Arc::new(trainable(&list, [7, 6, 3], 10).expect("a valid network"))
 }
 
 /// Reads a layer's YAML fields written as JSON.
@@ -111,6 +113,18 @@ fn finite_differences_agree_for_every_layer() {
     for (kind, layers) in cases {
         check_slopes(kind, &around(layers), 3, 12);
     }
+}
+
+#[test]
+fn finite_differences_agree_for_smoothed_labels() {
+    let json = r#"{ "label_smoothing": 0.3 }"#;
+    let listed = |kind, layer| ListedLayer { name: None, from: None, kind, layer };
+    let layers = [
+        listed("dense", fields::<dense::Dense>(r#"{ "units": 10, "weight_decay": 0.1 }"#)),
+        listed("softmax_cross_entropy", fields::<SoftmaxCrossEntropy>(json)),
+    ];
+    let graph = Arc::new(trainable(&layers, [3, 2, 3], 10).expect("a valid network"));
+    check_slopes("smoothed labels", &graph, 4, 12);
 }
 
 #[test]

@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use common::within;
 use runtime::channel::{Ports, Stop};
+use runtime::config::node::Node;
 use runtime::event::Event;
 use runtime::item::{Batch, Block, Item, Label, Pixels, Sample, SampleId};
 use runtime::plan::Plan;
 use runtime::port::Port;
 use runtime::random::Random;
 use runtime::run::Outcome;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, RunSettings, Runner, Stage};
+use runtime::stage::{Config, Context, Kind, Map, Mismatch, Parsed, RunSettings, Runner, Stage};
 
 /// Longer than any of these runs takes on a busy machine; without it, a deadlock would hang CI.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -106,7 +107,8 @@ impl Stage for TestStage {
 /// A kind of stage without fields.
 fn kind(name: &'static str, work: Work) -> Kind {
     let parse = Arc::new(move |_: &_, _: &_, _: &mut _| {
-        Some(Box::new(TestStage(work.clone())) as Box<dyn Config>)
+        let value: Box<dyn Config> = Box::new(TestStage(work.clone()));
+        Some(Parsed { value, fields: Node::Null })
     });
     Kind { name, parse, ..stages::batcher::kind() }
 }

@@ -62,6 +62,7 @@ impl Console {
                 self.filling(&stage, have, of);
             }
             Event::Data(_)
+            | Event::Diagnosis(_)
             | Event::Trainer(_)
             | Event::Tapped(_)
             | Event::Summary(_)

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::adapter::Info;
-use crate::histogram::Histogram;
+
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
+use crate::tensorboard::Histogram;
 
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,8 @@ pub enum Event {
     Checkpoint(Checkpoint),
     /// The test images have been scored.
     Evaluation(EvaluationReport),
+    /// Where a step's numbers stop being finite.
+    Diagnosis(String),
     /// What each stage and each edge has done so far; follows each evaluation.
     Flow(Outcome),
 }
@@ -84,25 +87,33 @@ pub struct Tapped {
 }
 
 /// One step of training, as logged.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
     /// The step's number, from 0.
     pub step: u64,
     /// The number of steps of the run, if it has an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_steps: Option<u64>,
     /// Passes over the training data that are done with it.
+    #[serde(deserialize_with = "real")]
     pub epoch: f64,
     /// Cross-entropy plus decay terms, before the update.
+    #[serde(deserialize_with = "real")]
     pub loss: f64,
     /// Its moving average over steps.
+    #[serde(deserialize_with = "real")]
     pub loss_average: f64,
     /// The terms of the loss.
+    #[serde(with = "terms")]
     pub terms: Vec<LossTerm>,
     /// Learning rate of the step.
+    #[serde(deserialize_with = "real")]
     pub learning_rate: f64,
     /// Images per second since the last report.
+    #[serde(deserialize_with = "real")]
     pub images_per_s: f64,
     /// Seconds per batch since the last report.
+    #[serde(deserialize_with = "real")]
     pub batch_s: f64,
 }
 
@@ -117,8 +128,60 @@ pub struct LossTerm {
     pub average: f64,
 }
 
+/// Reads a real number. JSON has none for what is infinite or no number, and `null` stands there.
+fn real<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+/// Terms of the loss as `{ "NAME": { "raw": 1.0, "average": 1.0 } }`, in their order.
+mod terms {
+    use std::fmt;
+
+    use serde::de::{MapAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{LossTerm, real};
+
+    #[derive(Serialize, Deserialize)]
+    struct Values {
+        #[serde(deserialize_with = "real")]
+        raw: f64,
+        #[serde(deserialize_with = "real")]
+        average: f64,
+    }
+
+    pub(super) fn serialize<S: Serializer>(terms: &[LossTerm], to: S) -> Result<S::Ok, S::Error> {
+        let values = |term: &LossTerm| Values { raw: term.raw, average: term.average };
+        to.collect_map(terms.iter().map(|term| (&term.name, values(term))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<LossTerm>, D::Error> {
+        struct Terms;
+
+        impl<'de> Visitor<'de> for Terms {
+            type Value = Vec<LossTerm>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the terms of the loss by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut terms = Vec::new();
+                while let Some((name, Values { raw, average })) = map.next_entry()? {
+                    terms.push(LossTerm { name, raw, average });
+                }
+                Ok(terms)
+            }
+        }
+
+        from.deserialize_map(Terms)
+    }
+}
+
 /// Distributions of a step's numbers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// The step's number, from 0.
     pub step: u64,
@@ -166,16 +229,19 @@ pub struct EvaluationReport {
     /// Steps done by the weights.
     pub step: u64,
     /// Passes over the training data that the weights have seen.
+    #[serde(deserialize_with = "real")]
     pub epoch: f64,
     /// Which part of the data set: `test`, `validation`.
     pub split: String,
     /// Images scored, each once.
     pub images: u64,
     /// Of those, the share whose highest score is the right class: accuracy.
+    #[serde(deserialize_with = "real")]
     pub precision_at_1: f64,
     /// A number k, and the share whose class is among the k highest scores.
     pub precision_at_k: (usize, f64),
     /// Mean cross-entropy.
+    #[serde(deserialize_with = "real")]
     pub loss: f64,
     /// The names of the classes.
     pub classes: Vec<String>,

@@ -83,7 +83,7 @@ pub struct Sample {
 }
 
 /// How long a run goes on; the limit reached first counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
     /// Passes over the training data.
     pub epochs: Option<f64>,
@@ -124,7 +124,7 @@ impl Limit {
 }
 
 /// Where images come from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// For people: `CIFAR-10 train, 50,000 images`.
     pub description: String,

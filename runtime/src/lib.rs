@@ -2,16 +2,18 @@
 
 pub mod adapter;
 pub mod channel;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod console;
 pub mod diagnostic;
+pub mod divergence;
 pub mod event;
 pub mod given;
 pub mod graph;
-pub mod histogram;
 pub mod item;
 pub mod kernel;
+pub mod metrics;
 pub mod period;
 pub mod photo;
 pub mod picture;
@@ -19,6 +21,7 @@ pub mod plan;
 pub mod port;
 pub mod random;
 pub mod run;
+pub mod run_folder;
 pub mod session;
 pub mod stage;
 pub mod tensorboard;

@@ -35,6 +35,11 @@ impl Period {
         Self { epochs: Some(epochs), ..Self::default() }
     }
 
+    /// Whether it is never over.
+    pub fn is_never(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What is wrong with the period that stands in this field.
     pub fn mistakes(&self, field: &str) -> Vec<Mismatch> {
         let positive = |value: f64| value > 0.0 && value.is_finite();

@@ -615,6 +615,7 @@ mod tests {
             id: id.to_owned(),
             kind: "talker",
             config: Box::new(config),
+            fields: Node::Null,
             from,
             inputs: Vec::new(),
             output: None,
@@ -626,6 +627,7 @@ mod tests {
                 stage("each", Talker::Each(None), vec![0]),
                 stage("sink", Talker::Sink, vec![1]),
             ],
+            top: Node::Null,
             document: Node::Null,
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::adapter::{Adapter, Replica, Values, micro_batch};
-use crate::graph::{Graph, Initial, Phase, Role, Stretch, TensorId};
+use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
 use crate::item::{Batch, Progress, Source, Weights};
-use crate::kernel::Step;
+use crate::kernel::{Access, Dtype, Step};
 use crate::random::Random;
 
 /// One model on one adapter, with batches of any size cut into micro-batches that fit.
@@ -49,7 +49,8 @@ impl Session {
         self.micro_batch
     }
 
-    /// Draws the first values of all weights and states, and starts the averages there.
+    /// Draws the first values of all weights and states, starts the averages there, and forgets
+    /// what was not finite.
     pub fn initialize(&mut self, seed: u64) -> Result<()> {
         let graph = Arc::clone(&self.graph);
         for (at, tensor) in graph.tensors.iter().enumerate() {
@@ -60,7 +61,29 @@ impl Session {
                 self.replica.write(parameter.average, Values::Real(&values))?;
             }
         }
-        Ok(())
+        self.clear_flags()
+    }
+
+    /// Forgets what was not finite; to be called whenever other weights are written.
+    pub fn clear_flags(&mut self) -> Result<()> {
+        let Some(flags) = self.graph.flags else { return Ok(()) };
+        let none = vec![0; self.graph.tensor(flags).len()];
+        self.replica.write(flags, Values::Index(&none))
+    }
+
+    /// The first step after which a number was not finite, and the tensor it was in: of several in
+    /// one step, the first in the order in which they are looked at. `None` if all were finite, or
+    /// if nothing is looked at. Waits for the adapter.
+    pub fn first_not_finite(&mut self) -> Result<Option<(u64, TensorId)>> {
+        let graph = Arc::clone(&self.graph);
+        let Some(flags) = graph.flags else { return Ok(None) };
+        let steps = self.replica.read_index(flags, graph.tensor(flags).len())?;
+        let of_each = graph.flagged.iter().filter_map(|(tensor, range)| {
+            let first = steps[range.clone()].iter().filter(|step| **step > 0).min()?;
+            Some((u64::from(first - 1), *tensor))
+        });
+        // Of equal ones it is the first.
+        Ok(of_each.min_by_key(|(step, _)| *step))
     }
 
     /// Takes over the weights, averages and states of a run that goes on. Tensors are found by
@@ -160,7 +183,7 @@ impl Session {
         self.pass(batch, step, &phases, |_, _, _| Ok(()))
     }
 
-    /// Weight decay, the optimiser and the averages.
+    /// What the graph's update holds: weight decay, the optimiser, the averages, the flags.
     pub fn update(&mut self, step: &Step) -> Result<()> {
         // Nothing in the update is divided by images or added to an earlier part of it.
         let step = Step { images: 0, accumulate: 0, ..*step };
@@ -171,6 +194,14 @@ impl Session {
     pub fn losses(&mut self) -> Result<Vec<f32>> {
         let Some(losses) = self.graph.losses else { bail!("the model has no loss") };
         self.replica.read(losses, self.graph.tensor(losses).len())
+    }
+
+    /// The moving averages of the terms of the loss, as the model keeps them. Waits for the adapter.
+    pub fn loss_averages(&mut self) -> Result<Vec<f32>> {
+        let Some(averages) = self.graph.loss_averages else {
+            bail!("the model keeps no averages of its loss");
+        };
+        self.replica.read(averages, self.graph.tensor(averages).len())
     }
 
     /// The scores of a batch. Waits for the adapter.
@@ -188,6 +219,60 @@ impl Session {
             Ok(())
         })?;
         Ok(scored)
+    }
+
+    /// Computes the outputs of all layers for a batch, each layer's for some images at a time.
+    /// They must be [observed](Graph::observe). Waits for the adapter.
+    pub fn activations(
+        &mut self,
+        batch: &Batch,
+        step: &Step,
+        mut take: impl FnMut(&str, &[f32]),
+    ) -> Result<()> {
+        self.pass(batch, step, &[Phase::Forward], |replica, graph, images| {
+            for layer in &graph.layers {
+                let len = graph.tensor(layer.tensor).len_for(images);
+                take(&layer.name, &replica.read(layer.tensor, len)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// Does a step kernel by kernel and says what is not finite first, if anything is: the layer,
+    /// the kernel and the tensor. Every tensor must be [observed](Graph::observed). Bits are
+    /// looked at on the host: an adapter may assume that all its numbers are finite.
+    pub fn locate(&mut self, batch: &Batch, step: &Step) -> Result<Option<String>> {
+        if let Some(at) = batch.images.iter().position(|value| !value.is_finite()) {
+            let image = at / batch.shape.iter().product::<usize>().max(1);
+            let value = batch.images[at];
+            let index = batch.ids.get(image).map_or(0, |id| id.index);
+            return Ok(Some(format!("image {index} already holds {value} when it comes in")));
+        }
+        let graph = Arc::clone(&self.graph);
+        for (at, tensor) in graph.tensors.iter().enumerate() {
+            if matches!(tensor.role, Role::Parameter(_) | Role::State(_)) {
+                let values = self.replica.read(TensorId(at), tensor.len())?;
+                if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                    return Ok(Some(format!("{} already holds {value} before it", tensor.name)));
+                }
+            }
+        }
+        let mut found = None;
+        self.pass(batch, step, &[], |replica, graph, images| {
+            let part = Step { images: images as u32, ..*step };
+            for phase in [Phase::Forward, Phase::Loss, Phase::Backward] {
+                if found.is_none() {
+                    found = first_bad(replica, graph, phase, &part)?;
+                }
+            }
+            Ok(())
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        self.gradient(batch, step)?;
+        let update = Step { images: 0, accumulate: 0, ..*step };
+        first_bad(self.replica.as_mut(), &graph, Phase::Update, &update)
     }
 
     /// The values of a tensor. Waits for the adapter.
@@ -218,6 +303,34 @@ fn run(replica: &mut dyn Replica, stretches: &[Stretch], step: &Step) -> Result<
         }
     }
     Ok(())
+}
+
+/// Runs a phase node by node and says what is not finite first.
+fn first_bad(
+    replica: &mut dyn Replica,
+    graph: &Graph,
+    phase: Phase,
+    step: &Step,
+) -> Result<Option<String>> {
+    for (at, node) in graph.phase(phase).iter().enumerate() {
+        replica.run(&[Span { phase, nodes: at..at + 1 }], step)?;
+        let Node::Run(op) = node else { continue };
+        for (binding, id) in op.kernel.bindings.iter().zip(&op.tensors) {
+            if binding.access == Access::Read || binding.dtype == Dtype::Index {
+                continue;
+            }
+            let tensor = graph.tensor(*id);
+            let values = replica.read(*id, tensor.len_for(step.images as usize))?;
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                let layer = graph.layers.get(op.layer).map_or("?", |layer| &layer.name);
+                return Ok(Some(format!(
+                    "the first layer to go bad is {layer}: its kernel {} puts {value} into {}",
+                    op.kernel.name, tensor.name
+                )));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Averages a tensor over all replicas of a session. A session has a single one so far, which is

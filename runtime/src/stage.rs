@@ -9,11 +9,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::channel::Ports;
-use crate::config::decode::{self, Problems};
+use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
 use crate::event::Events;
 use crate::item::{Limit, Position, Sample, Weights};
@@ -156,7 +156,7 @@ pub struct RunSettings {
 }
 
 /// When weights are kept, beside at each evaluation and at the end.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoints {
     /// How often.
@@ -173,7 +173,7 @@ impl Default for Checkpoints {
 }
 
 /// When numbers are kept in the run's folder.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Summaries {
     /// The loss and its terms, learning rate and speed: a line of the log as well.
@@ -217,8 +217,40 @@ pub trait Stage: Send {
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>>;
 }
 
+/// Something read from YAML.
+#[derive(Clone, Debug)]
+pub struct Parsed<T> {
+    /// What was read.
+    pub value: T,
+    /// Its fields with all defaults: what a run's folder keeps.
+    pub fields: Node,
+}
+
+impl<T: DeserializeOwned + Serialize> Parsed<T> {
+    /// Reads a body by serde, or adds everything that is wrong to `problems`.
+    pub fn read(node: &Node, path: &Path, problems: &mut Problems) -> Option<Self> {
+        let value: T = decode::decode(node, path, problems)?;
+        match Node::of(&value) {
+            Ok(fields) => Some(Self { value, fields }),
+            Err(error) => {
+                let (path, message) = (path.clone(), error.to_string());
+                problems.push(Problem { path, on_key: true, message, help: None });
+                None
+            }
+        }
+    }
+}
+
+impl<T> Parsed<T> {
+    /// The same, as something else.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Parsed<U> {
+        Parsed { value: change(self.value), fields: self.fields }
+    }
+}
+
 /// Turns a YAML body into a config, or says what is wrong with it.
-pub type Parse = Arc<dyn Fn(&Node, &Path, &mut Problems) -> Option<Box<dyn Config>> + Send + Sync>;
+pub type Parse =
+    Arc<dyn Fn(&Node, &Path, &mut Problems) -> Option<Parsed<Box<dyn Config>>> + Send + Sync>;
 
 /// One kind of stage, as `list` and `inspect` show it and as the parser knows it.
 #[derive(Clone)]
@@ -252,7 +284,7 @@ pub struct Part {
 
 impl Kind {
     /// A kind whose YAML body is read by serde.
-    pub fn of<C: Config + DeserializeOwned + JsonSchema>(
+    pub fn of<C: Config + DeserializeOwned + Serialize + JsonSchema>(
         name: &'static str,
         about: &'static str,
         example: &'static str,
@@ -263,8 +295,8 @@ impl Kind {
             example,
             schema: schemars::schema_for!(C),
             parse: Arc::new(|node, path, problems| {
-                decode::decode::<C>(node, path, problems)
-                    .map(|config| Box::new(config) as Box<dyn Config>)
+                let parsed = Parsed::<C>::read(node, path, problems)?;
+                Some(parsed.map(|config| Box::new(config) as Box<dyn Config>))
             }),
             parts: Vec::new(),
         }

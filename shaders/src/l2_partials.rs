@@ -1,4 +1,4 @@
-//! The first half of a decay term.
+//! The first half of a decay term, and of the norm of gradients.
 
 use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};

@@ -8,9 +8,11 @@ mod dense;
 mod form;
 mod product;
 
+pub mod adam_update;
 pub mod add_forward;
 pub mod add_into;
 pub mod bias_backward;
+pub mod clip_by_norm;
 pub mod conv2d_backward_input;
 pub mod conv2d_backward_weights;
 pub mod conv2d_forward;
@@ -18,12 +20,15 @@ pub mod copy;
 pub mod dense_backward_input;
 pub mod dense_backward_weights;
 pub mod dense_forward;
+pub mod finite_flags;
 pub mod l2_partials;
 pub mod local_response_norm_backward;
 pub mod local_response_norm_forward;
+pub mod loss_average_update;
 pub mod max_pool_backward;
 pub mod max_pool_forward;
 pub mod mean_over_images;
+pub mod momentum_update;
 pub mod moving_average_update;
 pub mod relu_backward;
 pub mod relu_forward;
@@ -36,9 +41,11 @@ use runtime::kernel::Kernel;
 
 /// Every kernel, by name.
 pub const ALL: &[&Kernel] = &[
+    &adam_update::KERNEL,
     &add_forward::KERNEL,
     &add_into::KERNEL,
     &bias_backward::KERNEL,
+    &clip_by_norm::KERNEL,
     &conv2d_backward_input::KERNEL,
     &conv2d_backward_weights::KERNEL,
     &conv2d_forward::KERNEL,
@@ -46,12 +53,15 @@ pub const ALL: &[&Kernel] = &[
     &dense_backward_input::KERNEL,
     &dense_backward_weights::KERNEL,
     &dense_forward::KERNEL,
+    &finite_flags::KERNEL,
     &l2_partials::KERNEL,
     &local_response_norm_backward::KERNEL,
     &local_response_norm_forward::KERNEL,
+    &loss_average_update::KERNEL,
     &max_pool_backward::KERNEL,
     &max_pool_forward::KERNEL,
     &mean_over_images::KERNEL,
+    &momentum_update::KERNEL,
     &moving_average_update::KERNEL,
     &relu_backward::KERNEL,
     &relu_forward::KERNEL,

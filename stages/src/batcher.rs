@@ -18,7 +18,7 @@ use crate::inputs;
 const MOST_NUMBERS: usize = 1 << 31;
 
 /// Puts images together for one step.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batcher {
     /// Images in one batch.

@@ -16,7 +16,7 @@ use crate::inputs;
 use crate::workers::Workers;
 
 /// Cuts a window out of every image.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cropper {
     /// The window in pixels: one number for a square, or `[height, width]`.

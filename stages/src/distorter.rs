@@ -19,7 +19,7 @@ use crate::workers::Workers;
 /// to 255 that are then not clipped. Each of the three is done with the tutorial's numbers unless
 /// it is given others, or switched off with `false`. Switching one off leaves the random numbers
 /// of the others as they are.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Distorter {
     /// Left becomes right; `false` for never.

@@ -11,7 +11,7 @@ use runtime::item::Item;
 use runtime::port::Port;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use tally::Tally;
 
@@ -22,7 +22,7 @@ use tally::Tally;
 /// views are averaged, the highest of these is what the image is taken for, and the loss is the
 /// cross-entropy of these averages. Of equal probabilities the class with the lower number counts
 /// as the higher. An image with a score that is no finite number is wrong for every k.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluator {
     /// An image is right for precision @ k if its class is among the k highest scores. More than

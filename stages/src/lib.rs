@@ -10,8 +10,10 @@ pub mod extent;
 pub mod inputs;
 pub mod lanes;
 pub mod model;
+pub mod optimizer;
 pub mod reader;
 pub mod reducer;
+pub mod schedule;
 pub mod shuffler;
 pub mod switch;
 #[cfg(test)]
@@ -94,6 +96,10 @@ mod tests {
             ("cropper", "{ size: [24, 16], mode: central }"),
             ("distorter", "{ flip: off, brightness: null, contrast: { lower: 0.5 } }"),
             ("shuffler", "{ mode: queue, start_at: 128 }"),
+            ("reducer", "{ learning_rate: 1, optimizer: sgd }"),
+            ("reducer", "{ learning_rate: { cosine: { initial: 0.1 } }, optimizer: adamw }"),
+            ("reducer", "{ optimizer: { momentum: { nesterov: true } }, clip_norm: 1 }"),
+            ("reducer", "{ optimizer: { adamw: { beta1: 0.95 } }, clip_norm: null }"),
         ] {
             assert_eq!(problems(kind, right), Vec::<String>::new(), "{right}");
         }
@@ -121,6 +127,17 @@ mod tests {
                 "otherwise.synthetic.tran",
             ),
             ("batcher", "{ partial: some }", "partial"),
+            ("reducer", "{ learning_rate: fast }", "learning_rate"),
+            ("reducer", "{ learning_rate: { cosin: { initial: 1 } } }", "learning_rate.cosin"),
+            ("reducer", "{ learning_rate: { cosine: {} } }", "learning_rate.cosine"),
+            (
+                "reducer",
+                "{ learning_rate: { linear: { initial: 1, over: { days: 1 } } } }",
+                "learning_rate.linear.over.days",
+            ),
+            ("reducer", "{ optimizer: sdg }", "optimizer"),
+            ("reducer", "{ optimizer: { adam: { beta3: 1 } } }", "optimizer.adam.beta3"),
+            ("reducer", "{ optimizer: { adamw: { beta3: 1 } } }", "optimizer.adamw.beta3"),
         ] {
             let problems = problems(kind, wrong);
             let found = problems.iter().any(|problem| problem.starts_with(&format!("{place}: ")));

@@ -24,7 +24,7 @@ use crate::data::{DataSet, Split, cifar10, thousands};
 
 /// Reads a data set into memory and gives out its images in the order of the files, epoch after
 /// epoch without end; put a `shuffler` behind it to train.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reader {
     /// What is read.

@@ -26,7 +26,7 @@ const ROOM: usize = 3 * 128;
 const TELL: Duration = Duration::from_secs(1);
 
 /// Mixes images. What comes out when depends on the seed only, not on timing.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shuffler {
     /// How images are mixed.

@@ -8,7 +8,7 @@ use runtime::port::{ImageType, PixelType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::inputs;
 use crate::lanes;
@@ -16,7 +16,7 @@ use crate::workers::Workers;
 
 /// Subtracts from each image the mean of all its values and divides by their standard deviation,
 /// but by no less than 1 / sqrt(number of values), so that an image of one colour becomes all 0.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Whitening {
     /// Threads that do it, at most 1024; 0 for one per core.

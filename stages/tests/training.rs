@@ -12,10 +12,11 @@ use runtime::kernel::Step;
 use runtime::plan::Plan;
 use runtime::session::Session;
 use runtime::stage::RunSettings;
-use stages::model::compile::{ListedLayer, compile};
+use stages::model::compile::ListedLayer;
 use stages::model::initializer::Initializer;
 use stages::model::layers::dense::Dense;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
+use stages::reducer::update::trainable;
 
 /// A pipeline that trains and scores in an instant, with these settings.
 fn load(set: &[(&str, &str)]) -> Result<Plan, String> {
@@ -54,6 +55,53 @@ fn run(set: &[(&str, &str)]) -> Result<Vec<EvaluationReport>, String> {
     };
     let ran = runtime::run::run(&plan, Stop::default(), observe);
     ran.map(|_| reports).map_err(|error| format!("{error:#}"))
+}
+
+/// The learning rates of a run's steps.
+fn rates(set: &[(&str, &str)]) -> Vec<f64> {
+    let log = ("stages.train.reducer.log_every_steps", "1");
+    let plan = load(&[set, &[log]].concat()).expect("a valid pipeline");
+    let mut rates = Vec::new();
+    let observe = |event| {
+        if let Event::Step(report) = event {
+            rates.push(report.learning_rate);
+        }
+    };
+    runtime::run::run(&plan, Stop::default(), observe).expect("it runs");
+    rates
+}
+
+#[test]
+fn a_run_follows_its_schedule() {
+    let field = "stages.train.reducer.learning_rate";
+    let pieces = "{ piecewise: { initial: 0.1, then: [ { after: { images: 64 }, rate: 0.05 } ] } }";
+    assert_eq!(rates(&[("steps", "4"), (field, pieces)]), [0.1, 0.1, 0.05, 0.05]);
+    // To the end of the run, which is after 4 batches of 32.
+    let line = "{ linear: { initial: 1 } }";
+    assert_eq!(rates(&[("steps", "4"), (field, line)]), [1.0, 0.75, 0.5, 0.25]);
+    // An epoch has 100 images.
+    let warm = "{ linear: { initial: 1, final: 1, warm_up: { epochs: 0.64 } } }";
+    assert_eq!(rates(&[("steps", "3"), (field, warm)]), [0.0, 0.5, 1.0]);
+}
+
+#[test]
+fn every_mistake_of_a_reducer_is_told_with_its_place() {
+    let wrong = load(&[
+        ("stages.train.reducer.learning_rate", "{ linear: { initial: -1, over: { images: 0 } } }"),
+        ("stages.train.reducer.optimizer", "{ adam: { beta1: 1 } }"),
+        ("stages.train.reducer.clip_norm", "0"),
+        ("stages.train.reducer.moving_average", "1"),
+    ])
+    .expect_err("four mistakes");
+    for message in [
+        "expected a rate from 0 upwards, found -1",
+        "expected a length above 0, found 0 images",
+        "expected a number from 0 to below 1, found 1",
+        "expected a norm above 0, found 0",
+        "expected a decay from 0 to below 1, found 1",
+    ] {
+        assert!(wrong.contains(message), "no {message:?} in {wrong}");
+    }
 }
 
 #[test]
@@ -117,10 +165,10 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
             name: None,
             from: None,
             kind: "softmax_cross_entropy",
-            layer: Arc::new(SoftmaxCrossEntropy {}),
+            layer: Arc::new(SoftmaxCrossEntropy::default()),
         },
     ];
-    let graph = Arc::new(compile(&layers, [2, 2, 1], CLASSES).expect("a valid model"));
+    let graph = Arc::new(trainable(&layers, [2, 2, 1], CLASSES).expect("a valid model"));
     let cpu = Cpu::new(1).expect("the cpu adapter starts");
     let mut session = Session::new(&cpu, &graph, IMAGES).expect("it fits");
     session.initialize(5).expect("weights are drawn");

@@ -1,6 +1,6 @@
 //! `runtime eval`: how good trained weights are.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use super::App;
 use super::evaluations::{Kept, describe, json};
 use super::interrupt::listen;
 use super::output::{Failure, complain, print};
-use super::trained::{Change, Trained, checkpoints, evaluations};
+use super::trained::{Change, Trained, evaluations};
 use crate::channel::Stop;
 use crate::event::{EvaluationReport, Event};
 use crate::graph::Graph;
 use crate::item::Item;
+use crate::run_folder::{checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -169,7 +170,7 @@ impl Shown {
 
 /// Waits until a run has a checkpoint; `false` if it was asked to stop before.
 fn await_first(run: &Path, stop: &Stop) -> Result<bool> {
-    while newest(run)?.is_none() && !has_ended(run)? {
+    while newest(run)?.is_none() && is_at_work(run) {
         if stop.is_stopped() {
             return Ok(false);
         }
@@ -195,14 +196,14 @@ fn follow(
     let mut seen = Some(last.clone());
     while !stop.is_stopped() {
         // Asked first: what it leaves behind at its end is still evaluated.
-        let ended = has_ended(run)?;
+        let ended = !is_at_work(run);
         let newest = newest(run)?;
         if newest != seen {
             seen = newest;
             let trained = Trained::latest(run)?;
             // A damaged one is passed over in favour of one that is known.
             if trained.path != last {
-                let found = trained.stored.weights(graph).map_err(Error::new)?;
+                let found = trained.stored.inference_weights(graph).map_err(Error::new)?;
                 if weights.send_blocking(Item::Weights(Arc::new(found))).is_err() {
                     return Ok(());
                 }
@@ -230,15 +231,4 @@ fn newest(run: &Path) -> Result<Option<PathBuf>> {
     };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     Ok(paths.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).max())
-}
-
-/// Whether nothing works on a run: a run holds a lock as long as it lasts.
-fn has_ended(run: &Path) -> Result<bool> {
-    let path = run.join("lock");
-    match File::open(&path) {
-        // Shared: others that watch are not taken for the run.
-        Ok(lock) => Ok(lock.try_lock_shared().is_ok()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
 }

@@ -9,11 +9,12 @@ use async_channel::Receiver;
 use super::App;
 use super::output::{Failure, complain, tell};
 use super::pipeline::DATA_VARIABLE;
-use crate::checkpoint::{self, Stored, store};
+use crate::checkpoint::{self, Store, Stored};
 use crate::given;
 use crate::item::{Item, Weights};
 use crate::plan::Plan;
 use crate::port::Port;
+use crate::run_folder::checkpoints;
 use crate::stage::RunSettings;
 
 /// Trained weights, with what was trained.
@@ -50,11 +51,6 @@ impl Change {
     }
 }
 
-/// The folder of a run's checkpoints.
-pub(super) fn checkpoints(run: &Path) -> PathBuf {
-    run.join("checkpoints")
-}
-
 impl Trained {
     /// The checkpoint in this file, or the latest good one of this run, or its best.
     pub(super) fn read(path: &Path, best: bool) -> Result<Self> {
@@ -67,14 +63,16 @@ impl Trained {
 
     /// The latest good checkpoint of a run.
     pub(super) fn latest(run: &Path) -> Result<Self> {
-        let (path, stored, complaints) = store::latest_good(&checkpoints(run))?;
+        let (path, stored, complaints) = checkpoint::latest_good(&checkpoints(run))?;
         complaints.iter().for_each(|complaint| complain(&format!("warning: {complaint}\n")));
         Ok(Self { path, stored })
     }
 
     fn best(run: &Path) -> Result<Self> {
-        let path = store::best(&checkpoints(run))?
-            .with_context(|| format!("{} has no best checkpoint yet", run.display()))?;
+        let store = Store::open(&checkpoints(run), 1)?;
+        let best = store.best();
+        let best = best.with_context(|| format!("{} has no best checkpoint yet", run.display()))?;
+        let path = checkpoints(run).join(&best.file);
         let stored = checkpoint::read(&path)?;
         Ok(Self { path, stored })
     }
@@ -145,20 +143,13 @@ impl Trained {
             _ => None,
         });
         let graph = graph.context("the pipeline trains nothing")?;
-        let weights = self.stored.weights(graph);
-        let weights = weights.map_err(|misfit| {
-            anyhow!(misfit).context(format!("{} does not fit its model", self.path.display()))
-        })?;
-        Ok(Arc::new(weights))
+        let weights = self.stored.inference_weights(graph);
+        Ok(Arc::new(weights.with_context(|| format!("cannot use {}", self.path.display()))?))
     }
 }
 
 /// The flow into the stages that end a flow of scores, with weights from this channel.
-pub(super) fn evaluations(
-    mut plan: Plan,
-    path: &Path,
-    weights: Receiver<Item>,
-) -> Result<Plan> {
+pub(super) fn evaluations(mut plan: Plan, path: &Path, weights: Receiver<Item>) -> Result<Plan> {
     let trainers = ids(&plan, |plan, at| matches!(plan.stages[at].output, Some(Port::Weights(_))));
     let [trainer] = trainers.as_slice() else {
         return Err(anyhow!(

@@ -89,6 +89,14 @@ impl Document {
         Ok(document)
     }
 
+    /// The text of a document that says this.
+    ///
+    /// # Errors
+    /// If the library refuses a value.
+    pub fn write(node: &Node) -> anyhow::Result<String> {
+        Ok(serde_yaml::to_string(node)?)
+    }
+
     /// The text that was read.
     pub fn text(&self) -> &str {
         &self.text

@@ -82,11 +82,6 @@ impl GraphBuilder {
         self.current = self.graph.layers.len() - 1;
     }
 
-    /// Goes back to a layer, for the nodes of the update.
-    pub fn select_layer(&mut self, layer: usize) {
-        self.current = layer;
-    }
-
     /// Ends the layer begun last.
     pub fn end_layer(&mut self, output: TensorId) {
         let shape = self.shape(output).to_vec();
@@ -164,7 +159,7 @@ impl GraphBuilder {
         parameter
     }
 
-    /// What is kept from step to step without being trained (momentum, running statistics).
+    /// What is kept from step to step without being trained (running statistics).
     pub fn state(&mut self, name: &str, shape: &[usize], initial: Initial) -> TensorId {
         self.tensor(name, shape, Extent::Whole, Role::State(initial))
     }
@@ -228,18 +223,8 @@ impl GraphBuilder {
         id
     }
 
-    fn op(&self, kernel: &'static Kernel, tensors: &[TensorId], constants: Constants) -> Node {
-        let lengths = (kernel.lengths)(&constants);
-        assert_eq!(kernel.bindings.len(), tensors.len(), "{}: bindings", kernel.name);
-        for ((binding, id), length) in kernel.bindings.iter().zip(tensors).zip(lengths) {
-            let tensor = self.graph.tensor(*id);
-            let at = format!("{}: {} bound to {}", kernel.name, binding.name, tensor.name);
-            assert_eq!(tensor.len(), length, "{at}: length");
-            assert_eq!(tensor.dtype, binding.dtype, "{at}: dtype");
-            let per_image = |extent| extent == Extent::PerImage;
-            assert_eq!(per_image(tensor.extent), per_image(binding.extent), "{at}: extent");
-        }
-        Node::Run(Op { kernel, tensors: tensors.to_vec(), constants, layer: self.current })
+    fn op(&self, kernel: &'static Kernel, on: &[TensorId], constants: Constants) -> Node {
+        op(&self.graph, self.current, kernel, on, constants)
     }
 
     /// Appends to the forward pass.
@@ -270,12 +255,6 @@ impl GraphBuilder {
         self.graph.loss.push(node);
     }
 
-    /// Appends to the update.
-    pub fn update(&mut self, kernel: &'static Kernel, on: &[TensorId], constants: Constants) {
-        let node = self.op(kernel, on, constants);
-        self.graph.update.push(node);
-    }
-
     /// Declares the class scores and the loss of each image.
     pub fn set_loss(&mut self, logits: TensorId, image_loss: TensorId) {
         self.graph.logits = Some(logits);
@@ -285,33 +264,6 @@ impl GraphBuilder {
     /// The loss of each image, once declared.
     pub fn image_loss(&self) -> Option<TensorId> {
         self.graph.image_loss
-    }
-
-    /// The parameters made so far.
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.graph.parameters
-    }
-
-    /// The name of a tensor.
-    pub fn name(&self, id: TensorId) -> &str {
-        &self.graph.tensor(id).name
-    }
-
-    /// The terms of the loss, one number each; the cross-entropy is the first.
-    pub fn losses(&mut self, terms: Vec<String>) -> TensorId {
-        let shape = [terms.len()];
-        self.graph.loss_terms = terms;
-        // Named as a whole, not after the last layer.
-        self.graph.tensors.push(Tensor {
-            name: "losses".to_owned(),
-            dtype: Dtype::Real,
-            shape: shape.to_vec(),
-            extent: Extent::Summed,
-            role: Role::Losses,
-        });
-        let id = TensorId(self.graph.tensors.len() - 1);
-        self.graph.losses = Some(id);
-        id
     }
 
     /// Joins the layers' backward passes and marks where each parameter gradient becomes final.
@@ -346,6 +298,27 @@ impl GraphBuilder {
         self.graph.finals.sort_by_key(|(_, nodes)| *nodes);
         self.graph
     }
+}
+
+/// A use of a kernel, its tensors held against what the kernel declares.
+pub(super) fn op(
+    graph: &Graph,
+    layer: usize,
+    kernel: &'static Kernel,
+    tensors: &[TensorId],
+    constants: Constants,
+) -> Node {
+    let lengths = (kernel.lengths)(&constants);
+    assert_eq!(kernel.bindings.len(), tensors.len(), "{}: bindings", kernel.name);
+    for ((binding, id), length) in kernel.bindings.iter().zip(tensors).zip(lengths) {
+        let tensor = graph.tensor(*id);
+        let at = format!("{}: {} bound to {}", kernel.name, binding.name, tensor.name);
+        assert_eq!(tensor.len(), length, "{at}: length");
+        assert_eq!(tensor.dtype, binding.dtype, "{at}: dtype");
+        let per_image = |extent| extent == Extent::PerImage;
+        assert_eq!(per_image(tensor.extent), per_image(binding.extent), "{at}: extent");
+    }
+    Node::Run(Op { kernel, tensors: tensors.to_vec(), constants, layer })
 }
 
 #[cfg(test)]

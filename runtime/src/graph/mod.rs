@@ -3,10 +3,15 @@
 //! The graph belongs to no adapter. It has four phases, each a list in execution order:
 //! `forward` (images to logits), `loss`, `backward` and `update`. The first three run once per
 //! micro-batch, `update` once per step.
+//!
+//! A [`GraphBuilder`] makes what a model consists of; whoever owns its weights adds the update with
+//! an [`Extension`].
 
 mod builder;
+mod extension;
 
 pub use builder::GraphBuilder;
+pub use extension::Extension;
 
 use std::ops::Range;
 
@@ -46,6 +51,9 @@ pub enum Role {
     Partial,
     /// The terms of the loss: cross-entropy first, then one term per decayed parameter.
     Losses,
+    /// In which step other tensors first held a number that is not finite; see
+    /// [`Graph::flagged`].
+    Flags,
 }
 
 /// One buffer of the graph.
@@ -115,7 +123,7 @@ pub enum Phase {
     Loss,
     /// Derivatives of everything.
     Backward,
-    /// Weight decay, the optimiser, the averages.
+    /// Weight decay, the optimiser, the averages, the flags.
     Update,
 }
 
@@ -185,6 +193,13 @@ pub struct Graph {
     pub losses: Option<TensorId>,
     /// The names of the terms of the loss.
     pub loss_terms: Vec<String>,
+    /// Moving averages of the terms of the loss, if any are kept.
+    pub loss_averages: Option<TensorId>,
+    /// Where numbers that are not finite are noted, if they are looked for: for each stretch of a
+    /// tensor, 0 or one more than the number of the step that first left one there.
+    pub flags: Option<TensorId>,
+    /// The tensors that are looked at, and which elements of the flags are theirs.
+    pub flagged: Vec<(TensorId, Range<usize>)>,
     /// What somebody wants to read beside what can always be read; see [`Graph::observe`].
     pub observed: Vec<TensorId>,
 }
@@ -240,11 +255,17 @@ impl Graph {
     ///
     /// An adapter may fuse kernels or let tensors share memory; what is observed it keeps, as it
     /// does in any case with parameters and their gradients and averages, states, the losses, the
-    /// loss of each image and the class scores. To be called before the graph is lowered.
+    /// loss of each image, the class scores and the flags. To be called before the graph is lowered.
     pub fn observe(&mut self, tensor: TensorId) {
         if !self.observed.contains(&tensor) {
             self.observed.push(tensor);
         }
+    }
+
+    /// The same model with every tensor to be read.
+    pub fn observed(&self) -> Self {
+        let observed = (0..self.tensors.len()).map(TensorId).collect();
+        Self { observed, ..self.clone() }
     }
 
     /// The nodes of a phase.

@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 
 use super::top::Top;
 use super::{Plan, PlannedStage, links};
-use crate::config::decode::{Problem, Problems, decode};
+use crate::config::decode::{Problem, Problems};
 use crate::config::entry::entry;
 use crate::config::node::{Node, Path, short};
 use crate::config::suggest;
 use crate::port::Port;
-use crate::stage::{Config, Kind, Mismatch, RunSettings};
+use crate::stage::{Config, Kind, Mismatch, Parsed, RunSettings};
 
 /// Something to be told, and what else matters about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ struct Read {
     id: String,
     /// Where the kind's fields are.
     body: Path,
-    parsed: Option<(&'static str, Box<dyn Config>)>,
+    parsed: Option<(&'static str, Parsed<Box<dyn Config>>)>,
     /// Names of the stages it reads from, and where each is written.
     sources: Vec<(String, Path)>,
 }
@@ -47,8 +47,8 @@ fn stages_path() -> Path {
     Path::default().join(STAGES)
 }
 
-const STAGES: &str = "stages";
-const FROM: &str = "from";
+pub(super) const STAGES: &str = "stages";
+pub(super) const FROM: &str = "from";
 
 /// Checks everything that can be checked without opening anything.
 pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked {
@@ -63,7 +63,7 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
         return Checked { errors: into_findings(problems), ..Checked::default() };
     };
     let settings = entries.iter().filter(|(key, _)| key != STAGES).cloned().collect();
-    let top = decode::<Top>(&Node::Map(settings), &Path::default(), &mut problems);
+    let top = Parsed::<Top>::read(&Node::Map(settings), &Path::default(), &mut problems);
     let stages = read_stages(kinds, node.get(STAGES), &mut problems);
     let (from, links_known) = resolve(&stages, &mut problems);
     let (order, circles) = links::sort(&from);
@@ -82,9 +82,10 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
         tell_unread(&stages, &from, &outputs, &mut checked.errors);
     }
     if let (Some(top), true) = (top, checked.errors.is_empty()) {
+        let Parsed { value: top, fields } = top;
         let settings = top.settings(base);
         let stages = assemble(stages, &from, &order, &outputs);
-        checked.plan = Some(Plan { settings, stages, document: node.clone() });
+        checked.plan = Some(Plan { settings, stages, top: fields, document: node.clone() });
     }
     checked
 }
@@ -300,7 +301,7 @@ fn infer(
     let mut outputs = vec![Output::Unknown; stages.len()];
     for stage in order {
         let read = &stages[*stage];
-        let Some((_, config)) = &read.parsed else { continue };
+        let Some((_, Parsed { value: config, .. })) = &read.parsed else { continue };
         if from[*stage].len() != read.sources.len() {
             continue;
         }
@@ -413,7 +414,8 @@ fn assemble(
             let (kind, config) = read.parsed?;
             let Output::Known { inputs, output } = output.clone() else { return None };
             let from = from[stage].iter().map(|source| position[*source]).collect();
-            let planned = PlannedStage { id: read.id, kind, config, from, inputs, output };
+            let Parsed { value: config, fields } = config;
+            let planned = PlannedStage { id: read.id, kind, config, fields, from, inputs, output };
             Some((position[stage], planned))
         })
         .collect();

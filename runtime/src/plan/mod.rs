@@ -7,6 +7,7 @@ mod overrides;
 mod part;
 mod top;
 
+use self::check::{FROM, STAGES};
 use crate::config::node::Node;
 use crate::item::Position;
 use crate::port::Port;
@@ -21,6 +22,8 @@ pub struct Plan {
     pub settings: RunSettings,
     /// The stages.
     pub stages: Vec<PlannedStage>,
+    /// The settings as YAML, with all defaults.
+    pub top: Node,
     /// The pipeline as it was read, with everything merged and overridden.
     pub document: Node,
 }
@@ -34,6 +37,8 @@ pub struct PlannedStage {
     pub kind: &'static str,
     /// Its fields.
     pub config: Box<dyn Config>,
+    /// The same as YAML, with all defaults.
+    pub fields: Node,
     /// The stages it reads from, as positions in [`Plan::stages`].
     pub from: Vec<usize>,
     /// The types of what it reads.
@@ -46,6 +51,24 @@ impl Plan {
     /// The stage that trains: its output is weights. `None` in a pipeline that trains nothing.
     pub fn trainer(&self) -> Option<usize> {
         self.stages.iter().position(|stage| matches!(stage.output, Some(Port::Weights(_))))
+    }
+
+    /// The pipeline with all defaults written out. Planned again, it gives the same plan.
+    pub fn resolved(&self) -> Node {
+        let stages = self.stages.iter().map(|stage| {
+            let names = stage.from.iter().map(|from| Node::Text(self.stages[*from].id.clone()));
+            let mut entries = Vec::new();
+            match stage.from.len() {
+                0 => {}
+                1 => entries.extend(names.map(|name| (FROM.to_owned(), name))),
+                _ => entries.push((FROM.to_owned(), Node::List(names.collect()))),
+            }
+            entries.push((stage.kind.to_owned(), stage.fields.clone()));
+            (stage.id.clone(), Node::Map(entries))
+        });
+        let mut entries = self.top.entries().unwrap_or_default().to_vec();
+        entries.push((STAGES.to_owned(), Node::Map(stages.collect())));
+        Node::Map(entries)
     }
 
     /// Where the output of each stage begins. A resumed run goes on in the flow that it trains

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use async_channel::Receiver;
 
 use super::{Plan, PlannedStage};
+use crate::config::node::Node;
 use crate::config::suggest;
 use crate::given::{Collect, Given};
 use crate::item::Item;
@@ -77,6 +78,7 @@ impl Plan {
             id: format!("{id}:collect"),
             kind: "collect",
             config: Box::new(collect),
+            fields: Node::Null,
             from: vec![at],
             inputs: vec![input],
             output: None,
@@ -91,7 +93,6 @@ mod tests {
 
     use super::*;
     use crate::channel::Stop;
-    use crate::config::node::Node;
     use crate::given;
     use crate::item::{Block, Image, Label, Pixels, Sample, SampleId, Source};
     use crate::port::{ImageType, PixelType, Port};
@@ -150,7 +151,7 @@ mod tests {
             let output = puts_out.then(images);
             let inputs = vec![images(); from.len()];
             let (id, from) = (id.to_owned(), from.to_vec());
-            PlannedStage { id, kind: "kind", config, from, inputs, output }
+            PlannedStage { id, kind: "kind", config, fields: Node::Null, from, inputs, output }
         };
         Plan {
             settings: RunSettings { channel_blocks: 1, ..RunSettings::default() },
@@ -162,6 +163,7 @@ mod tests {
                 stage("double", Box::new(Double), &[3], true),
                 stage("end", Box::new(Absent), &[4, 2], false),
             ],
+            top: Node::Null,
             document: Node::Null,
         }
     }

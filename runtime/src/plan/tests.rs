@@ -1,5 +1,5 @@
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::config::token::floor;
@@ -8,21 +8,21 @@ use crate::port::{ImageType, PixelType};
 use crate::stage::{Context, Kind, Mismatch, Runner};
 
 /// Puts out images.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Reader {
     split: String,
 }
 
 /// Cuts images.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Cropper {
     size: usize,
 }
 
 /// Ends a flow.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct End {}
 

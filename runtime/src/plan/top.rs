@@ -4,13 +4,13 @@ use std::num::NonZeroU64;
 
 use schemars::{JsonSchema, Schema};
 use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::item::Limit;
 use crate::stage::{Checkpoints, RunSettings, Summaries};
 
 /// The settings of a run.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Top {
     /// The seed that every random number is keyed by.

@@ -16,7 +16,7 @@ const INFINITE: usize = 0x7f80_0000 >> SHIFT;
 const LANES: usize = 8;
 
 /// The distribution of finite f32 values, in buckets an eighth of a power of two wide.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Histogram {
     /// By top bits. Twice, taken in turn: alike values would wait for each other.
     counts: Box<[[u64; BUCKETS]]>,

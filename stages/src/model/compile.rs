@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use runtime::graph::{Graph, GraphBuilder, Parameter, TensorId};
-use runtime::kernel::Constants;
+use runtime::graph::{Graph, GraphBuilder, TensorId};
 use runtime::stage::Mismatch;
 
 use super::layer::Layer;
@@ -21,7 +20,8 @@ pub struct ListedLayer {
     pub layer: Arc<dyn Layer>,
 }
 
-/// The graph of these layers for images of this shape.
+/// The graph of these layers for images of this shape: up to the gradients of a batch. The mean loss
+/// and the update belong to the owner of the weights.
 ///
 /// # Errors
 /// The first layer that does not fit, located below `layers`.
@@ -52,8 +52,6 @@ pub fn compile(
         outputs.push(Output { name, tensor, read: false });
     }
     check_ends(layers, &losses, &outputs)?;
-    lower_loss_terms(&mut graph)?;
-    lower_update(&mut graph);
     Ok(graph.finish())
 }
 
@@ -151,76 +149,6 @@ fn check_ends(
     }
 }
 
-/// Parts in which the squares of a parameter are summed: a workgroup's worth each.
-fn square_parts(length: usize) -> usize {
-    length.div_ceil(4096).clamp(1, 256)
-}
-
-/// The mean cross-entropy after the loss layer; each weight decay term, and its part of the
-/// gradient, in the update, where gradients are whole.
-fn lower_loss_terms(graph: &mut GraphBuilder) -> Result<(), Mismatch> {
-    let decayed: Vec<Parameter> =
-        graph.parameters().iter().filter(|p| p.weight_decay > 0.0).cloned().collect();
-    let mut terms = vec!["cross_entropy".to_owned()];
-    terms.extend(decayed.iter().map(|p| format!("{}/loss", graph.name(p.value))));
-    let total = terms.len();
-    let losses = graph.losses(terms);
-    let Some(image_loss) = graph.image_loss() else {
-        return Err(Mismatch::field("layers", "the model has no loss"));
-    };
-    graph.loss(
-        &shaders::mean_over_images::KERNEL,
-        &[image_loss, losses],
-        Constants::default().with("LENGTH", 1).with("OFFSET", 0).with("TOTAL", total),
-    );
-    for (parameter, term) in decayed.iter().zip(1..) {
-        graph.select_layer(parameter.layer);
-        let length: usize = graph.shape(parameter.value).iter().product();
-        let parts = square_parts(length);
-        let squares = graph.partial("squares", &[parts]);
-        graph.update(
-            &shaders::l2_partials::KERNEL,
-            &[parameter.value, squares],
-            Constants::default().with("LENGTH", length).with("PARTS", parts),
-        );
-        graph.update(
-            &shaders::sum_partials::KERNEL,
-            &[squares, losses],
-            Constants::default()
-                .with("PARTS", parts)
-                .with("LENGTH", 1)
-                .with("OFFSET", term)
-                .with("TOTAL", total)
-                .with_real("SCALE", parameter.weight_decay / 2.0),
-        );
-        graph.update(
-            &shaders::weight_decay_backward::KERNEL,
-            &[parameter.value, parameter.gradient],
-            Constants::default().with("LENGTH", length).with_real("FACTOR", parameter.weight_decay),
-        );
-    }
-    Ok(())
-}
-
-/// Gradient descent, then the moving averages of the new weights.
-fn lower_update(graph: &mut GraphBuilder) {
-    for parameter in graph.parameters().to_vec() {
-        graph.select_layer(parameter.layer);
-        let length: usize = graph.shape(parameter.value).iter().product();
-        let constants = Constants::default().with("LENGTH", length);
-        graph.update(
-            &shaders::sgd_update::KERNEL,
-            &[parameter.gradient, parameter.value],
-            constants.clone(),
-        );
-        graph.update(
-            &shaders::moving_average_update::KERNEL,
-            &[parameter.value, parameter.average],
-            constants,
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use runtime::config::node::Path;
@@ -261,7 +189,7 @@ mod tests {
         };
         [
             listed("dense", layer),
-            listed("softmax_cross_entropy", softmax_cross_entropy::SoftmaxCrossEntropy {}),
+            listed("softmax_cross_entropy", softmax_cross_entropy::SoftmaxCrossEntropy::default()),
         ]
     }
 
@@ -304,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_loss_is_known_by_what_it_does_and_not_by_its_name() {
-        let own = || listed("own_loss", softmax_cross_entropy::SoftmaxCrossEntropy {});
+        let own = || listed("own_loss", softmax_cross_entropy::SoftmaxCrossEntropy::default());
         let [dense, loss] = end(10);
         let graph = compile(&[dense.clone(), own()], [6, 6, 3], 10).expect("it ends in a loss");
         assert!(graph.image_loss.is_some());
@@ -324,7 +252,7 @@ mod tests {
             let mut problems = Vec::new();
             let layer = (kind.parse)(document.node(), &Path::default(), &mut problems);
             let layer = layer.unwrap_or_else(|| panic!("{problems:?}"));
-            let first = ListedLayer { name: None, from: None, kind: kind.name, layer };
+            let first = ListedLayer { name: None, from: None, kind: kind.name, layer: layer.value };
             let layers = [vec![first], end(10).to_vec()].concat();
             compile(&layers, [24, 24, 3], 10).expect_err("too large").field.join(".")
         };

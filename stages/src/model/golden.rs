@@ -12,8 +12,8 @@ use runtime::adapter::Adapter;
 use runtime::graph::Graph;
 use runtime::verify::network;
 
-use super::compile::compile;
 use super::tutorial;
+use crate::reducer::update::trainable;
 
 /// How far from the golden curve an adapter may stray.
 pub const BOUND: f64 = 1e-3;
@@ -28,9 +28,9 @@ const CURVE: [f64; 20] = [
     4.628872, 4.629938,
 ];
 
-/// The tutorial's network.
+/// The tutorial's network, with its plain gradient descent.
 pub fn graph() -> Result<Arc<Graph>> {
-    let graph = compile(&tutorial::layers(0.05), [24, 24, 3], 10);
+    let graph = trainable(&tutorial::layers(0.05), [24, 24, 3], 10);
     graph.map(Arc::new).map_err(|mismatch| anyhow!(mismatch.message))
 }
 

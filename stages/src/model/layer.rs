@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use runtime::config::decode::{self, Problems};
+use runtime::config::decode::Problems;
 use runtime::config::node::{Node, Path};
 use runtime::graph::{GraphBuilder, TensorId};
-use runtime::stage::{Mismatch, Part};
+use runtime::stage::{Mismatch, Parsed, Part};
 use schemars::{JsonSchema, Schema};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The YAML of one layer.
@@ -21,7 +22,7 @@ pub trait Layer: Debug + Send + Sync + 'static {
 
 /// Turns a YAML body into a layer, or says what is wrong with it.
 pub type ParseLayer =
-    Arc<dyn Fn(&Node, &Path, &mut Problems) -> Option<Arc<dyn Layer>> + Send + Sync>;
+    Arc<dyn Fn(&Node, &Path, &mut Problems) -> Option<Parsed<Arc<dyn Layer>>> + Send + Sync>;
 
 /// One kind of layer.
 #[derive(Clone)]
@@ -40,7 +41,7 @@ pub struct LayerKind {
 
 impl LayerKind {
     /// A kind whose YAML body is read by serde.
-    pub fn of<L: Layer + DeserializeOwned + JsonSchema>(
+    pub fn of<L: Layer + DeserializeOwned + Serialize + JsonSchema>(
         name: &'static str,
         about: &'static str,
         example: &'static str,
@@ -51,8 +52,8 @@ impl LayerKind {
             example,
             schema: schemars::schema_for!(L),
             parse: Arc::new(|node, path, problems| {
-                decode::decode::<L>(node, path, problems)
-                    .map(|layer| Arc::new(layer) as Arc<dyn Layer>)
+                let parsed = Parsed::<L>::read(node, path, problems)?;
+                Some(parsed.map(|layer| Arc::new(layer) as Arc<dyn Layer>))
             }),
         }
     }

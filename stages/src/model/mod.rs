@@ -21,9 +21,9 @@ use runtime::config::entry::entry;
 use runtime::config::node::{Node, Path};
 use runtime::graph::Graph;
 use runtime::port::{ImageType, Port};
-use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
+use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use compile::{ListedLayer, compile};
 use layer::LayerKind;
@@ -38,7 +38,7 @@ pub(crate) fn splits(length: usize) -> usize {
 }
 
 /// The fields of the stage beside `layers`, whose kinds have a parser of their own.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     /// Layers, in order. Each is `{ name: .., from: .., KIND: { .. } }`; a name is made of the
@@ -77,26 +77,32 @@ pub fn kind(layers: Vec<LayerKind>) -> Kind {
         example: "{ layers: [ { dense: { units: 10 } }, { softmax_cross_entropy: {} } ] }",
         schema: schemars::schema_for!(Fields),
         parse: Arc::new(move |node, path, problems| {
-            parse(&layers, node, path, problems).map(|model| Box::new(model) as Box<dyn Config>)
+            let parsed = parse(&layers, node, path, problems)?;
+            Some(parsed.map(|model| Box::new(model) as Box<dyn Config>))
         }),
         parts,
     }
 }
 
-fn parse(kinds: &[LayerKind], node: &Node, path: &Path, problems: &mut Problems) -> Option<Model> {
+fn parse(
+    kinds: &[LayerKind],
+    node: &Node,
+    path: &Path,
+    problems: &mut Problems,
+) -> Option<Parsed<Model>> {
     let listed = node.get("layers").cloned();
-    let fields: Option<Fields> = match node {
+    let fields: Option<Parsed<Fields>> = match node {
         Node::Map(entries) => {
             let others = entries.iter().filter(|(key, _)| key != "layers").cloned().collect();
-            decode::decode(&Node::Map(others), path, problems)
+            Parsed::read(&Node::Map(others), path, problems)
         }
-        other => decode::decode(other, path, problems),
+        other => Parsed::read(other, path, problems),
     };
     let here = path.join("layers");
     let layers = match listed {
         None | Some(Node::Null) => Some(Vec::new()),
         Some(Node::List(items)) => {
-            let parsed: Vec<Option<ListedLayer>> = items
+            let parsed: Vec<Option<Parsed<ListedLayer>>> = items
                 .iter()
                 .enumerate()
                 .map(|(i, item)| parse_layer(kinds, item, &here.join(i), problems))
@@ -113,8 +119,14 @@ fn parse(kinds: &[LayerKind], node: &Node, path: &Path, problems: &mut Problems)
             None
         }
     };
-    let (fields, layers) = (fields?, layers?);
-    Some(Model { layers, averaged: fields.averaged, adapter: fields.adapter })
+    let (Parsed { value: Fields { averaged, adapter, .. }, mut fields }, layers) =
+        (fields?, layers?);
+    let (listed, layers): (Vec<Node>, Vec<ListedLayer>) =
+        layers.into_iter().map(|layer| (layer.fields, layer.value)).unzip();
+    if let (Node::Map(entries), false) = (&mut fields, listed.is_empty()) {
+        entries.insert(0, ("layers".to_owned(), Node::List(listed)));
+    }
+    Some(Parsed { value: Model { layers, averaged, adapter }, fields })
 }
 
 fn parse_layer(
@@ -122,11 +134,12 @@ fn parse_layer(
     node: &Node,
     path: &Path,
     problems: &mut Problems,
-) -> Option<ListedLayer> {
+) -> Option<Parsed<ListedLayer>> {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
     let found = entry(node, path, &["name", "from"], &names, "layer", problems)?;
     let kind = &kinds[found.kind];
-    let name = node.get("name").map(|name| decode::decode(name, &path.join("name"), problems));
+    let name =
+        node.get("name").map(|name| decode::decode::<String>(name, &path.join("name"), problems));
     let from = node.get("from").map(|from| parse_from(from, &path.join("from"), problems));
     let layer = (kind.parse)(found.body, &found.body_path, problems);
     // A field that is there must have been read.
@@ -138,7 +151,16 @@ fn parse_layer(
         Some(from) => Some(from?),
         None => None,
     };
-    Some(ListedLayer { name, from, kind: kind.name, layer: layer? })
+    let layer = layer?;
+    let mut entries = Vec::new();
+    entries.extend(name.iter().map(|name| ("name".to_owned(), Node::Text(name.clone()))));
+    entries.extend(from.iter().map(|from| {
+        let names = from.iter().cloned().map(Node::Text).collect();
+        ("from".to_owned(), Node::List(names))
+    }));
+    entries.push((kind.name.to_owned(), layer.fields));
+    let value = ListedLayer { name, from, kind: kind.name, layer: layer.value };
+    Some(Parsed { value, fields: Node::Map(entries) })
 }
 
 fn parse_from(node: &Node, path: &Path, problems: &mut Problems) -> Option<Vec<String>> {

@@ -145,7 +145,7 @@ mod tests {
             |kind, layer: Arc<dyn Layer>| ListedLayer { name: None, from: None, kind, layer };
         let layers = [
             listed("offset", Arc::new(Offset)),
-            listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy {})),
+            listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy::default())),
         ];
         let graph = Arc::new(compile(&layers, [1, 1, 3], 10).expect("a valid model"));
         let mut score = Score::new(Some("cpu"), &graph, 4, true).expect("it fits");

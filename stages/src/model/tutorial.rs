@@ -49,7 +49,7 @@ pub fn layers(deviation: f64) -> Vec<ListedLayer> {
         listed("local4", "dense", dense(192, TruncatedNormal(0.04), 0.1, 0.004)),
         listed("relu4", "relu", Relu {}),
         listed("softmax_linear", "dense", dense(10, TruncatedNormal(1.0 / 192.0), 0.0, 0.0)),
-        listed("loss", "softmax_cross_entropy", SoftmaxCrossEntropy {}),
+        listed("loss", "softmax_cross_entropy", SoftmaxCrossEntropy::default()),
     ]
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
+use runtime::divergence::{Diagnosis, Diverged};
 use runtime::event::{Checkpoint, Event, Events, LossTerm, Reason, StepReport};
 use runtime::graph::{Graph, TensorId};
 use runtime::item::{Batch, Item, Limit, Position, Progress, Source, Weights};
@@ -17,6 +18,9 @@ use runtime::session::Session;
 use runtime::stage::{Context, Stage};
 
 use super::Reducer;
+use super::summary::{Due, Summaries};
+use super::update::debiased;
+use crate::schedule::RunExtent;
 
 pub(super) struct Reduce {
     config: Reducer,
@@ -32,6 +36,12 @@ pub(super) struct Reduce {
     evaluate: Clock,
     keep: Clock,
     log: Clock,
+    summarize: Clock,
+    show: Clock,
+    summaries: Option<Summaries>,
+    learning_rate: f64,
+    first_loss: Option<f64>,
+    diagnosis: Option<Diagnosis>,
 }
 
 impl Stage for Reduce {
@@ -46,6 +56,7 @@ impl Reduce {
         graph: &Arc<Graph>,
         session: Session,
         batch: usize,
+        summaries: Option<Summaries>,
         context: &Context<'_>,
     ) -> Self {
         let resumed = context.run.resume.as_ref();
@@ -62,6 +73,12 @@ impl Reduce {
             evaluate: Clock::new(config.evaluate.clone()),
             keep: Clock::new(context.run.checkpoints.every.clone()),
             log: Clock::new(context.run.summaries.scalars.clone()),
+            summarize: Clock::new(context.run.summaries.histograms.clone()),
+            show: Clock::new(context.run.summaries.images.clone()),
+            summaries,
+            learning_rate: 0.0,
+            first_loss: None,
+            diagnosis: context.run.diagnose.map(Diagnosis::new),
             config,
         }
     }
@@ -98,14 +115,29 @@ impl Reduce {
                 break;
             }
             let total = limit.total_steps(epoch_images, self.batch);
-            self.step(step, &batch).with_context(|| format!("step {step}"))?;
+            let extent = RunExtent::of(&limit, epoch_images, self.batch);
+            self.config.learning_rate.check_extent(&extent)?;
+            self.learning_rate = self.config.learning_rate.at(self.progress.images, &extent);
+            let scalars = self.scalars(step, batch.ids.len());
+            if let Some(diagnosis) = &mut self.diagnosis
+                && let Some(found) = diagnosis.look(&mut self.session, &batch, &scalars)?
+            {
+                self.events.emit(Event::Diagnosis(found));
+                return Ok(());
+            }
+            self.session.train(&batch, &scalars).with_context(|| format!("step {step}"))?;
+            self.speed.count(batch.ids.len());
             let position =
                 Position { samples: batch.samples_end, batches: batch.number + 1, epoch_images };
             self.progress = Progress { steps: step + 1, images, position };
             self.source = Some(Arc::clone(&batch.source));
-            if step == 0 || self.is_over(is_due_at, |this| &mut this.log) {
+            if self.diagnosis.is_some() {
+                continue;
+            }
+            if self.is_over(is_due_at, |this| &mut this.log) {
                 self.report(total).with_context(|| format!("step {step}"))?;
             }
+            self.summarize(&batch, &scalars).with_context(|| format!("step {step}"))?;
             if self.is_over(Clock::is_over, |this| &mut this.evaluate) && ports.has_consumers() {
                 handed_on = self.hand_on(ports).await.with_context(|| format!("step {step}"))?;
                 kept = handed_on;
@@ -172,37 +204,55 @@ impl Reduce {
         Some(self.progress.steps)
     }
 
-    fn step(&mut self, step: u64, batch: &Batch) -> Result<()> {
-        let scalars = Step {
+    fn scalars(&self, step: u64, images: usize) -> Step {
+        Step {
             step: step as u32,
-            learning_rate: self.config.learning_rate as f32,
+            learning_rate: self.learning_rate as f32,
             average_decay: average_decay(self.config.moving_average, step),
             seed: kernel_seed(self.seed),
-            ..Step::of(batch.ids.len())
+            ..Step::of(images)
+        }
+    }
+
+    /// Hands on what the step's distributions and pictures are made of, if they are due.
+    fn summarize(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        let due = Due {
+            histograms: self.is_over(is_due_at, |this| &mut this.summarize),
+            images: self.is_over(is_due_at, |this| &mut this.show),
         };
-        self.session.train(batch, &scalars)?;
-        self.speed.count(batch.ids.len());
-        Ok(())
+        match &mut self.summaries {
+            Some(summaries) => summaries.take(&mut self.session, batch, step, due),
+            None => Ok(()),
+        }
     }
 
     /// Logs the step just done.
     fn report(&mut self, total_steps: Option<u64>) -> Result<()> {
         let (raw, loss) = self.loss()?;
+        let done = self.progress.steps;
+        let averages: Vec<f64> = self
+            .session
+            .loss_averages()?
+            .into_iter()
+            .map(|average| debiased(f64::from(average), done))
+            .collect();
         let (images_per_s, batch_s) = self.speed.take();
-        let terms = self.graph.loss_terms.iter().zip(raw);
+        let loss_average = averages.iter().sum();
+        let terms = self.graph.loss_terms.iter().zip(raw).zip(averages);
         self.events.emit(Event::Step(StepReport {
             step: self.progress.steps - 1,
             total_steps,
             epoch: self.progress.epochs(),
             loss,
-            loss_average: loss,
+            loss_average,
             terms: terms
-                .map(|(name, raw)| {
-                    let raw = f64::from(raw);
-                    LossTerm { name: name.clone(), raw, average: raw }
+                .map(|((name, raw), average)| LossTerm {
+                    name: name.clone(),
+                    raw: f64::from(raw),
+                    average,
                 })
                 .collect(),
-            learning_rate: self.config.learning_rate,
+            learning_rate: self.learning_rate,
             images_per_s,
             batch_s,
         }));
@@ -210,19 +260,30 @@ impl Reduce {
     }
 
     /// The terms of the last step's loss, and their sum.
+    ///
+    /// # Errors
+    /// [`Diverged`] if a number is not finite, or the loss has blown up.
     fn loss(&mut self) -> Result<(Vec<f32>, f64)> {
+        let last = self.progress.steps.saturating_sub(1);
+        if let Some((step, tensor)) = self.session.first_not_finite()? {
+            let name = &self.graph.tensor(tensor).name;
+            let found = format!("{name} is not finite after it");
+            return Err(Diverged { step, found }.into());
+        }
         let terms = self.session.losses()?;
         let loss = terms.iter().map(|term| f64::from(*term)).sum::<f64>();
-        if !loss.is_finite() {
-            return Err(diverged(&format!("the loss is {loss}")));
+        let usual = *self.first_loss.get_or_insert(loss.max(1.0));
+        let limit = self.config.blow_up * usual;
+        if !loss.is_finite() || (limit > 0.0 && loss > limit) {
+            let found = format!("the loss is {loss:.4}, and was {usual:.4} when this run began");
+            return Err(Diverged { step: last, found }.into());
         }
         Ok((terms, loss))
     }
 
     /// All that a run needs to go on from here. Waits for the adapter.
     fn weights(&mut self) -> Result<Arc<Weights>> {
-        // The loss is that before the last update; a loss that is no number makes weights that
-        // are none, and is the better explanation.
+        // Weights are good only once their flags have been read.
         self.loss()?;
         let Some(source) = self.source.clone() else { bail!("nothing was trained on yet") };
         let graph = Arc::clone(&self.graph);
@@ -232,9 +293,12 @@ impl Reduce {
         let states = graph.states().map(read).collect::<Result<_>>()?;
         let progress = self.progress;
         let weights = Weights { progress, source, graph, raw, averages, states };
+        // What only the optimiser keeps has no flags.
         let all = [&weights.raw, &weights.averages, &weights.states];
         if !all.into_iter().flatten().flatten().all(|value| value.is_finite()) {
-            return Err(diverged("there are weights that are no finite numbers"));
+            let found = "there are weights, averages or optimiser states that are not finite";
+            let step = progress.steps.saturating_sub(1);
+            return Err(Diverged { step, found: found.to_owned() }.into());
         }
         Ok(Arc::new(weights))
     }
@@ -242,14 +306,8 @@ impl Reduce {
 
 /// Whether something is due that is counted by the step's own number, as the log is: at 0, 10, 20.
 fn is_due_at(clock: &mut Clock, progress: &Progress, batch: u64) -> bool {
-    clock.is_over(&Progress { steps: progress.steps - 1, ..*progress }, batch)
-}
-
-fn diverged(found: &str) -> anyhow::Error {
-    anyhow!(
-        "{found}: training has diverged.\nTry a lower learning rate, or `runtime selftest` to see \
-         whether the adapter computes correctly"
-    )
+    progress.steps == 1
+        || clock.is_over(&Progress { steps: progress.steps - 1, ..*progress }, batch)
 }
 
 /// The seed of kernels that draw random numbers, which has half the bits of the run's: every bit

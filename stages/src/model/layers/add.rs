@@ -4,12 +4,12 @@ use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::layer::{Layer, LayerKind};
 
 /// Adds two outputs of the same shape, named by `from: [one, other]` (residual networks).
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Add {}
 

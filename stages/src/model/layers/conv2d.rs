@@ -3,7 +3,7 @@
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::model::initializer::{Initializer, check_decay};
@@ -14,7 +14,7 @@ use crate::model::window::{Padding, Window};
 /// Convolution: `[height, width, in]` to `[height', width', channels]`.
 ///
 /// Weights are `[kernel height, kernel width, in, channels]`, biases `[channels]`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Conv2d {
     /// Output channels.
@@ -34,7 +34,8 @@ pub struct Conv2d {
     /// The first biases.
     #[serde(default = "biases")]
     pub biases: Initializer,
-    /// Adds `weight_decay / 2 * sum of squared weights` to the loss.
+    /// Adds `weight_decay / 2 * sum of squared weights` to the loss. With the optimiser `adamw` it
+    /// shrinks the weights in each step instead.
     #[serde(default)]
     pub weight_decay: f64,
 }

@@ -4,7 +4,7 @@ use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::initializer::{Initializer, check_decay};
 use crate::model::layer::{Layer, LayerKind, elements, one_input};
@@ -12,7 +12,7 @@ use crate::model::layer::{Layer, LayerKind, elements, one_input};
 /// Fully connected: any shape, flattened in the order height, width, channels, to `[units]`.
 ///
 /// Weights are `[in, units]`, biases `[units]`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dense {
     /// Outputs.
@@ -23,7 +23,8 @@ pub struct Dense {
     /// The first biases.
     #[serde(default = "biases")]
     pub biases: Initializer,
-    /// Adds `weight_decay / 2 * sum of squared weights` to the loss.
+    /// Adds `weight_decay / 2 * sum of squared weights` to the loss. With the optimiser `adamw` it
+    /// shrinks the weights in each step instead.
     #[serde(default)]
     pub weight_decay: f64,
 }

@@ -4,14 +4,14 @@ use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::layer::{Layer, LayerKind, one_input};
 
 /// `y_i = x_i * (bias + alpha * sum of x_j^2 over |j - i| <= radius)^-beta`, over the channels of
 /// one pixel (Krizhevsky, Sutskever, Hinton, 2012). `alpha` is TensorFlow's: it is not divided by
 /// the window's size.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LocalResponseNorm {
     /// Channels on either side that count; the window is cut off at the ends.

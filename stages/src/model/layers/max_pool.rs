@@ -3,7 +3,7 @@
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::model::layer::{Layer, LayerKind, image_shape, one_input};
@@ -11,7 +11,7 @@ use crate::model::window::{Padding, Window};
 
 /// The largest value in each window, channel by channel. Padding never competes; of equal values
 /// the first in reading order gets the gradient.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaxPool {
     /// Window size in pixels: one number, or `[height, width]`.

@@ -4,15 +4,20 @@ use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::layer::{Layer, LayerKind, one_input};
 
 /// `-sum of label * log(softmax(logits))`, averaged over the batch. The last layer of a model;
 /// its input are the logits, one per class.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SoftmaxCrossEntropy {}
+pub struct SoftmaxCrossEntropy {
+    /// In training, the share of each label that is spread evenly over all classes, 0 to below 1.
+    /// When scoring, the loss is that of the true labels.
+    #[serde(default)]
+    pub label_smoothing: f64,
+}
 
 /// The kind.
 pub fn kind() -> LayerKind {
@@ -33,6 +38,11 @@ impl Layer for SoftmaxCrossEntropy {
             ))
             .help(format!("put `dense: {{ units: {classes} }}` before it")));
         }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let found =
+                format!("expected a share from 0 to below 1, found {}", self.label_smoothing);
+            return Err(Mismatch::field("label_smoothing", found).help("0 for none; 0.1 is usual"));
+        }
         let image_loss = graph.per_image("image_loss", &[1]);
         let Some(gradients) = graph.gradient_for(logits) else {
             return Err(Mismatch::new("the loss needs at least one layer before it"));
@@ -41,7 +51,9 @@ impl Layer for SoftmaxCrossEntropy {
         graph.loss(
             &shaders::softmax_cross_entropy::KERNEL,
             &[logits, labels, image_loss, gradients],
-            Constants::default().with("CLASSES", classes),
+            Constants::default()
+                .with("CLASSES", classes)
+                .with_real("SMOOTHING", self.label_smoothing),
         );
         graph.set_loss(logits, image_loss);
         Ok(logits)

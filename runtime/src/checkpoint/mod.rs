@@ -1,0 +1,155 @@
+//! Checkpoints: all that a run needs to go on, or to be evaluated, in one file.
+
+mod file;
+mod store;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::DataReport;
+use crate::graph::Graph;
+use crate::item::{Progress, Source, Weights};
+use crate::run_folder::AdapterReport;
+
+pub use file::{read, write};
+pub use store::{Best, Store, latest_good};
+
+/// What a checkpoint says of the run that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The version of Gradflow.
+    pub program: String,
+    /// When it was written, in the form of RFC 3339.
+    pub time: String,
+    /// The seed that every random number is keyed by.
+    pub seed: u64,
+    /// The adapter that trained.
+    pub adapter: AdapterReport,
+    /// The data that was read.
+    pub data: Vec<DataReport>,
+    /// The pipeline as YAML, all defaults written out.
+    pub pipeline: String,
+}
+
+/// A checkpoint, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The run that wrote it.
+    pub about: About,
+    /// How far that had come.
+    pub progress: Progress,
+    /// The data trained on.
+    pub source: Source,
+    /// The numbers.
+    pub tensors: Vec<StoredTensor>,
+}
+
+/// One tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTensor {
+    /// Such as `conv1/weights`.
+    pub name: String,
+    /// Its sizes.
+    pub shape: Vec<usize>,
+    /// Its values, the last size running fastest.
+    pub values: Vec<f32>,
+}
+
+/// A checkpoint and a model that are not of the same kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Each difference, naming both sides.
+    pub differences: Vec<String>,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the checkpoint does not fit the pipeline's model:")?;
+        self.differences.iter().try_for_each(|difference| write!(f, "\n  {difference}"))
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+impl Stored {
+    /// Everything, to go on training this model.
+    ///
+    /// # Errors
+    /// If a tensor is missing on either side, or differs in shape: all of them are named.
+    pub fn weights(&self, graph: &Arc<Graph>) -> Result<Weights, Misfit> {
+        self.fill(graph, true)
+    }
+
+    /// What is needed to compute with this model: what only its optimiser keeps may be missing on
+    /// either side.
+    ///
+    /// # Errors
+    /// If a weight is missing on either side, or differs in shape: all of them are named.
+    pub fn inference_weights(&self, graph: &Arc<Graph>) -> Result<Weights, Misfit> {
+        self.fill(graph, false)
+    }
+
+    fn fill(&self, graph: &Arc<Graph>, strict: bool) -> Result<Weights, Misfit> {
+        let mut differences = Vec::new();
+        let mut named = Vec::new();
+        let mut take = |id, needed: bool| {
+            let tensor = graph.tensor(id);
+            named.push(tensor.name.as_str());
+            match self.tensors.iter().find(|stored| stored.name == tensor.name) {
+                Some(stored) if stored.shape == tensor.shape => stored.values.clone(),
+                Some(stored) => {
+                    differences.push(format!(
+                        "{}: the checkpoint has {:?}, the pipeline's model {:?}",
+                        tensor.name, stored.shape, tensor.shape
+                    ));
+                    Vec::new()
+                }
+                None if needed => {
+                    differences.push(format!(
+                        "{}: the pipeline's model has it with {:?}, the checkpoint lacks it",
+                        tensor.name, tensor.shape
+                    ));
+                    Vec::new()
+                }
+                // What is never read need not be anything.
+                None => vec![0.0; tensor.len()],
+            }
+        };
+        let raw = graph.parameters.iter().map(|p| take(p.value, true)).collect();
+        let averages = graph.parameters.iter().map(|p| take(p.average, true)).collect();
+        let states = graph.states().map(|id| take(id, strict)).collect();
+        let is_weight = |stored: &&StoredTensor| {
+            strict || self.tensors.iter().any(|other| other.name == average_of(&stored.name))
+        };
+        let unknown = self.tensors.iter().filter(|stored| !named.contains(&stored.name.as_str()));
+        for stored in unknown.filter(is_weight) {
+            let twin = graph.tensors.iter().find(|tensor| {
+                tensor.shape == stored.shape
+                    && tensor.name.rsplit_once('/').map(|(_, name)| name)
+                        == stored.name.rsplit_once('/').map(|(_, name)| name)
+                    && !self.tensors.iter().any(|other| other.name == tensor.name)
+            });
+            let hint =
+                twin.map_or(String::new(), |twin| format!("; was it renamed to {}?", twin.name));
+            differences.push(format!(
+                "{}: the checkpoint has it with {:?}, the pipeline's model lacks it{hint}",
+                stored.name, stored.shape
+            ));
+        }
+        if !differences.is_empty() {
+            return Err(Misfit { differences });
+        }
+        let (progress, source) = (self.progress, Arc::new(self.source.clone()));
+        Ok(Weights { progress, source, graph: Arc::clone(graph), raw, averages, states })
+    }
+}
+
+/// The name of the moving average of a weight.
+fn average_of(name: &str) -> String {
+    format!("{name}/average")
+}
+
+#[cfg(test)]
+mod tests;

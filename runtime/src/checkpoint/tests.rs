@@ -1,0 +1,232 @@
+use std::fs;
+use std::path::Path;
+
+use super::file::{decode, encode};
+use super::*;
+use crate::event::EvaluationReport;
+use crate::graph::{Initial, Parameter, Role, Tensor, TensorId};
+use crate::item::Position;
+use crate::kernel::{Dtype, Extent};
+
+/// A model of one weight and one number that its optimiser keeps.
+fn graph(name: &str, shape: &[usize]) -> Arc<Graph> {
+    let tensor = |name: String, shape: &[usize], role| Tensor {
+        name,
+        dtype: Dtype::Real,
+        shape: shape.to_vec(),
+        extent: Extent::Whole,
+        role,
+    };
+    let initial = Initial::Constant(0.0);
+    let value = TensorId(0);
+    let parameter =
+        Parameter { value, gradient: value, average: TensorId(1), weight_decay: 0.0, layer: 0 };
+    Arc::new(Graph {
+        tensors: vec![
+            tensor(format!("{name}/weights"), shape, Role::Parameter(initial)),
+            tensor(format!("{name}/weights/average"), shape, Role::Average(value)),
+            tensor("losses/average".to_owned(), &[1], Role::State(initial)),
+        ],
+        parameters: vec![parameter],
+        ..Graph::default()
+    })
+}
+
+fn weights(steps: u64) -> Weights {
+    let position = Position { samples: 5, batches: 2, epoch_images: 3 };
+    let source = Source {
+        description: "drawings".to_owned(),
+        epoch_images: 3,
+        split: "train".to_owned(),
+        classes: vec!["one".to_owned(), "tw\"o".to_owned()],
+        stands_in_for: None,
+        limit: None,
+    };
+    let odd = [f32::NAN, -0.0, f32::from_bits(1), f32::from_bits(0x7fc1_2345)];
+    Weights {
+        progress: Progress { steps, images: 4, position },
+        source: Arc::new(source),
+        graph: graph("one", &[2, 2]),
+        raw: vec![odd.to_vec()],
+        averages: vec![vec![1.0, 2.0, f32::INFINITY, 1e-40]],
+        states: vec![vec![0.1]],
+    }
+}
+
+fn about() -> About {
+    About {
+        program: "1".to_owned(),
+        time: "2026-11-24T00:00:00Z".to_owned(),
+        seed: 7,
+        adapter: AdapterReport { backend: "cpu".into(), name: "cpu".into(), driver: "2".into() },
+        data: Vec::new(),
+        pipeline: "seed: 7\n".to_owned(),
+    }
+}
+
+fn bits(values: &[Vec<f32>]) -> Vec<u32> {
+    values.iter().flatten().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn a_checkpoint_gives_back_every_bit() {
+    let before = weights(3);
+    let bytes = encode(&before, &about()).expect("it is written");
+    assert_eq!(bytes, encode(&before, &about()).expect("it is written"));
+    let stored = decode(&bytes).expect("it is read");
+    assert_eq!((&stored.about, stored.progress), (&about(), before.progress));
+    let after = stored.weights(&before.graph).expect("it fits");
+    assert_eq!(after.source, before.source);
+    for (one, other) in [
+        (&before.raw, &after.raw),
+        (&before.averages, &after.averages),
+        (&before.states, &after.states),
+    ] {
+        assert_eq!(bits(one), bits(other));
+    }
+}
+
+#[test]
+fn no_part_of_a_file_passes_for_the_whole() {
+    let bytes = encode(&weights(3), &about()).expect("it is written");
+    for length in 0..bytes.len() {
+        assert!(decode(&bytes[..length]).is_err(), "the first {length} bytes");
+    }
+    assert!(decode(&[bytes.as_slice(), &[0]].concat()).is_err(), "one byte more");
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let before = weights(3);
+    let bytes = encode(&before, &about()).expect("it is written");
+    for bit in 0..8 * bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(decode(&flipped).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn other_files_are_told_apart() {
+    let message = |bytes: &[u8]| format!("{:#}", decode(bytes).expect_err("no checkpoint"));
+    let nothing: [(&str, safetensors::tensor::TensorView<'_>); 0] = [];
+    let foreign = safetensors::serialize(nothing, None).expect("it is written");
+    assert!(message(&foreign).contains("not written by Gradflow"));
+    assert!(message(b"seed: 0").contains("no safetensors file"));
+    let huge = [u64::MAX.to_le_bytes().as_slice(), b"{}"].concat();
+    assert!(message(&huge).contains("no safetensors file"));
+    let bytes = encode(&weights(3), &about()).expect("it is written");
+    let version: &[u8] = br#"\"version\":1"#;
+    let at = bytes.windows(version.len()).position(|here| here == version).expect("the version");
+    let mut newer = bytes;
+    newer[at + version.len() - 1] = b'9';
+    assert!(message(&newer).contains("version 9"), "{}", message(&newer));
+}
+
+#[test]
+fn differences_name_both_sides() {
+    let stored = decode(&encode(&weights(3), &about()).expect("written")).expect("read");
+    let misfit = stored.weights(&graph("one", &[4])).expect_err("another shape");
+    let expected = "one/weights: the checkpoint has [2, 2], the pipeline's model [4]";
+    assert_eq!(misfit.differences[0], expected);
+    let misfit = stored.weights(&graph("two", &[2, 2])).expect_err("renamed").to_string();
+    for part in [
+        "two/weights: the pipeline's model has it with [2, 2], the checkpoint lacks it",
+        "one/weights: the checkpoint has it with [2, 2], the pipeline's model lacks it; was it \
+         renamed to two/weights?",
+    ] {
+        assert!(misfit.contains(part), "{misfit}");
+    }
+    // To compute with it, what the optimiser keeps does not matter.
+    let mut without = (*graph("one", &[2, 2])).clone();
+    without.tensors.pop();
+    assert!(stored.weights(&Arc::new(without.clone())).is_err());
+    stored.inference_weights(&Arc::new(without)).expect("the weights are there");
+    stored.inference_weights(&graph("two", &[2, 2])).expect_err("renamed");
+}
+
+fn report(step: u64, precision_at_1: f64, split: &str) -> EvaluationReport {
+    EvaluationReport {
+        stage: "evaluate".to_owned(),
+        step,
+        epoch: 1.0,
+        split: split.to_owned(),
+        images: 10,
+        precision_at_1,
+        precision_at_k: (1, precision_at_1),
+        loss: 1.0,
+        classes: Vec::new(),
+        confusion: Vec::new(),
+        mistakes: Vec::new(),
+        stands_in_for: None,
+        averaged: true,
+        views: 1,
+    }
+}
+
+fn steps(folder: &Path) -> Vec<u64> {
+    store::list(folder)
+}
+
+#[test]
+fn the_last_the_best_and_the_awaited_are_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    fs::write(path.join("step-1.safetensors"), "not ours").expect("a file");
+    let mut store = Store::open(path, 2).expect("it opens");
+    let save =
+        |store: &mut Store, step, awaited| store.save(&weights(step), &about(), awaited).map(drop);
+    for (step, awaited) in [(1, true), (2, false), (3, false), (4, false)] {
+        save(&mut store, step, awaited).expect("it is kept");
+    }
+    assert_eq!(steps(path), [1, 3, 4]);
+    assert!(store.evaluated(&report(1, 0.5, "test")).expect("noted"));
+    save(&mut store, 5, true).expect("it is kept");
+    assert_eq!(steps(path), [1, 4, 5]);
+    assert!(!store.evaluated(&report(5, 0.5, "test")).expect("noted"), "a tie keeps the earlier");
+    // A validation split counts more than the test images, and then alone.
+    assert!(store.evaluated(&report(5, 0.4, "validation")).expect("noted"));
+    assert!(!store.evaluated(&report(4, 0.9, "test")).expect("noted"));
+    assert!(!store.evaluated(&report(2, 0.9, "validation")).expect("noted"), "it is gone");
+    assert_eq!(steps(path), [4, 5]);
+    assert!(path.join("step-1.safetensors").is_file());
+    let again = Store::open(path, 2).expect("it opens");
+    assert_eq!(again.best(), store.best());
+    assert_eq!(again.best().map(|best| best.step), Some(5));
+}
+
+#[test]
+fn a_damaged_latest_falls_back_and_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let none = latest_good(folder.path()).expect_err("nothing there").to_string();
+    assert!(none.starts_with("there is no checkpoint in"), "{none}");
+    let mut store = Store::open(folder.path(), 5).expect("it opens");
+    for step in 1..=3 {
+        store.save(&weights(step), &about(), false).expect("it is kept");
+    }
+    let last = folder.path().join("step-000000003.safetensors");
+    let bytes = fs::read(&last).expect("it is there");
+    fs::write(&last, &bytes[..bytes.len() / 2]).expect("cut short");
+    let (path, stored, complaints) = latest_good(folder.path()).expect("two are good");
+    assert!(path.ends_with("step-000000002.safetensors"));
+    assert_eq!(stored.progress.steps, 2);
+    assert!(matches!(&complaints[..], [one] if one.contains("step-000000003")), "{complaints:?}");
+    assert!(last.is_file());
+}
+
+#[test]
+fn what_a_continuation_supersedes_is_moved_and_not_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, aside) = (folder.path().join("checkpoints"), folder.path().join("superseded"));
+    for round in 0..2 {
+        let mut store = Store::open(&path, 5).expect("it opens");
+        for step in 1..=3 {
+            store.save(&weights(step), &about(), false).expect("it is kept");
+        }
+        store.evaluated(&report(3, 0.5, "test")).expect("noted");
+        store.supersede(1, &aside).expect("moved");
+        assert_eq!((steps(&path), store.best()), (vec![1], None), "round {round}");
+    }
+    // Two checkpoints and what was best, twice.
+    assert_eq!(fs::read_dir(&aside).expect("it is there").count(), 6);
+}

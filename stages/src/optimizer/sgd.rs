@@ -1,0 +1,23 @@
+//! Plain gradient descent.
+
+use runtime::graph::{Extension, Parameter};
+use runtime::kernel::Constants;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Rule;
+
+/// `weights -= rate * gradients`, as in the tutorial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sgd {}
+
+impl Rule for Sgd {
+    fn lower(&self, graph: &mut Extension, parameter: &Parameter) {
+        graph.update(
+            &shaders::sgd_update::KERNEL,
+            &[parameter.gradient, parameter.value],
+            Constants::default().with("LENGTH", graph.len(parameter.value)),
+        );
+    }
+}

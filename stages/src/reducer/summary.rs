@@ -1,0 +1,205 @@
+//! Distributions of what a model computes, made beside the steps on a thread of their own.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Result, anyhow};
+use async_channel::{Receiver, Sender};
+use runtime::adapter::Adapter;
+use runtime::event::{Event, Events, Summary};
+use runtime::graph::Graph;
+use runtime::item::{Batch, Image, Pixels};
+use runtime::kernel::Step;
+use runtime::session::Session;
+use runtime::stage::Context;
+use runtime::tensorboard::Histogram;
+
+/// Images of the batch whose activations are looked at: enough for a distribution, few enough
+/// that a forward pass over them goes unnoticed.
+const ACTIVATION_IMAGES: usize = 32;
+
+/// Images that are shown, as in the tutorial.
+const SHOWN_IMAGES: usize = 3;
+
+/// What is due at a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    /// Distributions of weights, gradients and activations.
+    pub(super) histograms: bool,
+    /// Images as they enter the model.
+    pub(super) images: bool,
+}
+
+/// Hands what summaries are made of to the thread that makes them.
+pub(super) struct Summaries {
+    work: Option<Sender<Work>>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+/// A copy of what a step left behind.
+struct Work {
+    step: Step,
+    images: Vec<Image>,
+    distributions: Option<Distributions>,
+}
+
+struct Distributions {
+    variables: Vec<Vec<f32>>,
+    gradients: Vec<Vec<f32>>,
+    batch: Batch,
+}
+
+impl Summaries {
+    /// The thread, with a replica of its own for activations; `None` if no summary is ever due.
+    pub(super) fn new(
+        adapter: &dyn Adapter,
+        graph: &Arc<Graph>,
+        batch: usize,
+        context: &Context<'_>,
+    ) -> Result<Option<Self>> {
+        let periods = &context.run.summaries;
+        if periods.histograms.is_never() && periods.images.is_never() {
+            return Ok(None);
+        }
+        let session = match periods.histograms.is_never() {
+            true => None,
+            false => {
+                let mut forward = graph.inference();
+                forward.layers.clone().iter().for_each(|layer| forward.observe(layer.tensor));
+                let images = batch.min(ACTIVATION_IMAGES);
+                Some(Session::new(adapter, &Arc::new(forward), images)?)
+            }
+        };
+        // One waits while one is worked on: a summary that takes longer than its period makes
+        // the steps wait instead of memory grow.
+        let (sender, receiver) = async_channel::bounded(1);
+        let maker = Maker { session, graph: Arc::clone(graph), events: context.events.clone() };
+        let thread =
+            thread::Builder::new().name("summaries".to_owned()).spawn(|| maker.run(receiver))?;
+        Ok(Some(Self { work: Some(sender), thread: Some(thread) }))
+    }
+
+    /// Copies what is due.
+    pub(super) fn take(
+        &mut self,
+        session: &mut Session,
+        batch: &Batch,
+        step: &Step,
+        due: Due,
+    ) -> Result<()> {
+        if !due.histograms && !due.images {
+            return Ok(());
+        }
+        let shown = if due.images { SHOWN_IMAGES } else { 0 };
+        let distributions = match due.histograms {
+            false => None,
+            true => {
+                let graph = Arc::clone(session.graph());
+                let parameters = || graph.parameters.iter();
+                Some(Distributions {
+                    variables: parameters()
+                        .map(|p| session.read(p.value))
+                        .collect::<Result<_>>()?,
+                    gradients: parameters()
+                        .map(|p| session.read(p.gradient))
+                        .collect::<Result<_>>()?,
+                    batch: front(batch, ACTIVATION_IMAGES),
+                })
+            }
+        };
+        let work = Work { step: *step, images: pictures(batch, shown), distributions };
+        match self.work.as_ref().map(|sender| sender.send_blocking(work)) {
+            Some(Ok(())) => Ok(()),
+            // Only its end closes the channel, and its end is a failure while there is work.
+            _ => self.end(),
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.work = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(anyhow!("the thread that makes summaries panicked")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Summaries {
+    fn drop(&mut self) {
+        // What was handed over is still told. A failure here comes after the last step, of which
+        // nothing depends on it.
+        let _ = self.end();
+    }
+}
+
+/// The first images of a batch.
+fn front(batch: &Batch, images: usize) -> Batch {
+    let images = images.min(batch.ids.len());
+    let each: usize = batch.shape.iter().product();
+    Batch {
+        source: Arc::clone(&batch.source),
+        ids: batch.ids[..images].to_vec(),
+        labels: batch.labels[..images].to_vec(),
+        images: batch.images[..images * each].to_vec(),
+        ..*batch
+    }
+}
+
+fn pictures(batch: &Batch, images: usize) -> Vec<Image> {
+    let each: usize = batch.shape.iter().product();
+    let picture =
+        |values: &[f32]| Image { shape: batch.shape, pixels: Pixels::F32(values.to_vec()) };
+    batch.images.chunks_exact(each.max(1)).take(images).map(picture).collect()
+}
+
+struct Maker {
+    session: Option<Session>,
+    graph: Arc<Graph>,
+    events: Events,
+}
+
+impl Maker {
+    fn run(mut self, work: Receiver<Work>) -> Result<()> {
+        while let Ok(Work { step, images, distributions }) = work.recv_blocking() {
+            let mut summary = Summary { step: u64::from(step.step), images, ..Summary::default() };
+            if let Some(distributions) = distributions {
+                self.add(&mut summary, &distributions, &step)?;
+            }
+            self.events.emit(Event::Summary(Arc::new(summary)));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, to: &mut Summary, from: &Distributions, step: &Step) -> Result<()> {
+        let named = |values: &[Vec<f32>]| {
+            let names =
+                self.graph.parameters.iter().map(|p| self.graph.tensor(p.value).name.clone());
+            names.zip(values.iter().map(|values| histogram(values))).collect()
+        };
+        to.variables = named(&from.variables);
+        to.gradients = named(&from.gradients);
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let forward = Arc::clone(session.graph());
+        for (parameter, values) in self.graph.parameters.iter().zip(&from.variables) {
+            if let Some(tensor) = forward.find(&self.graph.tensor(parameter.value).name) {
+                session.write(tensor, values)?;
+            }
+        }
+        let mut activations: Vec<(String, Histogram)> = Vec::new();
+        session.activations(&from.batch, step, |layer, values| {
+            match activations.iter_mut().find(|(known, _)| known == layer) {
+                Some((_, histogram)) => histogram.add(values),
+                None => activations.push((layer.to_owned(), histogram(values))),
+            }
+        })?;
+        to.activations = activations;
+        Ok(())
+    }
+}
+
+fn histogram(values: &[f32]) -> Histogram {
+    let mut histogram = Histogram::new();
+    histogram.add(values);
+    histogram
+}
