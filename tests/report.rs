@@ -224,6 +224,7 @@ fn flow() -> Outcome {
     ];
     let edge = |(from, to): (&str, &str)| EdgeReport {
         from: from.to_owned(),
+        trains: false,
         to: to.to_owned(),
         carries: "images 24 x 24 x 3".to_owned(),
         queue: (!["crop", "distort", "centre"].contains(&from)).then(|| QueueReport {

@@ -1,13 +1,15 @@
 //! Prints a run's events in the tutorial's form: plain lines in a pipe, and a progress bar on a
 //! terminal as well.
 
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::event::{EvaluationReport, Event, StepReport};
-use crate::run::{Outcome, StageReport};
+use crate::record::Last;
+use crate::run::{EdgeReport, Outcome, StageReport};
 
 /// Where a run's events are printed.
 pub struct Console {
@@ -19,6 +21,9 @@ pub struct Console {
     warnings: Vec<String>,
     last_filling: Option<Instant>,
     failure: Option<io::Error>,
+    /// Where lines are kept as well, and those that came before that was known.
+    log: Option<File>,
+    unlogged: String,
 }
 
 /// Time between two lines about a queue that is being filled.
@@ -49,6 +54,8 @@ impl Console {
             warnings: Vec::new(),
             last_filling: None,
             failure: None,
+            log: None,
+            unlogged: String::new(),
         }
     }
 
@@ -74,7 +81,7 @@ impl Console {
             }
             Event::Evaluation(report) => {
                 self.first_line();
-                self.evaluation(&report);
+                self.line(&evaluation(&report));
             }
         }
     }
@@ -98,25 +105,52 @@ impl Console {
         }
     }
 
-    /// Says how long the stages ran, and which of them the others waited for.
-    pub fn closing_line(&mut self, outcome: &Outcome) {
-        let share = |stage: &StageReport, time: Duration| {
-            let available = stage.workers as f64 * outcome.elapsed.as_secs_f64();
-            100.0 * time.as_secs_f64() / available.max(f64::MIN_POSITIVE)
-        };
-        let busy = |stage: &StageReport| share(stage, stage.busy);
-        let slowest = outcome.stages.iter().max_by(|a, b| busy(a).total_cmp(&busy(b)));
-        let how = if outcome.interrupted { "interrupted; " } else { "done; " };
-        let mut text = format!("{how}time: {:.1} s", outcome.elapsed.as_secs_f64());
-        if let Some(stage) = slowest {
+    /// Whether there is no file yet that lines are kept in.
+    pub fn wants_log(&self) -> bool {
+        self.log.is_none()
+    }
+
+    /// Keeps lines in this file as well, those from before first.
+    pub fn log_to(&mut self, mut file: File) {
+        // What cannot be kept has been printed.
+        let _ = file.write_all(std::mem::take(&mut self.unlogged).as_bytes());
+        self.log = Some(file);
+    }
+
+    /// Says what came of the run: how good, how fast, which stage the others waited for, and where
+    /// everything is.
+    pub fn closing_lines(&mut self, outcome: &Outcome, last: &Last) {
+        let how = if outcome.interrupted { "interrupted" } else { "done" };
+        let mut text = format!("{how}; time: {:.1} s", outcome.elapsed.as_secs_f64());
+        if let Some(rate) = images_per_s(outcome) {
+            text += &format!("; {rate:.0} images/s");
+        }
+        if let Some(evaluation) = &last.evaluation {
+            text += &format!("; precision @ 1 = {:.3}", evaluation.precision_at_1);
+        }
+        if let Some(best) = &last.best {
             text += &format!(
-                "; the slowest stage was {} (busy {:.0} %, waiting for input {:.1} %)",
-                stage.id,
-                busy(stage),
-                share(stage, stage.input_wait)
+                " (best {:.3} after step {}, chosen on {} data)",
+                best.precision_at_1, best.step, best.chosen_on
             );
         }
         self.line(&text);
+        if let Some(stage) = bottleneck(outcome) {
+            let (before, behind) = waits(outcome, &stage.id);
+            self.line(&format!(
+                "the bottleneck was {} (busy {:.0} %): stages before it waited {:.1} s for it, \
+                 those behind it {:.1} s",
+                stage.id,
+                busy(outcome, stage),
+                before.as_secs_f64(),
+                behind.as_secs_f64()
+            ));
+        }
+        for (what, path) in [("checkpoint", &last.checkpoint), ("report", &last.report)] {
+            if let Some(path) = path {
+                self.line(&format!("{what}: {}", path.display()));
+            }
+        }
     }
 
     /// Takes the progress bar off the screen. Warnings that still wait for a first line, which
@@ -168,24 +202,12 @@ impl Console {
         ));
     }
 
-    fn evaluation(&mut self, report: &EvaluationReport) {
-        let stand_in = match &report.stands_in_for {
-            Some(real) => format!("; on drawn stand-in images, NOT {real}"),
-            None => String::new(),
-        };
-        let weights = if report.averaged { "averaged" } else { "raw" };
-        self.line(&format!(
-            "{}: precision @ 1 = {:.3} (accuracy on {} images, each once; step {}, {weights} \
-             weights, cross-entropy {:.3}{stand_in})",
-            now(),
-            report.precision_at_1,
-            report.images,
-            report.step,
-            report.loss,
-        ));
-    }
-
     fn line(&mut self, text: &str) {
+        match &mut self.log {
+            // What cannot be kept is printed all the same.
+            Some(log) => drop(writeln!(log, "{text}")),
+            None => self.unlogged += &format!("{text}\n"),
+        }
         let mut print = || writeln!(self.out, "{text}").and_then(|()| self.out.flush());
         let printed = match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -207,6 +229,56 @@ impl Console {
     }
 }
 
+/// The line about an evaluation.
+pub(crate) fn evaluation(report: &EvaluationReport) -> String {
+    let stand_in = match &report.stands_in_for {
+        Some(real) => format!("; on drawn stand-in images, NOT {real}"),
+        None => String::new(),
+    };
+    let weights = if report.averaged { "averaged" } else { "raw" };
+    let views = match report.views {
+        1 => String::new(),
+        views => format!(", mean of {views} views"),
+    };
+    format!(
+        "{}: precision @ 1 = {:.3} (accuracy on {} images, each once; step {}, {weights} \
+         weights{views}, cross-entropy {:.3}{stand_in})",
+        now(),
+        report.precision_at_1,
+        report.images,
+        report.step,
+        report.loss,
+    )
+}
+
+/// The share of its workers' time that a stage was at work, in per cent.
+fn busy(outcome: &Outcome, stage: &StageReport) -> f64 {
+    let available = stage.workers as f64 * outcome.elapsed.as_secs_f64();
+    100.0 * stage.busy.as_secs_f64() / available.max(f64::MIN_POSITIVE)
+}
+
+/// The stage that was at work most of its time.
+fn bottleneck(outcome: &Outcome) -> Option<&StageReport> {
+    outcome.stages.iter().max_by(|a, b| busy(outcome, a).total_cmp(&busy(outcome, b)))
+}
+
+/// How long the stages right before and right behind a stage waited for it.
+fn waits(outcome: &Outcome, stage: &str) -> (Duration, Duration) {
+    let queues = |at: fn(&EdgeReport) -> &String| {
+        outcome.edges.iter().filter(move |edge| at(edge) == stage).filter_map(|e| e.queue.as_ref())
+    };
+    let before = queues(|edge| &edge.to).map(|queue| queue.full_wait).sum();
+    let behind = queues(|edge| &edge.from).map(|queue| queue.empty_wait).sum();
+    (before, behind)
+}
+
+/// Images that what trains took in, by the second.
+fn images_per_s(outcome: &Outcome) -> Option<f64> {
+    let trained = outcome.edges.iter().filter(|edge| edge.trains).filter_map(|e| e.queue.as_ref());
+    let images = trained.map(|queue| queue.images).max()?;
+    Some(images as f64 / outcome.elapsed.as_secs_f64().max(f64::MIN_POSITIVE))
+}
+
 fn now() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }
@@ -216,6 +288,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::run::QueueReport;
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
@@ -278,26 +351,44 @@ mod tests {
     }
 
     #[test]
-    fn the_closing_line_names_the_busiest_stage() {
-        let stage = |id: &str, workers, busy, input_wait| StageReport {
+    fn the_closing_lines_name_the_bottleneck_and_who_waited_for_it() {
+        let stage = |id: &str, workers, busy| StageReport {
             id: id.to_owned(),
             kind: "stage",
             workers,
             items_out: 1,
             busy: Duration::from_millis(busy),
-            input_wait: Duration::from_millis(input_wait),
+            input_wait: Duration::ZERO,
             output_wait: Duration::ZERO,
         };
+        let edge = |from: &str, to: &str, full, empty| EdgeReport {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            carries: String::new(),
+            trains: to == "narrow",
+            queue: Some(QueueReport {
+                items: 1,
+                images: 5000,
+                capacity: 1,
+                mean_fill: 0.5,
+                full_wait: Duration::from_millis(full),
+                empty_wait: Duration::from_millis(empty),
+            }),
+        };
         let outcome = Outcome {
-            stages: vec![stage("wide", 4, 9000, 0), stage("narrow", 1, 9500, 500)],
-            edges: Vec::new(),
+            stages: vec![stage("wide", 4, 9000), stage("narrow", 1, 9500)],
+            edges: vec![edge("wide", "narrow", 1500, 300), edge("narrow", "end", 200, 2500)],
             elapsed: Duration::from_secs(10),
             interrupted: false,
         };
-        let text = printed(|console| console.closing_line(&outcome));
+        let last = Last { report: Some("runs/a/report.html".into()), ..Last::default() };
+        let text = printed(|console| console.closing_lines(&outcome, &last));
         assert_eq!(
             text,
-            "done; time: 10.0 s; the slowest stage was narrow (busy 95 %, waiting for input 5.0 %)\n"
+            "done; time: 10.0 s; 500 images/s\n\
+             the bottleneck was narrow (busy 95 %): stages before it waited 1.5 s for it, those \
+             behind it 2.5 s\n\
+             report: runs/a/report.html\n"
         );
     }
 }

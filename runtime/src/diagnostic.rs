@@ -45,6 +45,11 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// Something that should not go unnoticed.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(message) }
+    }
+
     /// Something that keeps the pipeline from running.
     pub fn error(message: impl Into<String>) -> Self {
         Self {

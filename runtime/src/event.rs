@@ -245,7 +245,8 @@ pub struct EvaluationReport {
     pub loss: f64,
     /// The names of the classes.
     pub classes: Vec<String>,
-    /// Of each class (row), how many of its images were taken for each class (column).
+    /// Of each class (row), how many of its images were taken for each class (column). An image
+    /// with a score that is no finite number was taken for none.
     pub confusion: Vec<Vec<u64>>,
     /// The mistakes made with the greatest confidence, the greatest first.
     #[serde(skip)]
@@ -281,7 +282,7 @@ pub struct Mistake {
     pub taken_for: usize,
     /// The probability given to that.
     pub probability: f64,
-    /// The image as the model saw it.
+    /// The image as the model saw it, of several views in the last.
     pub image: Image,
 }
 

@@ -236,14 +236,35 @@ pub struct Scores {
     pub progress: Progress,
     /// Whether those were moving averages.
     pub averaged: bool,
-    /// The images.
+    /// The images, as the model saw them.
     pub batch: Batch,
+    /// Epochs that make one evaluation: views of each image.
+    pub views: usize,
     /// One number per image and class.
     pub logits: Vec<f32>,
     /// The cross-entropy of each image.
     pub image_loss: Vec<f32>,
     /// The number of classes.
     pub classes: usize,
+}
+
+impl Scores {
+    /// The softmax of each image's scores, in 64 bits. Where a score is no finite number, all of
+    /// the image's probabilities are `NaN`.
+    pub fn probabilities(&self) -> impl Iterator<Item = Vec<f64>> + '_ {
+        self.logits.chunks_exact(self.classes.max(1)).map(softmax)
+    }
+}
+
+fn softmax(scores: &[f32]) -> Vec<f64> {
+    if scores.iter().any(|score| !score.is_finite()) {
+        return vec![f64::NAN; scores.len()];
+    }
+    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> =
+        scores.iter().map(|score| (f64::from(*score) - f64::from(highest)).exp()).collect();
+    let all: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / all).collect()
 }
 
 /// Anything that crosses an edge.
@@ -292,5 +313,15 @@ mod tests {
         assert_eq!(limit.and(Some(&own)), both);
         assert_eq!(limit.and(None), limit);
         assert!(Limit::default().allows(u64::MAX, u64::MAX, 1));
+    }
+
+    #[test]
+    fn probabilities_add_up_to_1_however_large_the_scores() {
+        let one = softmax(&[0.0, f32::ln(3.0)]);
+        assert!((one[0] - 0.25).abs() < 1e-7 && (one[1] - 0.75).abs() < 1e-7, "{one:?}");
+        assert_eq!(softmax(&[1e38, 1e38, -1e38]), [0.5, 0.5, 0.0]);
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(softmax(&[wrong, 0.0]).iter().all(|share| share.is_nan()), "{wrong}");
+        }
     }
 }

@@ -26,6 +26,8 @@ pub struct ImageType {
     /// Whether each image comes exactly once per epoch and the end of each epoch is marked, as an
     /// evaluation needs it.
     pub whole_epochs: bool,
+    /// Epochs that make one evaluation: each shows every image in another view. 1 normally.
+    pub views: usize,
 }
 
 impl fmt::Display for ImageType {
@@ -35,7 +37,8 @@ impl fmt::Display for ImageType {
             PixelType::F32 => "f32",
         };
         let [height, width, channels] = self.shape;
-        write!(f, "{pixel}[{height}, {width}, {channels}]")
+        write!(f, "{pixel}[{height}, {width}, {channels}]")?;
+        if self.views > 1 { write!(f, " in {} views", self.views) } else { Ok(()) }
     }
 }
 

@@ -42,6 +42,8 @@ pub struct EdgeReport {
     pub to: String,
     /// The type of what crosses, for people.
     pub carries: String,
+    /// Whether it leads into the stage that trains.
+    pub trains: bool,
     /// The queue between them; `None` where both work in the same threads.
     pub queue: Option<QueueReport>,
 }
@@ -212,6 +214,7 @@ struct Edge {
     from: usize,
     to: usize,
     carries: String,
+    trains: bool,
     capacity: usize,
     counters: Option<Arc<EdgeCounters>>,
 }
@@ -350,6 +353,7 @@ impl Running {
                     from: *from,
                     to: index,
                     carries: carries.unwrap_or_default(),
+                    trains: plan.trainer() == Some(index),
                     capacity: 0,
                     counters: None,
                 };
@@ -416,6 +420,7 @@ impl Running {
             from: self.stages[edge.from].id.clone(),
             to: self.stages[edge.to].id.clone(),
             carries: edge.carries.clone(),
+            trains: edge.trains,
             queue,
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::adapter::{Adapter, Replica, Values, micro_batch};
 use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
-use crate::item::{Batch, Weights};
+use crate::item::{Batch, Progress, Source, Weights};
 use crate::kernel::{Access, Dtype, Step};
 use crate::random::Random;
 
@@ -342,6 +342,28 @@ fn all_reduce(replicas: &mut [&mut dyn Replica], _tensor: TensorId) {
 /// The low and the high word of a number.
 fn words(number: u64) -> [u32; 2] {
     [number as u32, (number >> 32) as u32]
+}
+
+/// The weights of a model that nothing has been trained of yet.
+pub fn untrained(graph: &Arc<Graph>, source: Arc<Source>, seed: u64) -> Weights {
+    let first = |id: TensorId| {
+        let tensor = graph.tensor(id);
+        match tensor.role {
+            Role::Parameter(initial) | Role::State(initial) => {
+                initial_values(initial, &tensor.name, tensor.len(), seed)
+            }
+            _ => Vec::new(),
+        }
+    };
+    let raw: Vec<_> = graph.parameters.iter().map(|parameter| first(parameter.value)).collect();
+    Weights {
+        progress: Progress::default(),
+        source,
+        averages: raw.clone(),
+        raw,
+        states: graph.states().map(first).collect(),
+        graph: Arc::clone(graph),
+    }
 }
 
 /// The first values of a tensor, keyed by the seed, its name and each element's position.

@@ -26,7 +26,7 @@ type Stages = (Vec<(String, Arc<dyn Map>)>, Box<dyn Stage>);
 
 fn build() -> Result<Stages> {
     let pixel = PixelType::U8;
-    let image = ImageType { pixel, shape: [32, 32, 3], classes: 10, whole_epochs: true };
+    let image = ImageType { pixel, shape: [32, 32, 3], classes: 10, whole_epochs: true, views: 1 };
     let mut port = Port::Samples(image);
     let configs: [(&str, Box<dyn Config>); 4] = [
         ("cropper", Box::new(Cropper::default())),

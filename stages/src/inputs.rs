@@ -41,8 +41,13 @@ mod tests {
 
     use super::*;
 
-    const IMAGES: ImageType =
-        ImageType { pixel: PixelType::U8, shape: [32, 32, 3], classes: 10, whole_epochs: true };
+    const IMAGES: ImageType = ImageType {
+        pixel: PixelType::U8,
+        shape: [32, 32, 3],
+        classes: 10,
+        whole_epochs: true,
+        views: 1,
+    };
 
     #[test]
     fn only_images_from_one_stage_are_taken() {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
-use runtime::event::Event;
+use runtime::event::{DataReport, Event};
 use runtime::item::{Block, Item, Limit, Position, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
@@ -156,6 +156,7 @@ impl Config for Reader {
             shape: cifar10::SHAPE,
             classes: cifar10::CLASSES.len(),
             whole_epochs: true,
+            views: 1,
         })))
     }
 
@@ -167,6 +168,12 @@ impl Config for Reader {
         if self.split == Split::Train {
             context.events.fact("data", &description);
         }
+        context.events.emit(Event::Data(DataReport {
+            stage: context.stage.to_owned(),
+            description: description.clone(),
+            split: self.split.name().to_owned(),
+            crc32c: data.crc32c(),
+        }));
         let source = Arc::new(Source {
             description,
             epoch_images: images,

@@ -17,7 +17,13 @@ pub(crate) fn settings(block_images: usize) -> RunSettings {
 
 /// A port of byte images.
 pub(crate) fn bytes_port(shape: [usize; 3]) -> Port {
-    Port::Samples(ImageType { pixel: PixelType::U8, shape, classes: 10, whole_epochs: true })
+    Port::Samples(ImageType {
+        pixel: PixelType::U8,
+        shape,
+        classes: 10,
+        whole_epochs: true,
+        views: 1,
+    })
 }
 
 /// A source of this many images.

@@ -3,16 +3,22 @@
 mod check;
 mod completions;
 mod devices;
+mod eval;
+mod evaluations;
 mod fields;
 mod graph;
 mod inspect;
+mod interrupt;
 mod list;
 mod output;
 mod pipeline;
+mod predict;
 mod resume;
 mod run;
 mod schema;
 mod selftest;
+mod tap;
+mod trained;
 
 use std::process::ExitCode;
 
@@ -72,6 +78,9 @@ enum Verb {
     Check(check::Arguments),
     List(list::Arguments),
     Inspect(inspect::Arguments),
+    Tap(tap::Arguments),
+    Eval(eval::Arguments),
+    Predict(predict::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Graph(graph::Arguments),
@@ -95,6 +104,9 @@ pub fn main(app: &App) -> ExitCode {
         Verb::Check(arguments) => check::check(app, &arguments),
         Verb::List(arguments) => list::list(app, &arguments),
         Verb::Inspect(arguments) => inspect::inspect(app, &arguments),
+        Verb::Tap(arguments) => tap::tap(app, &arguments),
+        Verb::Eval(arguments) => eval::eval(app, &arguments),
+        Verb::Predict(arguments) => predict::predict(app, &arguments),
         Verb::Devices(arguments) => devices::devices(&arguments),
         Verb::Selftest(arguments) => selftest::selftest(app, &arguments),
         Verb::Graph(arguments) => graph::graph(app, &arguments),

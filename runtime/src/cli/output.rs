@@ -1,8 +1,10 @@
 //! What the command prints, and what its exit status says.
 
+use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use crate::adapter::select::NoSuchAdapter;
 use crate::diagnostic::{self, Diagnostic};
 
 /// Why a verb did not end well.
@@ -21,6 +23,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// What became of a run: an adapter that is not there is a mistake of the command line.
+    pub(super) fn of_run(error: anyhow::Error) -> Self {
+        if error.chain().any(<dyn Error>::is::<NoSuchAdapter>) {
+            return Self::Usage { message: format!("{error:#}"), help: None };
+        }
+        Self::Run(error)
+    }
+
     /// Tells it, and gives the exit status.
     pub(super) fn report(self) -> ExitCode {
         match self {

@@ -187,15 +187,9 @@ fn compare(
         let added = new.iter().filter(|(key, _)| old.iter().all(|(known, _)| known != key));
         for (key, _) in old.iter().chain(added) {
             path.push(key.clone());
-            let value = |entries: &[(String, Node)]| {
-                entries.iter().position(|(known, _)| known == key)
-            };
-            compare(
-                path,
-                value(old).map(|at| &old[at].1),
-                value(new).map(|at| &new[at].1),
-                found,
-            );
+            let value =
+                |entries: &[(String, Node)]| entries.iter().position(|(known, _)| known == key);
+            compare(path, value(old).map(|at| &old[at].1), value(new).map(|at| &new[at].1), found);
             path.pop();
         }
         return;
@@ -215,11 +209,14 @@ mod tests {
     #[test]
     fn differences_are_found_with_their_paths() {
         let node = |text: &str| Document::parse(text).expect("YAML").node().clone();
-        let (old, new) = (node("{ a: 1, b: { c: 2, d: [1] } }"), node("{ a: 1, b: { d: [2] }, e: x }"));
+        let (old, new) =
+            (node("{ a: 1, b: { c: 2, d: [1] } }"), node("{ a: 1, b: { d: [2] }, e: x }"));
         let mut found = Vec::new();
         compare(&mut Vec::new(), Some(&old), Some(&new), &mut found);
-        let lines: Vec<String> =
-            found.iter().map(|(path, from, to)| format!("{}: {from} > {to}", path.join("."))).collect();
+        let lines: Vec<String> = found
+            .iter()
+            .map(|(path, from, to)| format!("{}: {from} > {to}", path.join(".")))
+            .collect();
         assert_eq!(lines, ["b.c: 2 > nothing", "b.d: - 1 > - 2", "e: nothing > x"]);
     }
 }

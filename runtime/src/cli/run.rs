@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::output::{self, Failure, tell};
+use super::interrupt::listen;
+use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
 use super::{App, resume};
 use crate::adapter::select::NoSuchAdapter;
@@ -85,7 +86,7 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.resume.is_some() {
         let (plan, recorder) = resume::prepare(app, arguments)?;
         listen(&stop).map_err(Failure::Run)?;
-        return execute(app, plan, recorder, &stop).map(drop);
+        return execute(plan, recorder, &stop).map(drop);
     }
     let Some(file) = &arguments.file else { return Ok(()) };
     let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
@@ -98,14 +99,14 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let text = source.text()?;
     listen(&stop).map_err(Failure::Run)?;
     let Some(seeds) = arguments.seeds else {
-        return train(app, arguments, file, &text, plan, &stop).map(drop);
+        return train(arguments, file, &text, plan, &stop).map(drop);
     };
     let first = plan.settings.seed;
     let mut precisions = Vec::new();
     for seed in (0..seeds).map(|number| first.wrapping_add(number)) {
         let mut set = arguments.set.clone();
         set.push(("seed".to_owned(), seed.to_string()));
-        let last = train(app, arguments, file, &text, load(&set)?, &stop)?;
+        let last = train(arguments, file, &text, load(&set)?, &stop)?;
         precisions.extend(last.evaluation.map(|report| report.precision_at_1));
     }
     output::print(&spread(&precisions))
@@ -132,7 +133,6 @@ fn spread(precisions: &[f64]) -> String {
 }
 
 fn train(
-    app: &App,
     arguments: &Arguments,
     file: &Path,
     text: &str,
@@ -176,7 +176,7 @@ fn train(
         None => None,
     };
     plan.settings.taps = plan.first_images();
-    execute(app, plan, recorder, stop)
+    execute(plan, recorder, stop)
 }
 
 /// A name that makes a single folder.
@@ -191,12 +191,7 @@ fn folder_name(name: &str) -> Result<String, Failure> {
 }
 
 /// Runs a plan, with everything that is said on the way printed and kept.
-fn execute(
-    app: &App,
-    mut plan: Plan,
-    mut recorder: Option<Recorder>,
-    stop: &Stop,
-) -> Result<Last, Failure> {
+fn execute(mut plan: Plan, mut recorder: Option<Recorder>, stop: &Stop) -> Result<Last, Failure> {
     let mut console = Console::new(plan.settings.seed);
     let mut failure = None;
     let result = crate::run::run(&plan, stop.clone(), |event| {
@@ -207,7 +202,9 @@ fn execute(
                 stop.stop();
             }
         }
-        if let Some(Some(log)) = recorder.as_ref().map(Recorder::log).filter(|_| console.wants_log()) {
+        if let Some(Some(log)) =
+            recorder.as_ref().map(Recorder::log).filter(|_| console.wants_log())
+        {
             match log {
                 Ok(log) => console.log_to(log),
                 Err(error) => console.show(Event::Warning(format!("{error:#}"))),
@@ -231,7 +228,7 @@ fn execute(
         last = recorder.last().clone();
     }
     console.finish();
-    if let Ok(outcome) = &result {
+    if let (Ok(outcome), None) = (&result, &failure) {
         console.closing_lines(outcome, &last);
     }
     if let Some(error) = console.failure() {
@@ -255,7 +252,7 @@ fn execute(
             Err(match diverged.cloned() {
                 Some(diverged) => {
                     drop(recorder);
-                    diagnose(app, &mut plan, &diverged, &last)
+                    diagnose(&mut plan, &diverged, &last)
                 }
                 None => Failure::Run(error),
             })
@@ -264,7 +261,7 @@ fn execute(
 }
 
 /// Does the steps since the last good checkpoint again, to find what went bad first.
-fn diagnose(_: &App, plan: &mut Plan, diverged: &Diverged, last: &Last) -> Failure {
+fn diagnose(plan: &mut Plan, diverged: &Diverged, last: &Last) -> Failure {
     let good = last.folder.as_ref().and_then(|run| latest_good(&run_folder::checkpoints(run)).ok());
     let graph = plan.trainer().and_then(|at| match &plan.stages[at].output {
         Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
@@ -282,7 +279,9 @@ fn diagnose(_: &App, plan: &mut Plan, diverged: &Diverged, last: &Last) -> Failu
     plan.settings.taps.clear();
     // Its own: the other has been stopped by the failure.
     let stop = Stop::default();
-    listen_again(&stop);
+    if let Err(error) = listen(&stop) {
+        return Failure::Run(error);
+    }
     let mut found = None;
     let again = crate::run::run(plan, stop, |event| {
         if let Event::Diagnosis(text) = event {
@@ -318,28 +317,6 @@ pub(super) fn needs_an_end(plan: &Plan, file: &str) -> Result<(), Failure> {
     let message = format!("{file}: a run needs `epochs` or `steps` to know when to end");
     let help = format!("write `epochs: 10` into {file}, or give `--set epochs=10`");
     Err(Failure::Pipeline(vec![Diagnostic::error(message).help(help)]))
-}
-
-/// What Ctrl-C ends: one run after the other in the same process.
-static STOPPED_BY_CTRL_C: std::sync::Mutex<Option<Stop>> = std::sync::Mutex::new(None);
-
-fn listen_again(stop: &Stop) {
-    *STOPPED_BY_CTRL_C.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(stop.clone());
-}
-
-/// Lets Ctrl-C end the run in good order.
-fn listen(stop: &Stop) -> anyhow::Result<()> {
-    listen_again(stop);
-    ctrlc::set_handler(|| {
-        let stop = STOPPED_BY_CTRL_C.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let Some(stop) = stop else { return };
-        if stop.is_stopped() {
-            std::process::exit(130);
-        }
-        output::complain("stopping after the work at hand; Ctrl-C again stops at once\n");
-        stop.stop();
-    })?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod check;
 mod links;
 mod load;
 mod overrides;
+mod part;
 mod top;
 
 use self::check::{FROM, STAGES};

@@ -37,7 +37,8 @@ impl Config for Reader {
         }
         let side = self.split.len();
         let pixel = PixelType::U8;
-        let image = ImageType { pixel, shape: [side, side, 3], classes: 10, whole_epochs: true };
+        let image =
+            ImageType { pixel, shape: [side, side, 3], classes: 10, whole_epochs: true, views: 1 };
         Ok(Some(Port::Samples(image)))
     }
 

@@ -202,6 +202,7 @@ impl Recorder {
         write_whole(&run_folder::pipeline(path), resolved.as_bytes())?;
         self.about.ended = None;
         self.write_about()?;
+        let metrics = Metrics::append(&metrics_file(path))?;
         let history = metrics::read(&metrics_file(path))?;
         let evaluations = history.evaluations.iter();
         let known = evaluations.map(|report| (report.stage.clone(), report.step)).collect();
@@ -217,7 +218,7 @@ impl Recorder {
         report.restore(history);
         self.files = Some(Files {
             store: Store::open(&folder.checkpoints(), self.keep)?,
-            metrics: Metrics::append(&metrics_file(path))?,
+            metrics,
             board: Board::begin(&board_folder(path), &self.graphs, resolved, self.resumed_after)?,
             report,
             known,

@@ -109,6 +109,7 @@ pub(super) mod tests {
         };
         let edge = |(from, to): &(&str, &str)| EdgeReport {
             from: (*from).to_owned(),
+            trains: false,
             to: (*to).to_owned(),
             carries: "images".to_owned(),
             queue: Some(QueueReport {

@@ -235,6 +235,7 @@ mod tests {
     fn images_of_the_same_number_from_other_sources_are_kept_apart() {
         let edge = |from: &str, to: &str| EdgeReport {
             from: from.to_owned(),
+            trains: false,
             to: to.to_owned(),
             carries: String::new(),
             queue: None,

@@ -46,9 +46,9 @@ pub fn cut(folder: &Path, from_step: u64, aside: &Path) -> Result<Cut> {
         .with_context(|| format!("cannot list the event files in {}", folder.display()))?;
     for name in files {
         let path = folder.join(&name);
-        cut_file(&path, from_step, &aside.join(aside_name(&name)), &mut cut).with_context(|| {
-            format!("cannot cut {} back to before step {from_step}", path.display())
-        })?;
+        cut_file(&path, from_step, &aside.join(aside_name(&name)), &mut cut).with_context(
+            || format!("cannot cut {} back to before step {from_step}", path.display()),
+        )?;
     }
     Ok(cut)
 }

@@ -57,6 +57,11 @@ impl fmt::Debug for DataSet {
 }
 
 impl DataSet {
+    /// The CRC-32C of all pixels, then all labels: whether two runs read the same.
+    pub fn crc32c(&self) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(&self.pixels), &self.labels)
+    }
+
     /// The image of this number in this pass over the data; its pixels are shared, not copied.
     ///
     /// # Panics

@@ -173,7 +173,7 @@ fn parse_from(node: &Node, path: &Path, problems: &mut Problems) -> Option<Vec<S
 /// What a model stage reads.
 enum Reads {
     Training(ImageType, usize),
-    Scoring { batches: usize, weights: usize, graph: Arc<Graph>, size: usize },
+    Scoring { batches: usize, weights: usize, graph: Arc<Graph>, size: usize, views: usize },
 }
 
 impl Model {
@@ -184,6 +184,10 @@ impl Model {
 
     fn reads(&self, inputs: &[Port]) -> Result<Reads, Mismatch> {
         match inputs {
+            [Port::Batches(image, _)] if image.views > 1 => {
+                Err(Mismatch::new("views are for scoring, and these images are trained on")
+                    .help("remove `views` from the cropper; `mode: random` makes many of one"))
+            }
             [Port::Batches(image, size)] => Ok(Reads::Training(*image, *size)),
             [Port::Batches(image, size), Port::Weights(graph)] => {
                 self.scoring(0, *image, *size, graph)
@@ -238,7 +242,8 @@ impl Model {
                  it",
             ));
         }
-        Ok(Reads::Scoring { batches, weights: 1 - batches, graph: Arc::clone(graph), size })
+        let (weights, graph, views) = (1 - batches, Arc::clone(graph), image.views);
+        Ok(Reads::Scoring { batches, weights, graph, size, views })
     }
 
     fn compile(&self, image: ImageType) -> Result<Arc<Graph>, Mismatch> {
@@ -267,10 +272,10 @@ impl Config for Model {
             Reads::Training(image, _) => {
                 Ok(Runner::Stage(Box::new(train::Train::new(image.classes))))
             }
-            Reads::Scoring { batches, weights, graph, size } => {
+            Reads::Scoring { batches, weights, graph, size, views } => {
                 let asked = self.adapter.as_deref().or(context.run.adapter.as_deref());
                 let score = score::Score::new(asked, &graph, size, self.averaged)?;
-                Ok(Runner::Stage(Box::new(score.reading(batches, weights))))
+                Ok(Runner::Stage(Box::new(score.reading(batches, weights).views(views))))
             }
         }
     }

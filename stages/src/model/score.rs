@@ -1,4 +1,4 @@
-//! A model that scores: for each set of weights, one pass over the images.
+//! A model that scores: for each set of weights, one pass over the images, or one for each view.
 
 use std::sync::Arc;
 
@@ -14,12 +14,14 @@ use runtime::stage::Stage;
 
 use super::train::check_labels;
 
-/// Waits for weights, scores one epoch of images with them, and waits again.
+/// Waits for weights, scores as many epochs of images with them as there are views, and waits
+/// again.
 pub struct Score {
     session: Session,
     averaged: bool,
     batches: usize,
     weights: usize,
+    views: usize,
 }
 
 impl Score {
@@ -27,13 +29,18 @@ impl Score {
     pub fn new(adapter: Option<&str>, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
         let adapter = select::select(adapter.unwrap_or("auto"))?;
         let session = Session::new(adapter.as_ref(), &Arc::new(graph.inference()), batch)?;
-        Ok(Self { session, averaged, batches: 0, weights: 1 })
+        Ok(Self { session, averaged, batches: 0, weights: 1, views: 1 })
     }
 
     /// Which inputs bring the batches and the weights.
     pub fn reading(mut self, batches: usize, weights: usize) -> Self {
         (self.batches, self.weights) = (batches, weights);
         self
+    }
+
+    /// How many epochs are scored with each set of weights.
+    pub fn views(self, views: usize) -> Self {
+        Self { views, ..self }
     }
 
     fn load(&mut self, weights: &Weights) -> Result<()> {
@@ -66,25 +73,24 @@ impl Stage for Score {
             while let Some(item) = ports.receive(self.weights).await {
                 let Item::Weights(weights) = item else { bail!("it takes weights from a reducer") };
                 self.load(&weights)?;
-                loop {
+                let mut epochs = 0;
+                while epochs < self.views {
                     let Some(item) = ports.receive(self.batches).await else { return Ok(()) };
                     let Item::Batch(batch) = item else { bail!("it takes batches only") };
                     check_labels(&batch, self.classes())?;
                     let scored = self.session.score(&batch)?;
-                    let ends_epoch = batch.ends_epoch;
+                    epochs += usize::from(batch.ends_epoch);
                     let scores = Scores {
                         progress: weights.progress,
                         averaged: self.averaged,
                         batch,
+                        views: self.views,
                         logits: scored.logits,
                         image_loss: scored.image_loss,
                         classes: self.classes(),
                     };
                     if ports.send(Item::Scores(scores)).await.is_err() {
                         return Ok(());
-                    }
-                    if ends_epoch {
-                        break;
                     }
                 }
             }

@@ -283,6 +283,9 @@ impl Reduce {
 
     /// All that a run needs to go on from here. Waits for the adapter.
     fn weights(&mut self) -> Result<Arc<Weights>> {
+        if let Some(summaries) = &mut self.summaries {
+            summaries.settle()?;
+        }
         // Weights are good only once their flags have been read.
         self.loss()?;
         let Some(source) = self.source.clone() else { bail!("nothing was trained on yet") };

@@ -32,8 +32,14 @@ pub(super) struct Due {
 
 /// Hands what summaries are made of to the thread that makes them.
 pub(super) struct Summaries {
-    work: Option<Sender<Work>>,
+    work: Option<Sender<Task>>,
     thread: Option<JoinHandle<Result<()>>>,
+}
+
+enum Task {
+    Make(Work),
+    /// Say that all before is made.
+    Settle(Sender<()>),
 }
 
 /// A copy of what a step left behind.
@@ -108,7 +114,22 @@ impl Summaries {
             }
         };
         let work = Work { step: *step, images: pictures(batch, shown), distributions };
-        match self.work.as_ref().map(|sender| sender.send_blocking(work)) {
+        self.ask(Task::Make(work))
+    }
+
+    /// Waits until everything handed over has been told: what a checkpoint's run will not do again
+    /// must be told before it.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let (sender, settled) = async_channel::bounded(1);
+        self.ask(Task::Settle(sender))?;
+        match settled.recv_blocking() {
+            Ok(()) => Ok(()),
+            Err(_) => self.end(),
+        }
+    }
+
+    fn ask(&mut self, task: Task) -> Result<()> {
+        match self.work.as_ref().map(|sender| sender.send_blocking(task)) {
             Some(Ok(())) => Ok(()),
             // Only its end closes the channel, and its end is a failure while there is work.
             _ => self.end(),
@@ -160,8 +181,16 @@ struct Maker {
 }
 
 impl Maker {
-    fn run(mut self, work: Receiver<Work>) -> Result<()> {
-        while let Ok(Work { step, images, distributions }) = work.recv_blocking() {
+    fn run(mut self, work: Receiver<Task>) -> Result<()> {
+        while let Ok(task) = work.recv_blocking() {
+            let Work { step, images, distributions } = match task {
+                Task::Make(work) => work,
+                Task::Settle(settled) => {
+                    // Whoever asked and went away need not know.
+                    let _ = settled.send_blocking(());
+                    continue;
+                }
+            };
             let mut summary = Summary { step: u64::from(step.step), images, ..Summary::default() };
             if let Some(distributions) = distributions {
                 self.add(&mut summary, &distributions, &step)?;

@@ -1,0 +1,271 @@
+//! Photos from files, cut and scaled to the size of a data set's images.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, RgbImage};
+
+use crate::picture::Picture;
+
+/// Pixels beyond which an image is refused before it is decoded, which takes memory.
+const MOST_PIXELS: u64 = 100_000_000;
+/// Width and height below which there is nothing to be seen.
+const LEAST_SIDE: u32 = 8;
+/// The most memory that a decoder may take: 100 megapixels of four 16-bit numbers, and as much
+/// again.
+const MOST_BYTES: u64 = 16 * MOST_PIXELS;
+
+/// The photo in a PNG or JPEG file: turned as its camera was held, transparent parts on white, its
+/// largest middle part of the wanted proportions scaled to the wanted size.
+///
+/// # Errors
+/// If the file is no image, not whole, or too large or small.
+pub fn load(path: &Path, width: usize, height: usize) -> Result<Picture> {
+    let photo = decode(path)?;
+    let (wide, high) = photo.dimensions();
+    let (across, down) = middle(wide, high, width, height);
+    let (left, top) = ((wide - across) / 2, (high - down) / 2);
+    let cut = imageops::crop_imm(&photo, left, top, across, down).to_image();
+    let size = |side: usize| u32::try_from(side).context("images of the pipeline are too large");
+    let scaled = imageops::resize(&cut, size(width)?, size(height)?, FilterType::Triangle);
+    Ok(Picture { width, height, rgb: scaled.into_raw() })
+}
+
+/// Width and height of the largest part of a photo that has the proportions of `width` to
+/// `height`. Cutting before scaling keeps a long thin photo from becoming a huge one.
+fn middle(wide: u32, high: u32, width: usize, height: usize) -> (u32, u32) {
+    let (width, height) = (width.max(1) as u64, height.max(1) as u64);
+    let rounded = |side: u32, by: u64, of: u64| ((u64::from(side) * by + of / 2) / of).max(1);
+    let across = rounded(high, width, height).min(u64::from(wide)) as u32;
+    let down = rounded(wide, height, width).min(u64::from(high)) as u32;
+    (across, down)
+}
+
+fn decode(path: &Path) -> Result<RgbImage> {
+    let file = File::open(path).context("cannot read it")?;
+    let is_file = file.metadata().context("cannot read it")?.is_file();
+    ensure!(is_file, "it is not a file");
+    let reader = ImageReader::new(BufReader::new(file));
+    let mut reader = reader.with_guessed_format().context("cannot read it")?;
+    let format = match reader.format() {
+        Some(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
+        _ => bail!("it is not an image: neither PNG nor JPEG"),
+    };
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_BYTES);
+    reader.limits(limits);
+    let broken = || format!("it begins as {} and cannot be decoded", name(format));
+    let mut decoder = reader.into_decoder().with_context(broken)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    ensure!(
+        pixels <= MOST_PIXELS,
+        "it has {width} x {height} pixels, and at most {} megapixels are read: make it smaller",
+        MOST_PIXELS / 1_000_000
+    );
+    ensure!(
+        width.min(height) >= LEAST_SIDE,
+        "it has {width} x {height} pixels, and at least {LEAST_SIDE} x {LEAST_SIDE} are needed"
+    );
+    if format == ImageFormat::Jpeg {
+        let again = File::open(path).context("cannot read it")?;
+        // Decoders show what there is of a JPEG in grey and say nothing.
+        ensure!(is_whole_jpeg(BufReader::new(again))?, "the JPEG ends in its middle");
+    }
+    let orientation = decoder.orientation().with_context(broken)?;
+    let mut image = DynamicImage::from_decoder(decoder).with_context(broken)?;
+    image.apply_orientation(orientation);
+    Ok(on_white(image))
+}
+
+fn name(format: ImageFormat) -> &'static str {
+    if format == ImageFormat::Png { "a PNG" } else { "a JPEG" }
+}
+
+/// Colours of 8 bits on a white ground.
+fn on_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let image = image.into_rgba8();
+    let blend = |colour: u8, alpha: u8| {
+        let (colour, alpha) = (u32::from(colour), u32::from(alpha));
+        ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    let (width, height) = image.dimensions();
+    let mut rgb = RgbImage::new(width, height);
+    for (to, from) in rgb.pixels_mut().zip(image.pixels()) {
+        let [red, green, blue, alpha] = from.0;
+        to.0 = [red, green, blue].map(|colour| blend(colour, alpha));
+    }
+    rgb
+}
+
+/// Whether a JPEG goes on to the mark of its end.
+fn is_whole_jpeg(mut file: impl BufRead + Seek) -> Result<bool> {
+    const END: u8 = 0xd9;
+    loop {
+        // Whatever lies between segments, compressed numbers above all, has no mark in it: there,
+        // 0xff is followed by 0 or by the number of a restart.
+        let Some(mark) = next_mark(&mut file).context("cannot read it")? else {
+            return Ok(false);
+        };
+        match mark {
+            END => return Ok(true),
+            // The beginning, and restarts, are marks alone.
+            0x01 | 0xd0..=0xd8 => {}
+            _ => {
+                let mut length = [0; 2];
+                if file.read_exact(&mut length).is_err() {
+                    return Ok(false);
+                }
+                let beyond = i64::from(u16::from_be_bytes(length)) - 2;
+                ensure!(beyond >= 0, "it begins as a JPEG and is damaged");
+                file.seek_relative(beyond).context("cannot read it")?;
+            }
+        }
+    }
+}
+
+/// Goes behind the next mark: 0xff, once or more, and a byte that is neither that nor 0.
+fn next_mark(file: &mut impl BufRead) -> std::io::Result<Option<u8>> {
+    let mut byte = [0];
+    loop {
+        file.skip_until(0xff)?;
+        loop {
+            match file.read(&mut byte)? {
+                0 => return Ok(None),
+                _ if byte[0] == 0xff => {}
+                _ => break,
+            }
+        }
+        if byte[0] != 0 {
+            return Ok(Some(byte[0]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{GrayImage, ImageBuffer, Luma, LumaA, Rgb, Rgba};
+
+    use super::*;
+
+    /// What is made of an image that is written like this.
+    fn loaded(image: &DynamicImage, format: ImageFormat, side: usize) -> Picture {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("photo");
+        image.save_with_format(&path, format).expect("it is written");
+        load(&path, side, side).expect("it is read")
+    }
+
+    fn refused(bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("photo.png");
+        std::fs::write(&path, bytes).expect("it is written");
+        format!("{:#}", load(&path, 16, 16).expect_err("it is refused"))
+    }
+
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).expect("it is written");
+        bytes.into_inner()
+    }
+
+    fn waves(width: u32, height: u32) -> DynamicImage {
+        let pixel = |x: u32, y: u32| Rgb([(x * 7) as u8, (y * 11) as u8, (x * y) as u8]);
+        RgbImage::from_fn(width, height, pixel).into()
+    }
+
+    #[test]
+    fn an_image_of_the_wanted_size_is_taken_as_it_is() {
+        let image = waves(16, 16);
+        assert_eq!(loaded(&image, ImageFormat::Png, 16).rgb, image.into_rgb8().into_raw());
+    }
+
+    #[test]
+    fn the_middle_is_cut_and_scaled() {
+        // A third each of red, green and blue: the middle is green.
+        for (wide, high) in [(60, 20), (20, 60), (120, 40)] {
+            let third = |x: u32, y: u32| if wide > high { 3 * x / wide } else { 3 * y / high };
+            let pixel = |x: u32, y: u32| {
+                let mut rgb = [0; 3];
+                rgb[third(x, y) as usize] = 200;
+                Rgb(rgb)
+            };
+            let image = RgbImage::from_fn(wide, high, pixel).into();
+            assert_eq!(loaded(&image, ImageFormat::Png, 10).rgb, [0, 200, 0].repeat(100));
+        }
+        assert_eq!(middle(8, 12_500_000, 32, 32), (8, 8));
+        assert_eq!(middle(31, 31, 24, 16), (31, 21));
+    }
+
+    #[test]
+    fn every_kind_of_pixel_becomes_a_colour() {
+        let rgba = ImageBuffer::from_pixel(16, 16, Rgba([200_u8, 0, 0, 0]));
+        let half = ImageBuffer::from_pixel(16, 16, LumaA([0_u8, 128]));
+        let deep = ImageBuffer::from_pixel(16, 16, Rgb([0_u16, 128 * 257, 0xffff]));
+        let grey = GrayImage::from_pixel(16, 16, Luma([77]));
+        for (image, expected) in [
+            (DynamicImage::from(rgba), [255, 255, 255]),
+            (DynamicImage::from(half), [127, 127, 127]),
+            (DynamicImage::from(deep), [0, 128, 255]),
+            (DynamicImage::from(grey), [77, 77, 77]),
+        ] {
+            assert_eq!(loaded(&image, ImageFormat::Png, 16).rgb, expected.repeat(256));
+        }
+        let even = RgbImage::from_pixel(40, 30, Rgb([10, 120, 240])).into();
+        for pixel in loaded(&even, ImageFormat::Jpeg, 16).rgb.chunks(3) {
+            let near = pixel.iter().zip([10, 120, 240]).all(|(a, b)| a.abs_diff(b) < 8);
+            assert!(near, "{pixel:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_or_not_whole_is_told() {
+        assert_eq!(refused(b"a text"), "it is not an image: neither PNG nor JPEG");
+        assert_eq!(refused(b""), "it is not an image: neither PNG nor JPEG");
+        for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+            let whole = encoded(&waves(40, 40), format);
+            // At least the mark of the end is missing.
+            for length in (16..whole.len() - 16).step_by(97).chain([whole.len() - 16]) {
+                let told = refused(&whole[..length]);
+                let expected = ["cannot be decoded", "ends in its middle", "is damaged"];
+                assert!(expected.iter().any(|part| told.contains(part)), "{length}: {told}");
+            }
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let told = load(folder.path(), 16, 16).expect_err("a folder").to_string();
+        assert!(told.contains("it is not a file") || told.contains("cannot read it"), "{told}");
+    }
+
+    #[test]
+    fn sizes_are_checked_before_anything_is_decoded() {
+        assert!(refused(&encoded(&waves(7, 40), ImageFormat::Png)).contains("at least 8 x 8"));
+        // The header of a PNG that says 20,000 x 20,000, and nothing else.
+        let mut huge = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut header = b"IHDR".to_vec();
+        header.extend([20_000_u32, 20_000].map(u32::to_be_bytes).concat());
+        header.extend([8, 2, 0, 0, 0]);
+        huge.extend(13_u32.to_be_bytes());
+        huge.extend(&header);
+        huge.extend(crc32(&header).to_be_bytes());
+        huge.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
+        let told = refused(&huge);
+        assert!(told.contains("20000 x 20000 pixels, and at most 100 megapixels"), "{told}");
+    }
+
+    /// The check sum of PNG's chunks.
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc: u32, _| {
+                (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+            })
+        })
+    }
+}
