@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::top;
 use crate::config::node::{Node, Path, short};
 use crate::config::suggest;
 use crate::config::yaml::Document;
@@ -18,6 +19,11 @@ pub(super) struct Override {
 }
 
 const FLAG: &str = "--set ";
+
+/// Whether this is one of the settings beside the stages, all of which may be left out of a file.
+fn is_setting(name: &str) -> bool {
+    top::schema().get("properties").is_some_and(|properties| properties.get(name).is_some())
+}
 
 /// Keys that the file itself has to have: `stages`, a stage and its kind. Further in, what is not
 /// written may be a default.
@@ -109,7 +115,7 @@ fn put(mut node: &mut Node, change: &Override, value: Node) -> Result<(), Box<Di
                 let position = match position {
                     Some(position) => position,
                     // Whoever reads the fields knows better which there are.
-                    None if is_last || number >= WRITTEN_DEPTH => {
+                    None if is_last || number >= WRITTEN_DEPTH || is_setting(&parts[0]) => {
                         entries.push((part.clone(), Node::Null));
                         entries.len() - 1
                     }
