@@ -353,7 +353,7 @@ fn a_browser_shows_the_whole_page() {
         "Stand-in data, NOT CIFAR-10",
         "chosen on test data",
         "Made-up Graphics 9000",
-        "of one batch: 9<",
+        " to 9)\nmoving average: ",
         "▲ slowest",
         "&lt;script&gt;this",
     ] {
