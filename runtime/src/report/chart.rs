@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use maud::{Markup, html};
 
@@ -50,6 +51,15 @@ impl Curve {
         let after = self.points.partition_point(|point| point.0 < step);
         let near = self.points.get(after.saturating_sub(1)..)?.iter().take(2);
         near.copied().min_by(|a, b| (a.0 - step).abs().total_cmp(&(b.0 - step).abs()))
+    }
+
+    /// The least and the greatest value within these steps; the wrong way round without any.
+    fn extremes(&self, steps: &RangeInclusive<f64>) -> (f64, f64) {
+        let first = self.points.partition_point(|point| point.0 < *steps.start());
+        let within = self.points[first..].iter().take_while(|point| point.0 <= *steps.end());
+        within
+            .map(|point| point.1)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)))
     }
 }
 
@@ -142,7 +152,7 @@ impl Chart<'_> {
                 @for (middle, from, to) in bands(steps()) {
                     rect.band x=(round(across(from))) y=(TOP)
                         width=(round((across(to) - across(from)).max(1.0))) height=(bottom - TOP) {
-                        title { (self.values(middle)) }
+                        title { (self.values(middle, from..=to)) }
                     }
                 }
             }
@@ -165,15 +175,18 @@ impl Chart<'_> {
         text
     }
 
-    /// The values near a step.
-    fn values(&self, step: f64) -> String {
+    /// The values near a step, and how far they differ in the stretch around it.
+    fn values(&self, step: f64, around: RangeInclusive<f64>) -> String {
         let mut text = format!("step {}", plain(step));
         for curve in &self.curves {
-            if let Some((at, value)) = curve.nearest(step) {
-                let _ = write!(text, "\n{}: {}", curve.name, plain(value));
-                if at != step {
-                    let _ = write!(text, " (at step {})", plain(at));
-                }
+            let Some((at, value)) = curve.nearest(step) else { continue };
+            let _ = write!(text, "\n{}: {}", curve.name, plain(value));
+            if at != step {
+                let _ = write!(text, " (at step {})", plain(at));
+            }
+            let (low, high) = curve.extremes(&around);
+            if low < high {
+                let _ = write!(text, " (around it {} to {})", plain(low), plain(high));
             }
         }
         text
@@ -246,8 +259,9 @@ mod tests {
         let points = (0..50_000).map(|step| (f64::from(step), 5.0 - f64::from(step) / 1e4));
         let text = chart("raw", points.collect());
         assert!(text.len() < 40_000, "{} bytes", text.len());
-        assert!(text.contains("<title>step 0\nraw: 5</title>"), "{text}");
-        assert!(text.contains("<title>step 49,999\nraw: 1e-4</title>"));
+        let first = "<title>step 0\nraw: 5 (around it 4.979 to 5)</title>";
+        assert!(text.contains(first), "{text}");
+        assert!(text.contains("<title>step 49,999\nraw: 1e-4 (around it 1e-4 to 0.0189)</title>"));
         assert_eq!(text.matches("<rect").count(), 121);
     }
 

@@ -11,7 +11,7 @@ use crate::run::{EdgeReport, Outcome, StageReport};
 
 /// Sizes of the drawing in pixels.
 const COLUMN: usize = 270;
-const ROW: usize = 118;
+const ROW: usize = 134;
 const BOX_WIDTH: usize = 190;
 const BOX_HEIGHT: usize = 58;
 const MARGIN: usize = 12;
@@ -255,10 +255,10 @@ fn road(way: &[Cell]) -> String {
             let _ = write!(path, "M{x} {}", y + BOX_HEIGHT);
             continue;
         }
-        // Bends begin below the figures beside the edge.
-        let (above, bend) = (corner(way[number - 1]).0 + BOX_WIDTH / 2, y - (ROW - BOX_HEIGHT));
-        let middle = y - 8;
-        let _ = write!(path, "V{bend}C{above} {middle} {x} {bend} {x} {y}");
+        // Bends begin below the figures beside the edge, and end above the arrow's head.
+        let above = corner(way[number - 1]).0 + BOX_WIDTH / 2;
+        let (bend, end) = (y - 24, y - 8);
+        let _ = write!(path, "V{bend}C{above} {end} {x} {bend} {x} {end}V{y}");
         if number + 1 < way.len() {
             let _ = write!(path, "V{}", y + BOX_HEIGHT);
         }

@@ -32,12 +32,13 @@ impl Report {
     }
 
     fn state(&self) -> String {
-        let steps = self.steps.last().map_or(0, |report| report.step + 1);
-        let of = self.steps.last().and_then(|report| report.total_steps);
-        let of = of.map(|of| format!(" of {}", count(of))).unwrap_or_default();
+        let Some(last) = self.steps.last() else {
+            return "no step has been logged yet.".to_owned();
+        };
+        let of = last.total_steps.map(|of| format!(" of {}", count(of))).unwrap_or_default();
         let stopped = self.outcome.as_ref().is_some_and(|outcome| outcome.interrupted);
         let end = if stopped { ", then stopped early" } else { "" };
-        format!("{}{of} steps logged{end}.", count(steps))
+        format!("logged up to step {}{of}{end}.", count(last.step))
     }
 
     /// The figures that count.
