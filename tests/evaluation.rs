@@ -1,0 +1,222 @@
+//! `runtime eval` on checkpoints: its figures against plain arithmetic, and what it refuses.
+
+mod common;
+#[path = "common/trained.rs"]
+mod trained;
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::within;
+use runtime::checkpoint;
+use serde_json::Value;
+use trained::{CLASSES, PIPELINE, probabilities, runtime, test_images, weights, write};
+
+const FILE: &str = "model.safetensors";
+
+/// A folder with a checkpoint.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder.path().join(FILE), &weights(), PIPELINE, 20);
+    folder
+}
+
+/// Precision @ 1 and @ 3, loss and confusions, computed plainly.
+fn expected(averaged: bool, views: usize) -> (f64, f64, f64, Vec<Vec<u64>>) {
+    let data = test_images();
+    let size = data.pixels.len() / data.labels.len();
+    let (mut first, mut third, mut loss) = (0, 0, 0.0);
+    let mut confusion = vec![vec![0; CLASSES]; CLASSES];
+    for (pixels, class) in data.pixels.chunks(size).zip(&data.labels) {
+        let shares = probabilities(pixels, averaged, views);
+        let class = usize::from(*class);
+        let above = shares.iter().filter(|share| **share > shares[class]).count();
+        first += usize::from(above == 0);
+        third += usize::from(above < 3);
+        loss -= shares[class].ln();
+        let highest = (0..CLASSES).max_by(|a, b| shares[*a].total_cmp(&shares[*b]));
+        confusion[class][highest.expect("classes")] += 1;
+    }
+    let images = data.labels.len() as f64;
+    (first as f64 / images, third as f64 / images, loss / images, confusion)
+}
+
+fn eval(folder: &Path, arguments: &[&str]) -> Value {
+    let arguments: Vec<&str> = ["eval", "--json"].iter().chain(arguments).copied().collect();
+    let (status, out, told) = runtime(folder, &arguments);
+    assert_eq!(status, 0, "{told}");
+    assert_eq!(out.lines().count(), 1, "{out}");
+    serde_json::from_str(&out).expect("a line of JSON")
+}
+
+#[test]
+fn figures_by_one_two_and_ten_views_are_those_of_plain_arithmetic() {
+    let folder = folder();
+    let mut losses = Vec::new();
+    for (views, raw) in [(1, false), (2, false), (10, false), (1, true), (10, true)] {
+        let flag = views.to_string();
+        let mut arguments = vec![FILE, "--views", &flag];
+        arguments.extend(raw.then_some("--raw"));
+        let found = eval(folder.path(), &arguments);
+        let (first, third, loss, confusion) = expected(!raw, views);
+        let number = |value: &Value| value.as_f64().expect("a number");
+        assert!((number(&found["precision_at_1"]) - first).abs() < 1e-12, "{views}: {found}");
+        assert_eq!(found["precision_at_k"][0], 3);
+        assert!((number(&found["precision_at_k"][1]) - third).abs() < 1e-12, "{views}: {found}");
+        assert!((number(&found["loss"]) - loss).abs() < 1e-4, "{views}: {loss}, {found}");
+        assert_eq!(found["confusion"], serde_json::json!(confusion));
+        assert_eq!((&found["images"], &found["views"]), (&60.into(), &views.into()));
+        assert_eq!(found["averaged"], !raw);
+        losses.push(number(&found["loss"]));
+    }
+    // Otherwise the flags would change nothing.
+    losses.sort_by(f64::total_cmp);
+    losses.dedup();
+    assert_eq!(losses.len(), 5);
+}
+
+#[test]
+fn an_evaluation_is_printed_for_people() {
+    let folder = folder();
+    let (status, out, told) = runtime(folder.path(), &["eval", FILE]);
+    assert_eq!((status, &*told), (0, ""), "{out}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], format!("checkpoint: {FILE}"));
+    assert!(lines[1].contains("precision @ 1 = "), "{out}");
+    assert!(lines[1].contains("(accuracy on 60 images, each once; step 20, averaged weights"));
+    assert!(lines[2].starts_with("precision @ 3 = "), "{out}");
+    assert!(lines[3].starts_with("class") && lines[3].contains("taken for:"), "{out}");
+    assert_eq!(lines.len(), 4 + CLASSES, "{out}");
+    // A file belongs to no run: nothing is kept beside it.
+    assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+}
+
+#[test]
+fn checkpoints_that_cannot_be_used_are_told() {
+    let folder = folder();
+    let path = folder.path().join(FILE);
+    let bytes = fs::read(&path).expect("the file");
+    for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(folder.path().join("cut.safetensors"), &bytes[..length]).expect("written");
+        let (status, out, told) = runtime(folder.path(), &["eval", "cut.safetensors"]);
+        assert_eq!((status, &*out), (1, ""), "{length}: {told}");
+        assert!(told.starts_with("error: ") && told.contains("cut.safetensors"), "{told}");
+    }
+    let ends = "softmax_cross_entropy ]";
+    let other = PIPELINE.replace(ends, &format!("relu, dense: {{ units: 10 }}, {ends}"));
+    let cropped = PIPELINE.replace("size: 24", "size: 20");
+    let alone = &PIPELINE[..PIPELINE.find("  read_test").expect("a stage")];
+    for (pipeline, status, parts) in [
+        (&*other, 1, &["does not fit the pipeline's model", "dense2/weights"][..]),
+        (&*cropped, 1, &["does not fit the pipeline's model", "dense1/weights"]),
+        (alone, 1, &["evaluates nothing"]),
+        ("stages: {}", 2, &["has no stages", "pipeline of model.safetensors"]),
+    ] {
+        write(&path, &weights(), pipeline, 20);
+        let (found, out, told) = runtime(folder.path(), &["eval", FILE]);
+        assert_eq!((found, &*out), (status, ""), "{told}");
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    }
+    for (arguments, status, part) in [
+        (&["eval", "absent.safetensors"][..], 1, "absent.safetensors"),
+        (&["eval", "."], 1, "no checkpoint"),
+        (&["eval", FILE, "--watch"], 2, "is not a run's folder"),
+        (&["eval", FILE, "--views", "3"], 2, "--views"),
+        (&["eval"], 2, "RUN|CHECKPOINT"),
+    ] {
+        let (found, _, told) = runtime(folder.path(), arguments);
+        assert_eq!(found, status, "{told}");
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn flags_that_no_stage_understands_are_refused() {
+    let folder = folder();
+    let path = folder.path().join(FILE);
+    // Without a crop there is a single view.
+    let whole = PIPELINE.replace(", cropper: { size: 24 }", ", whitening: {}");
+    let whole = whole.replace(", cropper: { size: 24, mode: central }", ", whitening: {}");
+    write(&path, &weights(), &whole, 20);
+    let (status, _, told) = runtime(folder.path(), &["eval", FILE, "--views", "10"]);
+    assert_eq!(status, 2, "{told}");
+    assert!(told.contains("no stage of the evaluation has a field `views`"), "{told}");
+    write(&path, &weights(), &PIPELINE.replace(", mode: central", ""), 20);
+    let (status, _, told) = runtime(folder.path(), &["eval", FILE, "--views", "10"]);
+    assert_eq!(status, 2, "{told}");
+    assert!(told.contains("centre: 10 views are at places of their own"), "{told}");
+    let (status, _, told) = runtime(folder.path(), &["eval", FILE, "--adapter", "abacus"]);
+    assert_eq!(status, 2, "{told}");
+    assert!(told.contains("abacus"), "{told}");
+}
+
+/// An evaluation beside a run.
+struct Watching {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Watching {
+    fn begin(folder: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_runtime"))
+            .args(["eval", "--watch", "--json", "run"])
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let out = BufReader::new(child.stdout.take().expect("its output"));
+        Self { child, out }
+    }
+
+    /// The step of the next evaluation.
+    fn step(&mut self) -> u64 {
+        let mut line = String::new();
+        self.out.read_line(&mut line).expect("a line");
+        let value: Value = serde_json::from_str(&line).expect("a line of JSON");
+        value["step"].as_u64().expect("a step")
+    }
+}
+
+#[test]
+fn a_run_is_watched_until_its_end() {
+    within(Duration::from_secs(120), || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = folder.path().join("run");
+        let checkpoints = run.join("checkpoints");
+        fs::create_dir_all(&checkpoints).expect("the folders");
+        let lock = File::create(run.join("lock")).expect("a lock");
+        lock.lock().expect("the run is at work");
+        let checkpoint = |step: u64| checkpoints.join(format!("step-{step:09}.safetensors"));
+
+        // They wait for the first.
+        let mut watching = [Watching::begin(folder.path()), Watching::begin(folder.path())];
+        write(&checkpoint(5), &weights(), PIPELINE, 5);
+        watching.iter_mut().for_each(|one| assert_eq!(one.step(), 5));
+        // Damaged ones are passed over.
+        fs::write(checkpoint(6), b"damaged").expect("it is written");
+        write(&checkpoint(7), &weights(), PIPELINE, 7);
+        watching.iter_mut().for_each(|one| assert_eq!(one.step(), 7));
+        drop(lock);
+        for one in watching {
+            let done = one.child.wait_with_output().expect("it ends");
+            let told = String::from_utf8_lossy(&done.stderr).into_owned();
+            assert!(done.status.success() && !told.contains("panicked"), "{told}");
+        }
+
+        for number in 1..=2 {
+            let kept = fs::read_to_string(run.join(format!("evaluations/{number}.jsonl")));
+            assert_eq!(kept.expect("it is kept").lines().count(), 2);
+            let board = run.join(format!("tensorboard/eval-{number}"));
+            assert_eq!(fs::read_dir(board).expect("a folder").count(), 1);
+        }
+        let (path, ..) = checkpoint::latest_good(&checkpoints).expect("the run's own are there");
+        assert_eq!(path, checkpoint(7));
+        // Afterwards the latest is evaluated once.
+        let found = eval(folder.path(), &["run", "--watch"]);
+        assert_eq!(found["step"], 7);
+    });
+}
