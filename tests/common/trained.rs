@@ -1,6 +1,6 @@
 //! A small trained model in a checkpoint, and what it scores, computed plainly.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 
@@ -71,6 +71,9 @@ pub(crate) fn write(path: &Path, weights: &Weights, pipeline: &str, steps: u64) 
             driver: "1 thread".to_owned(),
         },
         data: Vec::new(),
+        awaits_evaluation: false,
+        folder: PathBuf::new(),
+        data_path: None,
         pipeline: pipeline.to_owned(),
     };
     let progress = Progress { steps, ..weights.progress };

@@ -34,6 +34,8 @@ pub struct About {
     pub awaits_evaluation: bool,
     /// The folder that relative paths of the pipeline start from.
     pub folder: PathBuf,
+    /// `--data`, if it was given.
+    pub data_path: Option<PathBuf>,
     /// The pipeline as YAML, all defaults written out.
     pub pipeline: String,
 }

@@ -62,6 +62,7 @@ fn about() -> About {
         data: Vec::new(),
         awaits_evaluation: false,
         folder: PathBuf::new(),
+        data_path: None,
         pipeline: "seed: 7\n".to_owned(),
     }
 }

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::stage::RunSettings;
 
 /// Where data is kept, unless the command line says otherwise.
-pub(super) const DATA_VARIABLE: &str = "GRADFLOW_DATA";
+const DATA_VARIABLE: &str = "GRADFLOW_DATA";
 
 /// Which pipeline, and what to change in it.
 #[derive(Clone, Debug, Args)]

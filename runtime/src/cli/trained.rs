@@ -8,7 +8,7 @@ use async_channel::Receiver;
 
 use super::App;
 use super::output::{Failure, complain, tell};
-use super::pipeline::DATA_VARIABLE;
+use super::pipeline::base;
 use crate::checkpoint::{self, Store, Stored};
 use crate::given;
 use crate::item::{Item, Weights};
@@ -119,15 +119,15 @@ impl Trained {
         data: Option<&Path>,
         warns: bool,
     ) -> Result<Plan, Failure> {
-        let data_default = std::env::var_os(DATA_VARIABLE).filter(|value| !value.is_empty());
+        let about = &self.stored.about;
+        let data = data.map(Path::to_owned).or_else(|| about.data_path.clone());
         let base = RunSettings {
             adapter: adapter.map(str::to_owned),
-            data: data.map(Path::to_owned),
-            data_default: data_default.map(PathBuf::from),
-            ..RunSettings::default()
+            folder: about.folder.clone(),
+            ..base(data)
         };
         let name = format!("pipeline of {}", self.path.display());
-        let text = &self.stored.about.pipeline;
+        let text = &about.pipeline;
         let loaded = Plan::load(&app.kinds, &name, text, set, &base);
         let (plan, warnings) = loaded.map_err(Failure::Pipeline)?;
         if warns {

@@ -325,6 +325,7 @@ fn save(
         data: about.data.clone(),
         awaits_evaluation: checkpoint.reason == Reason::Evaluation,
         folder: about.folder.clone(),
+        data_path: about.data_path.clone(),
         pipeline: pipeline.to_owned(),
     };
     let awaited = written.awaits_evaluation;
