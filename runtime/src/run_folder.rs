@@ -1,5 +1,6 @@
 //! The folder that a run owns: everything it writes is in there, and nothing else is.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ pub struct About {
     pub folder: PathBuf,
     /// `--data`, if it was given.
     pub data_path: Option<PathBuf>,
+    /// `--adapter`, if it was given.
+    #[serde(default)]
+    pub adapter_asked: Option<String>,
     /// The adapter that trains.
     pub adapter: Option<AdapterReport>,
     /// The data that was read.
@@ -61,6 +65,21 @@ pub struct AdapterReport {
     pub name: String,
     /// The driver and its version, or the threads of `cpu`.
     pub driver: String,
+}
+
+impl AdapterReport {
+    /// Whether both give the same bits. What is said of `cpu` beside its name is the number of its
+    /// threads, which changes none.
+    pub fn computes_like(&self, other: &Self) -> bool {
+        let same = self.backend == other.backend && self.name == other.name;
+        same && (self.backend == "cpu" || self.driver == other.driver)
+    }
+}
+
+impl fmt::Display for AdapterReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} ({})", self.backend, self.name, self.driver)
+    }
 }
 
 impl From<&Info> for AdapterReport {

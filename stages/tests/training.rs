@@ -59,7 +59,7 @@ fn run(set: &[(&str, &str)]) -> Result<Vec<EvaluationReport>, String> {
 
 /// The learning rates of a run's steps.
 fn rates(set: &[(&str, &str)]) -> Vec<f64> {
-    let log = ("stages.train.reducer.log_every_steps", "1");
+    let log = ("summaries.scalars.steps", "1");
     let plan = load(&[set, &[log]].concat()).expect("a valid pipeline");
     let mut rates = Vec::new();
     let observe = |event| {

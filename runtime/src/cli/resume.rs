@@ -45,12 +45,17 @@ pub(super) fn prepare(
     let folder = RunFolder::resume(run.clone()).map_err(Failure::Run)?;
     let mut about: About = run_folder::read_json(&run_folder::about(&run)).map_err(Failure::Run)?;
     let (path, stored, mut notes) = to_go_on_with(&run)?;
+    // What is said now counts more than what was said then.
+    if arguments.adapter.is_some() || arguments.set.iter().any(|(path, _)| path == "adapter") {
+        about.adapter_asked = arguments.adapter.clone();
+    }
     let before = load(app, arguments, &run_folder::pipeline(&run), &about, &[])?;
     let mut plan = match &arguments.file {
         None => load(app, arguments, &run_folder::pipeline(&run), &about, &arguments.set)?,
         Some(file) => {
             let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
-            source.load(app, arguments.data.clone(), arguments.adapter.clone())?
+            let data = arguments.data.clone().or_else(|| about.data_path.clone());
+            source.load(app, data, about.adapter_asked.clone())?
         }
     };
     super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
@@ -63,7 +68,7 @@ pub(super) fn prepare(
             stored.about.program
         ));
     }
-    let warnings = notes.into_iter().map(|note| Diagnostic::warning(note));
+    let warnings = notes.into_iter().map(Diagnostic::warning);
     tell(&warnings.collect::<Vec<_>>());
     let steps = stored.progress.steps;
     about.resumed.push(Resumed {
@@ -112,7 +117,7 @@ fn load(
     let source = pipeline::Arguments { file: file.to_owned(), set: set.to_vec() };
     let data = arguments.data.clone().or_else(|| about.data_path.clone());
     let base = RunSettings {
-        adapter: arguments.adapter.clone(),
+        adapter: about.adapter_asked.clone(),
         folder: about.folder.clone(),
         ..pipeline::base(data)
     };

@@ -166,6 +166,7 @@ fn train(
         pipeline: file.display().to_string(),
         folder: std::path::absolute(&plan.settings.folder).unwrap_or_default(),
         data_path: arguments.data.as_ref().and_then(|data| std::path::absolute(data).ok()),
+        adapter_asked: arguments.adapter.clone(),
         adapter: None,
         data: Vec::new(),
         resumed: Vec::new(),

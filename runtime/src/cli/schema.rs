@@ -29,8 +29,11 @@ pub(super) fn schema(app: &App, _: &Arguments) -> Result<(), Failure> {
 
 /// The schema of a whole file.
 fn pipeline(kinds: &[Kind]) -> Value {
-    let mut defs = Map::new();
     let mut file = settings_schema().to_value();
+    let mut defs = match file["$defs"].take() {
+        Value::Object(own) => own,
+        _ => Map::new(),
+    };
     let mut stages = Vec::new();
     for kind in kinds {
         let mut body = embed(kind.schema.as_value(), kind.name, &mut defs);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use self::board::Board;
+use crate::adapter::Info;
 use crate::checkpoint::{self, Best, Store};
 use crate::event::{Checkpoint, DataReport, EvaluationReport, Event, Reason};
 use crate::metrics::{self, Metrics};
@@ -154,7 +155,7 @@ impl Recorder {
         match event {
             Event::Data(report) => notes.extend(self.data(report)),
             Event::Trainer(report) => {
-                self.about.adapter = Some(AdapterReport::from(&report.adapter));
+                notes.extend(self.adapter(&report.adapter));
                 if let Some(resumed) = self.about.resumed.last_mut() {
                     resumed.adapter = self.about.adapter.clone();
                 }
@@ -185,6 +186,17 @@ impl Recorder {
                 report.stage, report.description
             )
         })
+    }
+
+    /// Takes note of what trains; says so if that was another one before.
+    fn adapter(&mut self, info: &Info) -> Option<String> {
+        let now = AdapterReport::from(info);
+        let before = self.about.adapter.replace(now.clone());
+        let before =
+            before.filter(|before| self.resumed_after.is_some() && !before.computes_like(&now))?;
+        Some(format!(
+            "the run was at work on {before} and goes on with {now}: bits may differ from now on"
+        ))
     }
 
     fn begin(&mut self) -> Result<()> {

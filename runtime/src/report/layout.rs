@@ -32,14 +32,14 @@ impl Layout {
         let mut taken: Vec<Vec<bool>> = vec![Vec::new(); height];
         let mut columns = vec![0; rows.len()];
         let mut edges: Vec<Vec<Cell>> = vec![Vec::new(); ends.len()];
-        for row in 0..height {
+        for (row, taken) in taken.iter_mut().enumerate() {
             for stage in (0..rows.len()).filter(|stage| rows[*stage] == row) {
                 let above = edges
                     .iter()
                     .zip(&ends)
                     .find_map(|(way, ends)| ends.filter(|(_, to)| *to == stage).and(way.last()));
                 let wanted = above.map_or(0, |(_, column)| *column);
-                columns[stage] = take(&mut taken[row], wanted);
+                columns[stage] = take(taken, wanted);
             }
             for (way, ends) in edges.iter_mut().zip(&ends) {
                 let Some((from, to)) = *ends else { continue };
@@ -49,7 +49,7 @@ impl Layout {
                     way.push((row, columns[to]));
                 } else if rows[from] < row && row < rows[to] {
                     let above = way.last().map_or(0, |(_, column)| *column);
-                    way.push((row, take(&mut taken[row], above)));
+                    way.push((row, take(taken, above)));
                 }
             }
         }
