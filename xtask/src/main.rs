@@ -1,8 +1,9 @@
 //! Project chores: `cargo xtask test` runs all tests, `cargo xtask check` everything that must
 //! hold before a change lands, cheapest first.
 
-mod vulkan;
+mod tools;
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,11 +11,15 @@ use anyhow::{Context as _, Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND [--no-install]
 
-  test    all tests; without any Vulkan driver on Linux, first installs Mesa's software Vulkan
-          where it may (root or passwordless sudo, and apt-get), and says so
+  test    all tests; first installs what they need beside Rust and is not there, where it may
+          (root or passwordless sudo, and apt-get), and says so: Mesa's software Vulkan, checkers
+          of translated shaders, a browser; and Python packages below `target`
   check   formatting, lints, shader translation, then `test`; cheapest first
 
-  --no-install   install nothing: GPU tests without an adapter then say that they were skipped";
+  --no-install   install nothing: tests that lack something then say that they were skipped";
+
+/// Names the Python that the tests read files back with.
+const PYTHON: &str = "GRADFLOW_PYTHON";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,10 +52,17 @@ fn check(install: bool) -> Result<()> {
 }
 
 fn test(install: bool) -> Result<()> {
+    let mut variables = no_skip();
+    let mut python = None;
     if install {
-        vulkan::ensure()?;
+        tools::ensure_packages()?;
+        if std::env::var_os(PYTHON).is_none() {
+            python = tools::ensure_python()?;
+        }
     }
-    cargo(&["test", "--release", "--workspace"], &no_skip())
+    let python = python.as_deref().map(Path::to_string_lossy);
+    variables.extend(python.as_deref().map(|python| (PYTHON, python)));
+    cargo(&["test", "--release", "--workspace"], &variables)
 }
 
 /// In CI a skipped test is a failure.

@@ -261,7 +261,8 @@ mod tests {
         assert!(text.len() < 40_000, "{} bytes", text.len());
         let first = "<title>step 0\nraw: 5 (around it 4.979 to 5)</title>";
         assert!(text.contains(first), "{text}");
-        assert!(text.contains("<title>step 49,999\nraw: 1e-4 (around it 1e-4 to 0.0189)</title>"));
+        let last = text.rsplit("<title>").next().unwrap_or_default();
+        assert!(last.starts_with("step 49,999\nraw: 1e-4 (around it 1e-4 to 0.0189)<"), "{last}");
         assert_eq!(text.matches("<rect").count(), 121);
     }
 

@@ -64,8 +64,9 @@ pub(super) fn time(time: Duration) -> String {
 
 /// Four digits, without zeros at the end of a fraction.
 fn significant(number: f64) -> String {
-    let before = if number.abs() < 1.0 { 1 } else { number.abs().log10() as usize + 1 };
-    let text = format!("{number:.*}", 4_usize.saturating_sub(before));
+    // Digits before the point; below 0 for zeros right behind it.
+    let before = if number == 0.0 { 1 } else { number.abs().log10().floor() as i32 + 1 };
+    let text = format!("{number:.*}", usize::try_from(4 - before).unwrap_or(0));
     without_zeros(&text).to_owned()
 }
 
@@ -91,8 +92,8 @@ mod tests {
         assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
         let shorts = [0.0, 0.25, 2.0, 1500.0, 15_000.0, 2.5e6, 3e12, 2e-5, -0.5].map(short);
         assert_eq!(shorts, ["0", "0.25", "2", "1500", "15k", "2.5M", "3e12", "2e-5", "-0.5"]);
-        let plains = [4.678_12, 0.1 + 0.2, 1234.5, -98_765.0, 1e-9, f64::NAN].map(plain);
-        assert_eq!(plains, ["4.678", "0.3", "1,235", "-98,765", "1e-9", "not a number"]);
+        let plains = [4.678_12, 0.1 + 0.2, 0.012_5, 1234.5, -98_765.0, 1e-9, f64::NAN].map(plain);
+        assert_eq!(plains, ["4.678", "0.3", "0.0125", "1,235", "-98,765", "1e-9", "not a number"]);
         assert_eq!(plain(f64::NEG_INFINITY), "infinite");
         assert_eq!((percent(0.8345), percent(f64::NAN)), ("83.5 %".into(), "not a number".into()));
         let times = [3.21, 252.0, 7500.0].map(|seconds| time(Duration::from_secs_f64(seconds)));
