@@ -208,9 +208,10 @@ fn a_run_is_watched_until_its_end() {
         }
 
         for number in 1..=2 {
-            let kept = fs::read_to_string(run.join(format!("evaluations/{number}.jsonl")));
+            let kept =
+                fs::read_to_string(run.join(format!("evaluations/{number}/evaluations.jsonl")));
             assert_eq!(kept.expect("it is kept").lines().count(), 2);
-            let board = run.join(format!("tensorboard/eval-{number}"));
+            let board = run.join(format!("evaluations/{number}/evaluate"));
             assert_eq!(fs::read_dir(board).expect("a folder").count(), 1);
         }
         let (path, ..) = checkpoint::latest_good(&checkpoints).expect("the run's own are there");

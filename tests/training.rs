@@ -12,8 +12,9 @@ struct Run {
 impl Run {
     /// Trains; without real data unless the environment is left as it is.
     fn new(pipeline: &str, adapter: &str, settings: &[&str], real_data: bool) -> Self {
+        let runs = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).env("GRADFLOW_RUNS", runs.path());
         command.args(["run", pipeline, "--adapter", adapter]);
         for setting in settings {
             command.args(["--set", setting]);

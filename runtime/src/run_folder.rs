@@ -201,6 +201,11 @@ impl RunFolder {
     }
 }
 
+/// The time, to the second, in the form of RFC 3339.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// Where the checkpoints of the run in this folder are.
 pub fn checkpoints(run: &Path) -> PathBuf {
     run.join("checkpoints")

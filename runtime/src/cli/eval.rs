@@ -29,7 +29,8 @@ Examples:
   runtime eval runs/cifar-1 --watch              each checkpoint as it comes, until the run ends
   runtime eval step-000001000.safetensors --raw  one file, without moving averages
 
-What is found about a run is kept in its folder, in evaluations/N.jsonl and tensorboard/eval-N.
+What is found about a run is kept in its folder, in evaluations/N: lines of JSON, and curves for
+TensorBoard.
 Relative paths to data are those from the current folder; --data counts more.";
 
 /// Evaluates a checkpoint with the evaluation of the pipeline that trained it.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -11,10 +11,13 @@ use serde_json::{Value, json};
 use super::output::table;
 use crate::console;
 use crate::event::EvaluationReport;
-use crate::tensorboard::EventFile;
+use crate::record::Evaluations;
 
 /// Classes beyond which a table of confusions is wider than any screen.
 const MOST_CLASSES: usize = 20;
+
+/// The file with a line for each evaluation.
+const LINES: &str = "evaluations.jsonl";
 
 /// The line that a run prints, precision @ k, and what each class was taken for.
 pub(super) fn describe(report: &EvaluationReport) -> String {
@@ -72,11 +75,12 @@ pub(super) fn json(report: &EvaluationReport) -> Result<String> {
 pub(super) struct Kept {
     lines: File,
     path: PathBuf,
-    board: EventFile,
+    board: Evaluations,
 }
 
 impl Kept {
-    /// The next free number's files: `evaluations/N.jsonl` and a file in `tensorboard/eval-N`.
+    /// A folder `evaluations/N`, the number being the first that is free, with a line of JSON for
+    /// each evaluation and what TensorBoard shows of them.
     pub(super) fn begin(run: &Path) -> Result<Self> {
         let folder = run.join("evaluations");
         let failed = || {
@@ -89,12 +93,12 @@ impl Kept {
         fs::create_dir_all(&folder).with_context(failed)?;
         let mut number = 1_u64;
         loop {
-            let path = folder.join(format!("{number}.jsonl"));
-            match File::create_new(&path) {
-                Ok(lines) => {
-                    let board = run.join("tensorboard").join(format!("eval-{number}"));
-                    let board = EventFile::create(&board, Duration::ZERO)?;
-                    return Ok(Self { lines, path, board });
+            let own = folder.join(number.to_string());
+            match fs::create_dir(&own) {
+                Ok(()) => {
+                    let path = own.join(LINES);
+                    let lines = File::create_new(&path).with_context(failed)?;
+                    return Ok(Self { lines, path, board: Evaluations::new(&own, Duration::ZERO) });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(error).with_context(failed),
@@ -107,17 +111,7 @@ impl Kept {
         let line = json(report)?;
         let written = self.lines.write_all(line.as_bytes());
         written.with_context(|| format!("could not write {}", self.path.display()))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let (k, precision_at_k) = report.precision_at_k;
-        for (what, value) in [
-            ("precision_at_1".to_owned(), report.precision_at_1),
-            (format!("precision_at_{k}"), precision_at_k),
-            ("loss".to_owned(), report.loss),
-        ] {
-            let tag = format!("{}/{what}", report.stage);
-            self.board.scalar(report.step, now, &tag, value)?;
-        }
-        Ok(())
+        self.board.observe(report)
     }
 }
 
@@ -168,13 +162,13 @@ mod tests {
         second.keep(&report(2)).expect("it is kept");
         first.keep(&report(3)).expect("it is kept");
         let steps = |number: u32| -> Vec<u64> {
-            let path = run.path().join(format!("evaluations/{number}.jsonl"));
+            let path = run.path().join(format!("evaluations/{number}/{LINES}"));
             let text = fs::read_to_string(path).expect("it is there");
             let read = |line: &str| serde_json::from_str::<EvaluationReport>(line).map(|r| r.step);
             text.lines().map(|line| read(line).expect("a report")).collect()
         };
         assert_eq!((steps(1), steps(2)), (vec![1, 3], vec![2]));
-        for folder in ["tensorboard/eval-1", "tensorboard/eval-2"] {
+        for folder in ["evaluations/1/evaluate", "evaluations/2/evaluate"] {
             assert_eq!(fs::read_dir(run.path().join(folder)).expect("it is there").count(), 1);
         }
     }

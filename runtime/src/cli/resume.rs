@@ -72,7 +72,7 @@ pub(super) fn prepare(
     tell(&warnings.collect::<Vec<_>>());
     let steps = stored.progress.steps;
     about.resumed.push(Resumed {
-        time: jiff::Timestamp::now().to_string(),
+        time: run_folder::now(),
         steps,
         program: PROGRAM.to_owned(),
         adapter: None,

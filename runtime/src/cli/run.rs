@@ -161,10 +161,11 @@ fn train(
     let about = About {
         program: PROGRAM.to_owned(),
         command: std::env::args().collect(),
-        started: jiff::Timestamp::now().to_string(),
+        started: run_folder::now(),
         seed: plan.settings.seed,
         pipeline: file.display().to_string(),
-        folder: std::path::absolute(&plan.settings.folder).unwrap_or_default(),
+        // `.` stands for the current folder, of which an empty path says nothing.
+        folder: std::path::absolute(Path::new(".").join(&plan.settings.folder)).unwrap_or_default(),
         data_path: arguments.data.as_ref().and_then(|data| std::path::absolute(data).ok()),
         adapter_asked: arguments.adapter.clone(),
         adapter: None,

@@ -96,8 +96,7 @@ impl Plan {
         const IMAGES: usize = 8;
         let samples = |at: usize| matches!(self.stages[at].output, Some(Port::Samples(_)));
         let chain: Vec<usize> = self.training().into_iter().filter(|at| samples(*at)).collect();
-        // What is before a stage that mixes are other images; they are left out when the page is
-        // made, where no image is in all of the stages.
+        // What is before a stage that mixes are other images; the page leaves those out.
         chain.into_iter().map(|at| (self.stages[at].id.clone(), IMAGES)).collect()
     }
 

@@ -2,6 +2,7 @@
 //! that evaluates.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,9 +22,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
 /// The event files of a run.
 pub(super) struct Board {
-    folder: PathBuf,
     train: EventFile,
-    evaluations: HashMap<String, EventFile>,
+    evaluations: Evaluations,
 }
 
 impl Board {
@@ -44,7 +44,7 @@ impl Board {
             }
         }
         train.flush()?;
-        Ok(Self { folder: folder.to_owned(), train, evaluations: HashMap::new() })
+        Ok(Self { train, evaluations: Evaluations::new(folder, FLUSH_EVERY) })
     }
 
     /// Moves aside what comes after so many steps. A step is counted from 0, an evaluation by the
@@ -62,14 +62,14 @@ impl Board {
         match event {
             Event::Step(report) => self.step(report),
             Event::Summary(summary) => self.summary(summary),
-            Event::Evaluation(report) => self.evaluation(report),
+            Event::Evaluation(report) => self.evaluations.observe(report),
             _ => Ok(()),
         }
     }
 
     pub(super) fn flush(&mut self) -> Result<()> {
         self.train.flush()?;
-        self.evaluations.values_mut().try_for_each(EventFile::flush)
+        self.evaluations.flush()
     }
 
     fn step(&mut self, report: &StepReport) -> Result<()> {
@@ -106,19 +106,39 @@ impl Board {
         }
         Ok(())
     }
+}
 
-    fn evaluation(&mut self, report: &EvaluationReport) -> Result<()> {
-        if !self.evaluations.contains_key(&report.stage) {
-            let file = EventFile::create(&self.folder.join(&report.stage), FLUSH_EVERY)?;
-            self.evaluations.insert(report.stage.clone(), file);
-        }
-        let Some(file) = self.evaluations.get_mut(&report.stage) else { return Ok(()) };
+/// Event files of evaluations: one for each stage that evaluates, in a folder of its name.
+pub(crate) struct Evaluations {
+    folder: PathBuf,
+    flush_every: Duration,
+    files: HashMap<String, EventFile>,
+}
+
+impl Evaluations {
+    /// Files below this folder, made once there is something for them.
+    pub(crate) fn new(folder: &Path, flush_every: Duration) -> Self {
+        Self { folder: folder.to_owned(), flush_every, files: HashMap::new() }
+    }
+
+    /// Adds a point to each curve.
+    pub(crate) fn observe(&mut self, report: &EvaluationReport) -> Result<()> {
+        let file = match self.files.entry(report.stage.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let folder = self.folder.join(&report.stage);
+                free.insert(EventFile::create(&folder, self.flush_every)?)
+            }
+        };
         write_evaluation(file, report)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.files.values_mut().try_for_each(EventFile::flush)
     }
 }
 
-/// The curves of an evaluation, for whoever writes them.
-pub(crate) fn write_evaluation(file: &mut EventFile, report: &EvaluationReport) -> Result<()> {
+fn write_evaluation(file: &mut EventFile, report: &EvaluationReport) -> Result<()> {
     let (step, now) = (report.step, now());
     let (k, at_k) = report.precision_at_k;
     file.scalar(step, now, "precision @ 1", report.precision_at_1)?;

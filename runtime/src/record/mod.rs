@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use self::board::Evaluations;
+
 use self::board::Board;
 use crate::adapter::Info;
 use crate::checkpoint::{self, Best, Store};
@@ -307,7 +309,7 @@ impl Recorder {
         if let Some(outcome) = outcome {
             wrong.extend(self.write(&Event::Flow(outcome)));
         }
-        let time = jiff::Timestamp::now().to_string();
+        let time = run_folder::now();
         self.about.ended = Some(Ended { time, how: how.to_owned() });
         wrong.extend(self.write_about().err().map(|error| format!("{error:#}")));
         if let Some(files) = &mut self.files {
@@ -331,7 +333,7 @@ fn save(
 ) -> Result<PathBuf> {
     let written = checkpoint::About {
         program: PROGRAM.to_owned(),
-        time: jiff::Timestamp::now().to_string(),
+        time: run_folder::now(),
         seed: about.seed,
         adapter: about.adapter.clone().unwrap_or_default(),
         data: about.data.clone(),

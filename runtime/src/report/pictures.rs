@@ -112,12 +112,23 @@ pub(super) fn samples(
             None => flows.push((sources, vec![tap])),
         }
     }
+    for (_, taps) in &mut flows {
+        keep_ways(taps);
+    }
     Ok(html! {
         @for (sources, taps) in &flows {
             h3 { "From " (sources.join(", ")) }
             (ways(taps, classes)?)
         }
     })
+}
+
+/// Leaves out stages of which none of the images looked at came to the last one: those before a
+/// stage that mixes put out other images at first.
+fn keep_ways(taps: &mut Vec<&Tapped>) {
+    let Some(last) = taps.last().copied() else { return };
+    let arrived = |sample: &Sample| last.samples.iter().any(|other| other.id == sample.id);
+    taps.retain(|tap| tap.samples.iter().any(arrived));
 }
 
 /// In the order of the pipeline.
@@ -261,6 +272,23 @@ mod tests {
         // As long as nothing is known of the pipeline, nothing is compared.
         let page = samples(&taps, None, &classes).expect("pictures").into_string();
         assert_eq!(page.matches("<table").count(), 3);
+    }
+
+    #[test]
+    fn stages_of_other_images_are_left_out() {
+        let tap = |stage: &str, index| Tapped {
+            stage: stage.to_owned(),
+            samples: vec![Sample {
+                id: SampleId { epoch: 0, index },
+                label: Label::Class(0),
+                image: Image { shape: [1, 1, 3], pixels: Pixels::U8(vec![1, 2, 3].into()) },
+            }],
+        };
+        let taps = [tap("read", 0), tap("shuffle", 9), tap("crop", 9)];
+        let mut shown: Vec<&Tapped> = taps.iter().collect();
+        keep_ways(&mut shown);
+        let stages: Vec<&str> = shown.iter().map(|tap| tap.stage.as_str()).collect();
+        assert_eq!(stages, ["shuffle", "crop"]);
     }
 
     #[test]
