@@ -52,6 +52,7 @@ fn command(arguments: &[&str]) -> Command {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(arguments)
         .env_remove("GRADFLOW_DATA")
+        .env("GRADFLOW_RUNS", concat!(env!("CARGO_TARGET_TMPDIR"), "/runs"))
         .env("RUST_BACKTRACE", "1");
     command
 }

@@ -24,9 +24,9 @@ use crate::run_folder::{checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\
 Examples:
-  runtime eval runs/cifar-1                      the latest checkpoint of a run
-  runtime eval runs/cifar-1 --best --views 10    the best one, by ten views of each image
-  runtime eval runs/cifar-1 --watch              each checkpoint as it comes, until the run ends
+  runtime eval runs/pipeline-001                      the latest checkpoint of a run
+  runtime eval runs/pipeline-001 --best --views 10    the best one, by ten views of each image
+  runtime eval runs/pipeline-001 --watch              each checkpoint as it comes, until the run ends
   runtime eval step-000001000.safetensors --raw  one file, without moving averages
 
 What is found about a run is kept in its folder, in evaluations/N: lines of JSON, and curves for
@@ -91,7 +91,7 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.watch && !is_run {
         return Err(Failure::Usage {
             message: format!("--watch: {} is not a run's folder", arguments.path.display()),
-            help: Some("give the folder of a run, such as runs/cifar-1".to_owned()),
+            help: Some("give the folder of a run, such as runs/pipeline-001".to_owned()),
         });
     }
     let stop = Stop::default();

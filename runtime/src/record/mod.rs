@@ -228,7 +228,7 @@ impl Recorder {
             started: self.about.started.clone(),
             configuration: resolved.clone(),
         };
-        let mut report = Report::new(name_of(path), facts);
+        let mut report = Report::new("Gradflow", facts);
         report.restore(history);
         self.files = Some(Files {
             store: Store::open(&folder.checkpoints(), self.keep)?,
