@@ -24,10 +24,10 @@ use crate::run_folder::{checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\
 Examples:
-  runtime eval runs/pipeline-001                      the latest checkpoint of a run
-  runtime eval runs/pipeline-001 --best --views 10    the best one, by ten views of each image
-  runtime eval runs/pipeline-001 --watch              each checkpoint as it comes, until the run ends
-  runtime eval step-000001000.safetensors --raw  one file, without moving averages
+  runtime eval runs/pipeline-001                    the latest checkpoint of a run
+  runtime eval runs/pipeline-001 --best --views 10  the best one, by ten views of each image
+  runtime eval runs/pipeline-001 --watch            each checkpoint as it comes, until the run ends
+  runtime eval step-000001000.safetensors --raw     one file, without moving averages
 
 What is found about a run is kept in its folder, in evaluations/N: lines of JSON, and curves for
 TensorBoard.
