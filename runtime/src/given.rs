@@ -53,6 +53,38 @@ impl Stage for Given {
     }
 }
 
+/// Counts what comes in and drops it, until it is enough, which ends the flow.
+#[derive(Clone, Debug)]
+pub struct Count {
+    /// Images, or items where they hold none.
+    pub images: usize,
+}
+
+impl Config for Count {
+    fn check(&self, _: &[Port]) -> Result<Option<Port>, Mismatch> {
+        Ok(None)
+    }
+
+    fn build(&self, _: &Context<'_>) -> Result<Runner> {
+        Ok(Runner::Stage(Box::new(self.clone())))
+    }
+}
+
+impl Stage for Count {
+    fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let mut images = 0;
+            while images < self.images
+                && let Some(item) = ports.receive(0).await
+            {
+                images += item.images().max(1);
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
 /// Gathers what comes in until it is enough, which ends the flow.
 #[derive(Clone, Debug)]
 pub struct Collect {

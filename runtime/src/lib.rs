@@ -1,6 +1,7 @@
 //! The engine of Gradflow: it knows no stage, no layer and no kernel.
 
 pub mod adapter;
+pub mod bench;
 pub mod channel;
 pub mod checkpoint;
 pub mod cli;

@@ -33,6 +33,19 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
+impl Outcome {
+    /// The share of its workers' time that a stage was at work, 0 to 1.
+    pub fn busy(&self, stage: &StageReport) -> f64 {
+        let available_s = stage.workers as f64 * self.elapsed.as_secs_f64();
+        stage.busy.as_secs_f64() / available_s.max(f64::MIN_POSITIVE)
+    }
+
+    /// The stage that was at work most of its time.
+    pub fn bottleneck(&self) -> Option<&StageReport> {
+        self.stages.iter().max_by(|a, b| self.busy(a).total_cmp(&self.busy(b)))
+    }
+}
+
 /// What crossed one edge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EdgeReport {

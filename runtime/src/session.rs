@@ -275,6 +275,12 @@ impl Session {
         first_bad(self.replica.as_mut(), &graph, Phase::Update, &update)
     }
 
+    /// Runs some nodes of the graph on what is on the adapter, and waits until they are done.
+    pub fn run_spans(&mut self, spans: &[Span], step: &Step) -> Result<()> {
+        self.replica.run(spans, step)?;
+        self.replica.wait()
+    }
+
     /// The values of a tensor. Waits for the adapter.
     pub fn read(&mut self, tensor: TensorId) -> Result<Vec<f32>> {
         let len = self.graph.tensor(tensor).len_for(self.micro_batch);

@@ -1,5 +1,6 @@
 //! The command line: one file for each verb.
 
+mod bench;
 mod check;
 mod completions;
 mod devices;
@@ -83,6 +84,7 @@ enum Verb {
     Predict(predict::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
+    Bench(bench::Arguments),
     Graph(graph::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -109,6 +111,7 @@ pub fn main(app: &App) -> ExitCode {
         Verb::Predict(arguments) => predict::predict(app, &arguments),
         Verb::Devices(arguments) => devices::devices(&arguments),
         Verb::Selftest(arguments) => selftest::selftest(app, &arguments),
+        Verb::Bench(arguments) => bench::bench(app, &arguments),
         Verb::Graph(arguments) => graph::graph(app, &arguments),
         Verb::Schema(arguments) => schema::schema(app, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments, Cli::command()),

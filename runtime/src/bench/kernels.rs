@@ -1,0 +1,88 @@
+//! Each kernel of a step by itself.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{KernelTime, Spread};
+use crate::graph::{Graph, Node, Op, Phase, Span};
+use crate::item::Batch;
+use crate::kernel::{Access, Dtype, Step};
+use crate::session::Session;
+
+/// How often each is timed.
+const RUNS: usize = 5;
+
+/// How long one timing takes at least: what it costs to start a kernel and to wait for it must not
+/// count.
+const LEAST: Duration = Duration::from_millis(10);
+
+/// Uses of a kernel in one timing, at most.
+const MOST: usize = 256;
+
+/// Times every kernel of a step on this batch, or as much of it as is computed at once.
+///
+/// # Errors
+/// If the adapter fails.
+pub fn kernels(session: &mut Session, batch: &Batch) -> Result<Vec<KernelTime>> {
+    let images = session.micro_batch().min(batch.ids.len());
+    // A whole step first, so that every kernel finds numbers that it could find in training.
+    let step = Step::of(batch.ids.len());
+    session.train(batch, &step)?;
+    let graph = std::sync::Arc::clone(session.graph());
+    let phases = [
+        (Phase::Forward, "forward"),
+        (Phase::Loss, "loss"),
+        (Phase::Backward, "backward"),
+        (Phase::Update, "update"),
+    ];
+    let mut times = Vec::new();
+    for (phase, name) in phases {
+        for (at, node) in graph.phase(phase).iter().enumerate() {
+            let Node::Run(op) = node else { continue };
+            let span = Span { phase, nodes: at..at + 1 };
+            let layer = graph.layers.get(op.layer).map_or("", |layer| &layer.name);
+            times.push(KernelTime {
+                layer: layer.to_owned(),
+                kernel: op.kernel.name.to_owned(),
+                phase: name.to_owned(),
+                each: time(session, &span, &Step::of(images))?,
+                flop: flop(&graph, op, images),
+                bytes: bytes(&graph, op, images),
+            });
+        }
+    }
+    Ok(times)
+}
+
+fn time(session: &mut Session, span: &Span, step: &Step) -> Result<Spread> {
+    let mut once = |uses: usize| -> Result<Duration> {
+        let spans = vec![span.clone(); uses];
+        let start = Instant::now();
+        session.run_spans(&spans, step)?;
+        Ok(start.elapsed())
+    };
+    let mut uses = 1;
+    // The first use may have to fetch its code and data.
+    once(uses)?;
+    while once(uses)? < LEAST && uses < MOST {
+        uses *= 2;
+    }
+    let times: Result<Vec<f64>> =
+        (0..RUNS).map(|_| once(uses).map(|time| 1e3 * time.as_secs_f64() / uses as f64)).collect();
+    Ok(Spread::of(times?))
+}
+
+/// Two operations for each term of each sum, by what the kernel declares.
+pub(super) fn flop(graph: &Graph, op: &Op, images: usize) -> f64 {
+    let terms = (op.kernel.terms)(&op.constants, images);
+    let bindings = op.kernel.bindings.iter().zip(&op.tensors);
+    let written = bindings.filter(|(b, _)| b.access == Access::Write && b.dtype == Dtype::Real);
+    let sums: usize = written.map(|(_, id)| graph.tensor(*id).len_for(images)).sum();
+    2.0 * sums as f64 * terms as f64
+}
+
+/// Every binding once, 4 bytes a number.
+fn bytes(graph: &Graph, op: &Op, images: usize) -> f64 {
+    op.tensors.iter().map(|id| 4.0 * graph.tensor(*id).len_for(images) as f64).sum()
+}

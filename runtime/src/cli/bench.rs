@@ -1,0 +1,290 @@
+//! `runtime bench`: how fast a pipeline is here, and where its time goes.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Args;
+
+use super::App;
+use super::output::{Failure, complain, indent, print, table};
+use super::pipeline;
+use crate::adapter::{Adapter, select};
+use crate::bench::{self, Bench, Flow, KernelTime};
+use crate::channel::Stop;
+use crate::event::Event;
+use crate::graph::Graph;
+use crate::item::{Batch, Item, Limit};
+use crate::period::Period;
+use crate::plan::Plan;
+use crate::port::Port;
+use crate::record::PROGRAM;
+use crate::run_folder::{self, AdapterReport};
+use crate::session::Session;
+
+const EXAMPLES: &str = "\
+Examples:
+  runtime bench                              pipeline.yaml on the adapter that `auto` takes
+  runtime bench --adapter lavapipe --seconds 20
+  runtime bench --json before.json           kept, to be compared with later
+  runtime bench --compare before.json
+
+Nothing is written but what --json names. Other programs at work change what is measured.";
+
+/// Measures a pipeline: whole steps, each kernel, each stage alone and in the pipeline.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The pipeline file.
+    #[arg(value_name = "PIPELINE", default_value = "pipeline.yaml")]
+    file: PathBuf,
+
+    /// Replaces a value of the pipeline, such as `stages.batch.batcher.size=64`.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = pipeline::assignment)]
+    set: Vec<(String, String)>,
+
+    /// The folder that holds the data.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// What computes, as in `runtime devices`.
+    #[arg(long, value_name = "ADAPTER")]
+    adapter: Option<String>,
+
+    /// About how long the whole steps and the pipeline are measured, each.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    seconds: f64,
+
+    /// Writes everything as JSON into this file, which must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Compares with what an earlier --json wrote.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected a number of seconds from 0.1 to 3600".to_owned()),
+    }
+}
+
+/// Kernels with less than this share of the time are not shown one by one, only written as JSON.
+const LEAST_SHARE: f64 = 0.005;
+
+/// Batches that whole steps are measured on.
+const BATCHES: usize = 4;
+
+pub(super) fn bench(app: &App, arguments: &Arguments) -> Result<(), Failure> {
+    // Before the work: it is not to be lost because a file cannot be read or made.
+    let before = arguments.compare.as_ref().map(read).transpose().map_err(Failure::Run)?;
+    let file = match &arguments.json {
+        Some(path) => Some(
+            File::create_new(path)
+                .with_context(|| format!("could not write {}", path.display()))
+                .map_err(Failure::Run)?,
+        ),
+        None => None,
+    };
+    let measured = measure(app, arguments)?;
+    if let Some(mut file) = file {
+        let written = serde_json::to_string_pretty(&measured)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| Ok(file.write_all(text.as_bytes())?));
+        written.context("could not write the JSON").map_err(Failure::Run)?;
+    }
+    match before {
+        Some(before) => print(&compared(&before, &measured)),
+        None => Ok(()),
+    }
+}
+
+fn read(path: &PathBuf) -> Result<Bench> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} was not written by `runtime bench --json`", path.display()))
+}
+
+/// Measures one thing after the other, and prints each at once.
+fn measure(app: &App, arguments: &Arguments) -> Result<Bench, Failure> {
+    let source = pipeline::Arguments { file: arguments.file.clone(), set: arguments.set.clone() };
+    let load = || source.load(app, arguments.data.clone(), arguments.adapter.clone());
+    let plan = load()?;
+    let (batcher, graph, batch) = trained(&plan).map_err(Failure::Run)?;
+    let asked = plan.settings.adapter.clone();
+    let adapter = select::select(asked.as_deref().unwrap_or("auto")).map_err(Failure::of_run)?;
+    let about = AdapterReport::from(adapter.info());
+    let batches = first(load()?, &batcher, BATCHES * batch).map_err(Failure::of_run)?;
+    let mut session = session(adapter.as_ref(), &graph, batch, plan.settings.seed)?;
+    print(&format!(
+        "{about}, {}, batch {batch}{}\n",
+        arguments.file.display(),
+        match session.micro_batch() {
+            whole if whole == batch => String::new(),
+            part => format!(" in micro-batches of {part}"),
+        }
+    ))?;
+    let time = Duration::from_secs_f64(arguments.seconds);
+    let steps = bench::steps(&mut session, &batches, time).map_err(Failure::Run)?;
+    print(&told_steps(&steps))?;
+    let kernels = bench::kernels(&mut session, &batches[0]).map_err(Failure::Run)?;
+    print(&told_kernels(&kernels))?;
+    let micro_batch = session.micro_batch();
+    drop(session);
+    // At least two epochs, so that what comes once does not count much.
+    let images = 2 * batches[0].source.epoch_images as usize;
+    let input_alone = bench::alone(load()?, &batcher, images).map_err(Failure::Run)?;
+    print(&told_flow(&format!("up to {batcher}, nothing behind it"), &input_alone))?;
+    let steps_in_time = (arguments.seconds * steps.images_per_s / batch as f64) as u64;
+    let pipeline = whole(load()?, steps_in_time.max(10)).map_err(Failure::Run)?;
+    print(&told_flow("training, evaluation left out", &pipeline))?;
+    Ok(Bench {
+        program: PROGRAM.to_owned(),
+        time: run_folder::now(),
+        adapter: about,
+        batch,
+        micro_batch,
+        steps,
+        kernels,
+        input_alone,
+        pipeline,
+    })
+}
+
+fn session(
+    adapter: &dyn Adapter,
+    graph: &Arc<Graph>,
+    batch: usize,
+    seed: u64,
+) -> Result<Session, Failure> {
+    let made = Session::new(adapter, graph, batch).and_then(|mut session| {
+        session.initialize(seed)?;
+        Ok(session)
+    });
+    made.map_err(Failure::Run)
+}
+
+/// The stage that makes the batches that are trained on, the model with its update, and the size
+/// of a batch.
+fn trained(plan: &Plan) -> Result<(String, Arc<Graph>, usize)> {
+    let trainer = plan.trainer().context("the pipeline trains nothing")?;
+    let Some(Port::Weights(graph)) = &plan.stages[trainer].output else {
+        return Err(anyhow!("the pipeline trains nothing"));
+    };
+    let mut at = trainer;
+    loop {
+        if let Some(Port::Batches(_, size)) = &plan.stages[at].output {
+            return Ok((plan.stages[at].id.clone(), Arc::clone(graph), *size));
+        }
+        at = *plan.stages[at].from.first().context("what trains reads no batches")?;
+    }
+}
+
+/// The first batches of the pipeline.
+fn first(plan: Plan, batcher: &str, images: usize) -> Result<Vec<Batch>> {
+    let (plan, gathered) = plan.collecting(batcher, images)?;
+    crate::run::run(&plan, Stop::default(), |event| {
+        if let Event::Warning(text) = event {
+            complain(&format!("warning: {text}\n"));
+        }
+    })?;
+    let batches = std::iter::from_fn(|| gathered.try_recv().ok());
+    Ok(batches
+        .filter_map(|item| match item {
+            Item::Batch(batch) => Some(batch),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Some steps of everything that is trained with, without a run's folder.
+fn whole(plan: Plan, steps: u64) -> Result<Flow> {
+    let trainer = plan.trainer().context("the pipeline trains nothing")?;
+    let trainer = plan.stages[trainer].id.clone();
+    let mut plan = plan.flow_into(&[&trainer])?;
+    plan.settings.limit = Limit { steps: Some(steps), epochs: None };
+    plan.settings.checkpoints.every = Period::default();
+    bench::together(&plan)
+}
+
+fn told_steps(steps: &bench::Steps) -> String {
+    let bench::Steps { first_ms, each, images_per_s, gflop_per_s } = steps;
+    format!(
+        "a step: {:.1} ms (median of {}, {:.1} to {:.1}; the first {first_ms:.0} ms), \
+         {images_per_s:.0} images/s, {gflop_per_s:.1} GFLOP/s\n",
+        each.median_ms, each.runs, each.min_ms, each.max_ms
+    )
+}
+
+fn told_kernels(kernels: &[KernelTime]) -> String {
+    let total: f64 = kernels.iter().map(|kernel| kernel.each.median_ms).sum();
+    let mut rows = vec![
+        ["layer", "kernel", "phase", "ms", "share", "GFLOP/s", "GB/s"].map(str::to_owned).to_vec(),
+    ];
+    let (shown, others): (Vec<&KernelTime>, Vec<&KernelTime>) =
+        kernels.iter().partition(|kernel| kernel.each.median_ms >= LEAST_SHARE * total);
+    rows.extend(shown.iter().map(|kernel| {
+        vec![
+            kernel.layer.clone(),
+            kernel.kernel.clone(),
+            kernel.phase.clone(),
+            format!("{:.3}", kernel.each.median_ms),
+            format!("{:.1} %", 100.0 * kernel.each.median_ms / total.max(f64::MIN_POSITIVE)),
+            format!("{:.1}", kernel.gflop_per_s()),
+            format!("{:.1}", kernel.gbyte_per_s()),
+        ]
+    }));
+    let others_ms: f64 = others.iter().map(|kernel| kernel.each.median_ms).sum();
+    format!(
+        "each kernel by itself, {total:.1} ms in all:\n{}  and {} others, {others_ms:.1} ms\n",
+        indent(&table(&rows), 2),
+        others.len()
+    )
+}
+
+fn told_flow(what: &str, flow: &Flow) -> String {
+    let mut rows =
+        vec![["stage", "workers", "busy", "alone, images/s"].map(str::to_owned).to_vec()];
+    rows.extend(flow.stages.iter().map(|stage| {
+        vec![
+            stage.stage.clone(),
+            stage.workers.to_string(),
+            format!("{:.0} %", 100.0 * stage.busy),
+            stage.alone_images_per_s.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}")),
+        ]
+    }));
+    let bottleneck = flow.bottleneck.as_deref().unwrap_or("-");
+    format!(
+        "{what}: {:.0} images/s, the bottleneck is {bottleneck}\n{}",
+        flow.images_per_s,
+        indent(&table(&rows), 2)
+    )
+}
+
+fn compared(before: &Bench, now: &Bench) -> String {
+    let mut rows = vec![["", "before", "now", "unit", "faster by"].map(str::to_owned).to_vec()];
+    rows.extend(bench::compare(before, now).into_iter().map(|ratio| {
+        vec![
+            ratio.what,
+            format!("{:.3}", ratio.before),
+            format!("{:.3}", ratio.now),
+            ratio.unit.to_owned(),
+            format!("{:.2}", ratio.speed_up),
+        ]
+    }));
+    let unlike = if before.adapter == now.adapter && before.batch == now.batch {
+        String::new()
+    } else {
+        format!(
+            "note: before it was {} with batches of {}, now it is {} with {}\n",
+            before.adapter, before.batch, now.adapter, now.batch
+        )
+    };
+    format!("against {} of {}:\n{}{unlike}", before.program, before.time, indent(&table(&rows), 2))
+}
