@@ -6,6 +6,7 @@ mod python;
 #[path = "common/runs.rs"]
 mod runs;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -50,80 +51,82 @@ fn so_does_one_on_a_graphics_adapter() {
     }
     // The first adapter after cpu.
     stop_after_each([1, 4, 23], &["adapter='1'"]);
-    let place = Place::new(PIPELINE);
-    let alone = place.train("alone", &["adapter='1'"]);
-    kill_at_random(&place, "killed", &["adapter='1'"], 2);
-    assert_end_alike(&alone, &place.run("killed"), None);
+    kill_at_random(&Place::new(PIPELINE), "killed", &["adapter='1'"], 2);
+}
+
+/// A number of steps that no run comes to: it ends because it is stopped, however fast the machine.
+const ENDLESS: &str = "steps=1000000";
+/// Steps that are done after a run was stopped for the last time.
+const MORE: u64 = 20;
+
+/// Goes on with a run that was stopped, for a few steps, and asserts that it ends like one that
+/// does as many alone. Gives both.
+fn end(place: &Place, name: &str, set: &[&str]) -> (Run, Run) {
+    let run = place.run(name);
+    let steps = run.checkpoints().last().expect("checkpoints") + MORE;
+    let steps = format!("steps={steps}");
+    place.resume(name, &[&steps]);
+    let alone = place.train(&format!("{name}-alone"), &[set, &[&steps]].concat());
+    assert_end_alike(&alone, &run, None);
+    (alone, run)
 }
 
 #[cfg(unix)]
 #[test]
 fn ctrl_c_keeps_the_last_step_and_the_run_goes_on() {
-    const SET: &[&str] = &["steps=400", "checkpoints={ every: {}, keep: 3 }"];
+    const SET: &[&str] = &["checkpoints={ every: {}, keep: 3 }"];
     let place = Place::new(PIPELINE);
-    let alone = place.train("alone", SET);
     for (at, wait_ms) in [0, 30, 90].into_iter().enumerate() {
         let name = format!("interrupted-{at}");
         let run = place.run(&name);
-        let mut command = place.start(&["net.yaml", "--run", &name], SET);
+        let mut command = place.start(&["net.yaml", "--run", &name], &[SET, &[ENDLESS]].concat());
         assert!(command.wait_until(|| !run.checkpoints().is_empty()), "it ended by itself");
         thread::sleep(Duration::from_millis(wait_ms));
         assert_eq!(command.interrupt(), Some(130));
         assert_eq!(run.about()["ended"]["how"], "interrupted");
         // The last step is logged, and its weights are kept.
-        let last = run.checkpoints().last().copied().expect("checkpoints");
-        assert!(last < 400);
         let logged = run.measured().into_keys().filter(|(kind, ..)| kind == "step").count();
-        assert_eq!(logged as u64, last);
-        place.resume(&name, &[]);
-        assert_end_alike(&alone, &run, None);
+        assert_eq!(run.checkpoints().last(), Some(&(logged as u64)));
+        end(&place, &name, SET);
     }
 }
 
 /// Kills a run so many times, at random moments after it has made some progress, and goes on each
-/// time, at last to its end. Whatever it measured must still be there each time.
-fn kill_at_random(place: &Place, name: &str, set: &[&str], kills: u32) {
+/// time. Whatever it measured must still be there at the end.
+fn kill_at_random(place: &Place, name: &str, set: &[&str], kills: u32) -> (Run, Run) {
     let run = place.run(name);
     let mut random = Random::keyed(1, "kills", 0, 0);
-    let begin = ["net.yaml", "--run", name];
-    let mut arguments = (&begin[..], set);
-    let mut lines = run_lines(&run);
+    let mut lines = BTreeSet::new();
     for kill in 0..kills {
         let before = run.checkpoints().last().copied();
-        let mut command = place.start(arguments.0, arguments.1);
-        assert!(
-            command.wait_until(|| run.checkpoints().last().copied() > before),
-            "it ended before kill {kill}: give it more steps"
-        );
+        let mut command = match kill {
+            0 => place.start(&["net.yaml", "--run", name], &[set, &[ENDLESS]].concat()),
+            _ => place.start(&["--resume"], &[]),
+        };
+        let goes_on = command.wait_until(|| run.checkpoints().last().copied() > before);
+        assert!(goes_on, "it ended before kill {kill}");
         thread::sleep(Duration::from_micros(u64::from(random.bits() % 60_000)));
         command.kill();
-        arguments = (&["--resume"], &[]);
-        lines.extend(run_lines(&run));
+        lines.append(&mut run.lines());
     }
-    place.resume(name, &[]);
+    let ended = end(place, name, set);
     let there = run.lines();
-    let lost: Vec<&String> = lines.iter().filter(|line| !there.contains(*line)).collect();
+    let lost: Vec<&String> = lines.difference(&there).collect();
     assert!(lost.is_empty(), "{lost:?}");
-}
-
-fn run_lines(run: &Run) -> std::collections::BTreeSet<String> {
-    if run.path.join("metrics.jsonl").exists() { run.lines() } else { Default::default() }
+    ended
 }
 
 #[test]
 fn a_run_killed_at_random_moments_ends_with_the_same_bits_and_curves() {
-    const SET: &[&str] = &["steps=300", "checkpoints={ every: { steps: 4 }, keep: 2 }"];
     let place = Place::new(PIPELINE);
-    let alone = place.train("alone", SET);
-    kill_at_random(&place, "killed", SET, 10);
-    let killed = place.run("killed");
-    assert_end_alike(&alone, &killed, None);
+    let set = ["checkpoints={ every: { steps: 4 }, keep: 2 }"];
+    let (alone, killed) = kill_at_random(&place, "killed", &set, 10);
     assert_eq!(killed.about()["resumed"].as_array().map(Vec::len), Some(10));
     assert!(!names(&killed.path.join("superseded")).is_empty(), "nothing was ever superseded");
     let left: Vec<_> = killed.files().into_keys().filter(|path| is_partial(path)).collect();
     assert!(left.is_empty(), "{left:?}");
-    same_best(&alone, &killed);
-    same_curves(&alone, &killed);
+    assert_same_best(&alone, &killed);
+    assert_same_curves(&alone, &killed);
 }
 
 /// Whether a file was not yet whole.
@@ -131,14 +134,14 @@ fn is_partial(path: &Path) -> bool {
     path.to_string_lossy().contains("partial")
 }
 
-fn same_best(alone: &Run, run: &Run) {
+fn assert_same_best(alone: &Run, run: &Run) {
     let best = |run: &Run| run.text("checkpoints/best.json");
     assert_eq!(best(alone), best(run));
 }
 
 /// Asserts that TensorBoard shows of both runs the same: each number, distribution and picture
 /// once, in the same order.
-fn same_curves(alone: &Run, run: &Run) {
+fn assert_same_curves(alone: &Run, run: &Run) {
     let Some(python) = python::find() else { return };
     for folder in ["train", "evaluate"] {
         let curves = |run: &Run| {
@@ -193,8 +196,8 @@ fn no_evaluation_is_lost_or_made_twice() {
         let said = place.resume(name, &[]);
         assert!(said.out.contains(&format!("after step {begin}\n")), "{name}: {}", said.out);
         assert_end_alike(&alone, &run, None);
-        same_best(&alone, &run);
-        same_curves(&alone, &run);
+        assert_same_best(&alone, &run);
+        assert_same_curves(&alone, &run);
     }
 }
 

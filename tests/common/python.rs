@@ -1,5 +1,7 @@
 //! What Python's packages make of the files that are written here.
 
+#![allow(dead_code, reason = "each test file is a crate of its own and takes what it needs")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
