@@ -215,3 +215,21 @@ fn an_evaluation_that_was_due_by_the_clock_is_made_up_for() {
     let steps: Vec<u64> = evaluations.map(|(_, _, step)| step).collect();
     assert_eq!(steps, [23, 24]);
 }
+
+/// One stage had told its evaluation, the other had not.
+#[test]
+fn each_stage_that_evaluates_makes_up_for_its_own() {
+    let more = "
+  read_raw: { reader: { format: { synthetic: { train: 50, test: 20 } }, split: test } }
+  centre_raw: { from: read_raw, cropper: { size: 12, mode: central } }
+  test_raw: { from: centre_raw, batcher: { size: 8, partial: keep } }
+  score_raw: { from: [test_raw, train], model: { averaged: false } }
+  evaluate_raw: { from: score_raw, evaluator: {} }
+";
+    let place = Place::new(&format!("{PIPELINE}{more}"));
+    let (alone, run) = (place.train("alone", &[]), place.train("net", &[]));
+    run.forget(|line| line["stage"] == "evaluate_raw" && is_evaluation(line, &[22, 24]));
+    let said = place.resume("net", &[]);
+    assert!(said.out.contains("after step 22\n"), "{}", said.out);
+    assert_end_alike(&alone, &run, None);
+}

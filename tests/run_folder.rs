@@ -70,7 +70,7 @@ fn no_folder_is_used_by_two_runs() {
     let place = Place::new(PIPELINE);
     let run = place.train("mine", &["steps=1"]);
     let before = run.files();
-    let words = ["runs/mine is there already", "never writes over another", "--resume mine"];
+    let words = ["mine is there already", "never writes over another", "--resume mine"];
     place.say(&["net.yaml", "--run", "mine"], &["steps=2"]).refused(&words);
     assert!(run.files() == before, "something changed");
     // Not even one that holds something else.
@@ -91,8 +91,18 @@ fn two_processes_never_work_in_one_folder() {
     assert!(first.wait_until(|| !run.checkpoints().is_empty()), "it ended by itself");
     let second = place.say(&["--resume", "net"], &[]);
     assert_eq!(second.code, Some(1), "{}", second.out);
-    let told = "another run is at work in runs/net";
+    let told = "another run is at work in";
     assert!(second.errors.contains(told), "{}", second.errors);
     first.kill();
     place.resume("net", &["steps=1000", "checkpoints.every={}"]);
+}
+
+/// Wherever it is resumed from: relative paths start from the folder that the pipeline was in.
+#[test]
+fn a_run_knows_the_folder_that_it_was_started_in() {
+    let place = Place::new(PIPELINE);
+    let run = place.train("net", &["steps=1"]);
+    let folder = fs::canonicalize(place.path()).expect("it is there");
+    let told = run.about()["folder"].as_str().map(fs::canonicalize).expect("a folder");
+    assert_eq!(told.expect("it is there"), folder);
 }

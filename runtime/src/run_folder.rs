@@ -357,6 +357,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_written_whole_is_removed_when_a_run_goes_on() {
+        let base = tempfile::tempdir().expect("a folder");
+        let folder = RunFolder::numbered(base.path(), "net").expect("it is made");
+        let (run, checkpoints) = (folder.path().to_owned(), folder.checkpoints());
+        fs::create_dir(&checkpoints).expect("it is made");
+        drop(folder);
+        for place in [&run, &checkpoints] {
+            fs::write(place.join("whole"), "kept").expect("it is written");
+            // What a process leaves that is killed right then.
+            let (_, path) = partial(place).expect("it is made").keep().expect("it stays");
+            assert!(path.is_file());
+        }
+        let folder = RunFolder::resume(run.clone()).expect("nobody is at work");
+        let names = |place: &Path| -> Vec<_> {
+            let entries = fs::read_dir(place).expect("the folder").flatten();
+            let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&checkpoints), ["whole"]);
+        assert_eq!(names(folder.path()), ["checkpoints", "lock", "whole"]);
+    }
+
+    #[test]
     fn runs_are_found_by_name_and_the_last_without() {
         let base = tempfile::tempdir().expect("a folder");
         let none = find(base.path(), None).expect_err("none yet").to_string();

@@ -166,6 +166,7 @@ fn train(
         started: jiff::Timestamp::now().to_string(),
         seed: plan.settings.seed,
         pipeline: file.display().to_string(),
+        // `.` stands for the current folder, of which an empty path says nothing.
         folder: std::path::absolute(Path::new(".").join(&plan.settings.folder)).unwrap_or_default(),
         data_path: arguments.data.as_ref().and_then(|data| std::path::absolute(data).ok()),
         adapter_asked: arguments.adapter.clone(),
