@@ -1,11 +1,12 @@
 //! What TensorBoard itself reads in the event files.
 
 mod common;
+#[path = "common/python.rs"]
+mod python;
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use runtime::item::{Image, Pixels};
@@ -18,29 +19,6 @@ use serde_json::{Value, json};
 use stages::model::{golden, layers};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A Python that has TensorBoard, or a skip.
-fn python() -> Option<PathBuf> {
-    if let Some(given) = std::env::var_os("GRADFLOW_PYTHON") {
-        return Some(given.into());
-    }
-    let tried = Command::new("python3").args(["-c", "import tensorboard"]).output();
-    if tried.is_ok_and(|output| output.status.success()) {
-        return Some("python3".into());
-    }
-    common::skip("Python with TensorBoard (tests/requirements.txt)");
-    None
-}
-
-/// What TensorBoard reads in a folder.
-fn read(python: &Path, folder: &Path) -> Value {
-    let script = Path::new(HERE).join("tests/tensorboard.py");
-    let output =
-        Command::new(python).arg(script).arg(folder).output().expect("Python can be started");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {errors}", python.display());
-    serde_json::from_slice(&output.stdout).expect("the script prints JSON")
-}
 
 /// An empty folder that is still there after the test, to be looked at.
 fn folder(name: &str) -> PathBuf {
@@ -87,7 +65,7 @@ fn picture() -> Picture {
 
 #[test]
 fn tensorboard_reads_what_was_written() {
-    let Some(python) = python() else { return };
+    let Some(python) = python::find() else { return };
     let folder = folder("written");
     let mut file = EventFile::create(&folder, Duration::from_secs(1)).expect("a file");
     let steps = 0..20;
@@ -104,7 +82,7 @@ fn tensorboard_reads_what_was_written() {
     file.histogram(1, time(1), "nothing", &Histogram::new()).expect("written");
     file.flush().expect("written");
 
-    let found = read(&python, &folder);
+    let found = python::events(&python, &folder);
     assert_eq!(found["file_version"], json!(2.0));
     let numbers: Vec<Value> =
         steps.clone().map(|step| json!([step, time(step), loss(step) as f32])).collect();
@@ -125,7 +103,7 @@ fn tensorboard_reads_what_was_written() {
 /// Every edge of the graph leads from a node that is there, and names are told apart.
 #[test]
 fn tensorboard_reads_the_graph() {
-    let Some(python) = python() else { return };
+    let Some(python) = python::find() else { return };
     let folder = folder("graph");
     let kinds = stages::kinds(layers::all());
     let yaml = fs::read_to_string(Path::new(HERE).join("pipeline.yaml")).expect("pipeline.yaml");
@@ -136,7 +114,7 @@ fn tensorboard_reads_the_graph() {
     file.graph(1.6e9, &graph::pipeline(&plan).and(graph::model(&model))).expect("written");
     file.scalar(0, 1.6e9, "loss", 1.0).expect("written");
 
-    let found = read(&python, &folder);
+    let found = python::events(&python, &folder);
     let nodes = found["graph"].as_array().expect("nodes");
     let names: HashSet<&str> = nodes.iter().filter_map(|node| node["name"].as_str()).collect();
     assert_eq!(names.len(), nodes.len());
@@ -167,7 +145,7 @@ fn tensorboard_reads_the_graph() {
 /// A run that was stopped and goes on from an earlier step shows each step once.
 #[test]
 fn tensorboard_reads_one_run_after_a_cut() {
-    let Some(python) = python() else { return };
+    let Some(python) = python::find() else { return };
     let (folder, aside) = (folder("cut/run"), folder("cut/aside"));
     let write = |steps: std::ops::Range<u64>, value: f64| {
         let mut file = EventFile::create(&folder, Duration::MAX).expect("a file");
@@ -185,7 +163,7 @@ fn tensorboard_reads_one_run_after_a_cut() {
         steps.map(move |step| json!([step, 1.6e9, value]))
     };
     let whole: Vec<Value> = expected(0..5, 1.0).chain(expected(5..10, 2.0)).collect();
-    assert_eq!(read(&python, &folder)["scalars"]["loss"], json!(whole));
+    assert_eq!(python::events(&python, &folder)["scalars"]["loss"], json!(whole));
     let moved: Vec<Value> = expected(5..8, 1.0).collect();
-    assert_eq!(read(&python, &aside)["scalars"]["loss"], json!(moved));
+    assert_eq!(python::events(&python, &aside)["scalars"]["loss"], json!(moved));
 }

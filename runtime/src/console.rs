@@ -120,6 +120,13 @@ impl Console {
     /// Says what came of the run: how good, how fast, which stage the others waited for, and where
     /// everything is.
     pub fn closing_lines(&mut self, outcome: &Outcome, last: &Last) {
+        if let (Some(steps), false) = (last.idle_after, outcome.interrupted) {
+            self.line(&format!(
+                "done already, after step {steps}: a higher limit lets it go on, as in \
+                 `--set epochs=20`"
+            ));
+            return self.places(last);
+        }
         let how = if outcome.interrupted { "interrupted" } else { "done" };
         let mut text = format!("{how}; time: {:.1} s", outcome.elapsed.as_secs_f64());
         if let Some(rate) = images_per_s(outcome) {
@@ -146,6 +153,11 @@ impl Console {
                 behind.as_secs_f64()
             ));
         }
+        self.places(last);
+    }
+
+    /// Says where everything is.
+    fn places(&mut self, last: &Last) {
         for (what, path) in [("checkpoint", &last.checkpoint), ("report", &last.report)] {
             if let Some(path) = path {
                 self.line(&format!("{what}: {}", path.display()));
@@ -202,7 +214,8 @@ impl Console {
         ));
     }
 
-    fn line(&mut self, text: &str) {
+    /// Prints a line and keeps it.
+    pub fn line(&mut self, text: &str) {
         match &mut self.log {
             // What cannot be kept is printed all the same.
             Some(log) => drop(writeln!(log, "{text}")),

@@ -74,18 +74,16 @@ impl Clock {
 
     /// Whether the last step, of this many images, has ended a period.
     pub fn is_over(&mut self, progress: &Progress, batch: u64) -> bool {
-        let by_number = self.is_over_by_number(progress, batch);
         let limit = self.period.seconds.unwrap_or(f64::INFINITY);
         let by_time = self.since.elapsed().as_secs_f64() >= limit;
         if by_time {
             self.since = Instant::now();
         }
-        by_number || by_time
+        by_time || self.is_over_by_number(progress, batch)
     }
 
-    /// The same without a look at the time: it depends on the step alone, so that a resumed run
-    /// does the same things after the same steps.
-    pub fn is_over_by_number(&mut self, progress: &Progress, batch: u64) -> bool {
+    /// Depends on the step alone, so that a resumed run does the same things after the same steps.
+    fn is_over_by_number(&self, progress: &Progress, batch: u64) -> bool {
         let Progress { steps, images, position } = *progress;
         if steps == 0 {
             return false;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use crate::adapter::Info;
 use crate::event::DataReport;
@@ -154,12 +155,24 @@ impl RunFolder {
         }
     }
 
-    /// The folder of an earlier run, to go on in it.
+    /// The folder of an earlier run, to go on in it. What a process that was killed had not written
+    /// whole is removed.
     ///
     /// # Errors
     /// If another process is at work in it, or it cannot be written to.
     pub fn resume(path: PathBuf) -> Result<Self> {
-        Self::lock(path)
+        let folder = Self::lock(path)?;
+        for place in [folder.path.clone(), folder.checkpoints()] {
+            let entries = fs::read_dir(place).into_iter().flatten().flatten();
+            let partial = |entry: &fs::DirEntry| {
+                entry.file_name().to_str().is_some_and(|name| name.starts_with(PARTIAL))
+            };
+            for entry in entries.filter(partial) {
+                // What cannot be removed only takes up room.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(folder)
     }
 
     fn lock(path: PathBuf) -> Result<Self> {
@@ -278,30 +291,40 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 
+/// What begins the names of files that are not whole yet.
+const PARTIAL: &str = ".partial-";
+
 /// Writes a file so that it is either the old one or the new one, whatever happens: beside it
 /// first, onto the disk, then in its place.
 ///
 /// # Errors
 /// If the disk is full or the folder cannot be written to; the old file is still there then.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
     let write = || -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = partial(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        // A temporary file is its owner's alone; these are like any other file.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        }
         file.persist(path)?;
-        // The name is on the disk once the folder is.
-        #[cfg(unix)]
-        File::open(folder)?.sync_all()?;
+        // The new name, too, should be there after a power failure. Not every system can say so of
+        // a folder, and the file itself is whole either way.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A file that is removed again unless it gets another name.
+fn partial(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PARTIAL);
+    // As any new file: what the user's mask leaves of it.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }
 
 #[cfg(test)]
@@ -336,6 +359,30 @@ mod tests {
         drop(first);
         assert!(!is_at_work(&path));
         RunFolder::resume(path).expect("nobody is at work");
+    }
+
+    #[test]
+    fn what_was_not_written_whole_is_removed_when_a_run_goes_on() {
+        let base = tempfile::tempdir().expect("a folder");
+        let folder = RunFolder::numbered(base.path(), "net").expect("it is made");
+        let (run, checkpoints) = (folder.path().to_owned(), folder.checkpoints());
+        fs::create_dir(&checkpoints).expect("it is made");
+        drop(folder);
+        for place in [&run, &checkpoints] {
+            fs::write(place.join("whole"), "kept").expect("it is written");
+            // What a process leaves that is killed right then.
+            let (_, path) = partial(place).expect("it is made").keep().expect("it stays");
+            assert!(path.is_file());
+        }
+        let folder = RunFolder::resume(run.clone()).expect("nobody is at work");
+        let names = |place: &Path| -> Vec<_> {
+            let entries = fs::read_dir(place).expect("the folder").flatten();
+            let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&checkpoints), ["whole"]);
+        assert_eq!(names(folder.path()), ["checkpoints", "lock", "whole"]);
     }
 
     #[test]

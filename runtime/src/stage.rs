@@ -155,10 +155,30 @@ pub struct RunSettings {
     /// Stages of which the first images that they put out are told, and how many.
     pub taps: Vec<(String, usize)>,
     /// What the run goes on from.
-    pub resume: Option<Arc<Weights>>,
+    pub resume: Option<Resume>,
     /// A step of which every number is looked at, to find where it stops being finite. The run
     /// ends there.
     pub diagnose: Option<u64>,
+}
+
+/// What a run goes on from.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// The weights, with the place in the data.
+    pub weights: Arc<Weights>,
+    /// What became of their evaluation.
+    pub evaluation: Evaluation,
+}
+
+/// Whether weights are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evaluation {
+    /// It was not their turn. At the end of a run it is.
+    NotDue,
+    /// It was their turn, but nothing has been told of them.
+    Awaited,
+    /// They have been.
+    Told,
 }
 
 /// When weights are kept, beside at each evaluation and at the end.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -57,6 +59,25 @@ impl View for Written<'_> {
         size_of_val(self.values)
     }
 }
+
+/// A checkpoint of a version that this program does not know.
+#[derive(Debug)]
+pub(super) struct TooNew {
+    version: u32,
+}
+
+impl fmt::Display for TooNew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "it is of version {}, and this program knows versions up to {VERSION}: use the \
+             Gradflow that wrote it, or a newer one",
+            self.version
+        )
+    }
+}
+
+impl Error for TooNew {}
 
 /// Writes a checkpoint whole: afterwards the file is there, or everything is as before.
 ///
@@ -125,11 +146,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Stored> {
     let text = metadata.metadata().as_ref().and_then(|entries| entries.get(KEY));
     let text = text.context("it is a safetensors file, but was not written by Gradflow")?;
     let version = serde_json::from_str::<Version>(text).context("its header is damaged")?.version;
-    ensure!(
-        version <= VERSION,
-        "it is of version {version}, and this program knows versions up to {VERSION}: use the \
-         Gradflow that wrote it, or a newer one"
-    );
+    if version > VERSION {
+        bail!(TooNew { version });
+    }
     let header: Header = serde_json::from_str(text).context("its header is damaged")?;
     // A damaged name of something that may be absent would go unnoticed.
     ensure!(serde_json::to_string(&header)? == *text, "its header is damaged");

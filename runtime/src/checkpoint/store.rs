@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::file::TooNew;
 use super::{About, Stored, file};
 use crate::event::EvaluationReport;
 use crate::item::Weights;
@@ -142,13 +143,14 @@ impl Store {
 /// stay where they are.
 ///
 /// # Errors
-/// If there is none.
+/// If there is none, or a newer one is not damaged, but was written by a newer program.
 pub fn latest_good(folder: &Path) -> Result<(PathBuf, Stored, Vec<String>)> {
     let mut complaints = Vec::new();
     for step in list(folder).into_iter().rev() {
         let path = folder.join(file_name(step));
         match file::read(&path) {
             Ok(stored) => return Ok((path, stored, complaints)),
+            Err(error) if error.is::<TooNew>() => return Err(error),
             Err(error) => complaints.push(format!("{error:#}")),
         }
     }

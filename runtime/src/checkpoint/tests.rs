@@ -218,6 +218,22 @@ fn a_damaged_latest_falls_back_and_is_told() {
 }
 
 #[test]
+fn the_first_evaluation_that_was_lost_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path(), 9).expect("it opens");
+    for step in 1..=8 {
+        let about = About { awaits_evaluation: step % 3 == 0, ..about() };
+        store.save(&weights(step), &about, false).expect("it is kept");
+    }
+    let found = |told, latest| {
+        awaiting(folder.path(), told, latest).map(|(_, stored)| stored.progress.steps)
+    };
+    assert_eq!([found(0, 8), found(3, 8), found(6, 8)], [Some(3), Some(6), None]);
+    // The latest needs no going back, and what comes after it does not count.
+    assert_eq!([found(3, 6), found(3, 4), found(8, 2)], [None; 3]);
+}
+
+#[test]
 fn what_a_continuation_supersedes_is_moved_and_not_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, aside) = (folder.path().join("checkpoints"), folder.path().join("superseded"));

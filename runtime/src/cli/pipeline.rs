@@ -9,6 +9,7 @@ use clap::Args;
 use super::App;
 use super::output::{Failure, tell};
 use crate::config::yaml::TEXT_MAX;
+use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 use crate::stage::RunSettings;
 
@@ -57,14 +58,22 @@ impl Arguments {
         })
     }
 
-    /// The checked pipeline of a run of which this is known beforehand.
+    /// The checked pipeline of a run of which this is known beforehand; tells warnings on the way.
     pub(super) fn load_with(&self, app: &App, base: &RunSettings) -> Result<Plan, Failure> {
-        let text = self.text()?;
-        let name = self.file.display().to_string();
-        let loaded = Plan::load(&app.kinds, &name, &text, &self.set, base);
-        let (plan, warnings) = loaded.map_err(Failure::Pipeline)?;
+        let (plan, warnings) = self.check(app, base)?;
         tell(&warnings);
         Ok(plan)
+    }
+
+    /// The same, with warnings that may have been told before.
+    pub(super) fn check(
+        &self,
+        app: &App,
+        base: &RunSettings,
+    ) -> Result<(Plan, Vec<Diagnostic>), Failure> {
+        let text = self.text()?;
+        let name = self.file.display().to_string();
+        Plan::load(&app.kinds, &name, &text, &self.set, base).map_err(Failure::Pipeline)
     }
 }
 

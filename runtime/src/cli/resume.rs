@@ -4,19 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::output::{Failure, tell};
+use super::output::Failure;
 use super::run::Arguments;
 use super::{App, pipeline};
 use crate::checkpoint::{self, Stored, latest_good};
 use crate::config::node::Node;
 use crate::config::yaml::Document;
-use crate::diagnostic::Diagnostic;
 use crate::metrics;
 use crate::plan::Plan;
 use crate::port::Port;
 use crate::record::{PROGRAM, Recorder, metrics_file};
 use crate::run_folder::{self, About, Resumed, RunFolder};
-use crate::stage::RunSettings;
+use crate::stage::{Evaluation, Resume, RunSettings};
 
 /// Settings that say nothing of what is learned.
 const FREE_SETTINGS: [&str; 8] = [
@@ -34,94 +33,111 @@ fn usage(message: String, help: &str) -> Failure {
     Failure::Usage { message, help: Some(help.to_owned()) }
 }
 
-/// The plan and the recorder of a run that goes on.
-pub(super) fn prepare(
-    app: &App,
-    arguments: &Arguments,
-) -> Result<(Plan, Option<Recorder>), Failure> {
+/// A run that goes on.
+pub(super) struct Continuation {
+    pub(super) plan: Plan,
+    pub(super) recorder: Recorder,
+    /// What there is to say of it beforehand.
+    pub(super) lines: Vec<String>,
+}
+
+pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, Failure> {
     let asked = arguments.resume.as_deref().filter(|asked| !asked.is_empty());
     let run = run_folder::find(&arguments.runs, asked)
         .map_err(|error| usage(error.to_string(), "start one: `runtime run pipeline.yaml`"))?;
     let folder = RunFolder::resume(run.clone()).map_err(Failure::Run)?;
     let mut about: About = run_folder::read_json(&run_folder::about(&run)).map_err(Failure::Run)?;
-    let (path, stored, mut notes) = to_go_on_with(&run)?;
+    let own = |set: &[(String, String)]| pipeline::Arguments {
+        file: run_folder::pipeline(&run),
+        set: set.to_vec(),
+    };
+    let (before, _) = own(&[]).check(app, &settings(arguments, &about))?;
+    let Start { path, stored, evaluation, notes } = start(&run, &before)?;
     // What is said now counts more than what was said then.
     if arguments.adapter.is_some() || arguments.set.iter().any(|(path, _)| path == "adapter") {
         about.adapter_asked = arguments.adapter.clone();
     }
-    let before = load(app, arguments, &run_folder::pipeline(&run), &about, &[])?;
+    let base = settings(arguments, &about);
     let mut plan = match &arguments.file {
-        None => load(app, arguments, &run_folder::pipeline(&run), &about, &arguments.set)?,
+        None => own(&arguments.set).load_with(app, &base)?,
         Some(file) => {
             let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
-            let data = arguments.data.clone().or_else(|| about.data_path.clone());
-            source.load(app, data, about.adapter_asked.clone())?
+            source.load(app, base.data, base.adapter)?
         }
     };
     super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
-    plan.settings.resume = Some(Arc::new(weights(&plan, &stored, &path)?));
+    let weights = Arc::new(weights(&plan, &stored, &path)?);
+    plan.settings.resume = Some(Resume { weights, evaluation });
     let changes = changes(&before, &plan)?;
+    let steps = stored.progress.steps;
+    let mut lines = vec![format!("going on with {} after step {steps}", run.display())];
+    lines.extend(changes.iter().map(|change| format!("changed: {change}")));
+    lines.extend(notes.iter().map(|note| format!("warning: {note}")));
     if stored.about.program != PROGRAM {
-        notes.push(format!(
-            "the run was at work with Gradflow {}, and this is {PROGRAM}: bits may differ from now \
-             on",
+        lines.push(format!(
+            "warning: the run was at work with Gradflow {}, and this is {PROGRAM}: bits may differ \
+             from now on",
             stored.about.program
         ));
     }
-    let warnings = notes.into_iter().map(Diagnostic::warning);
-    tell(&warnings.collect::<Vec<_>>());
-    let steps = stored.progress.steps;
     about.resumed.push(Resumed {
         time: run_folder::now(),
         steps,
         program: PROGRAM.to_owned(),
         adapter: None,
-        changes: changes.clone(),
+        changes,
     });
-    let mut text = format!("going on with {} after step {steps}\n", run.display());
-    changes.iter().for_each(|change| text += &format!("changed: {change}\n"));
-    super::output::print(&text)?;
     plan.settings.taps = plan.first_images();
     let original = fs::read_to_string(run.join("pipeline.original.yaml")).unwrap_or_default();
     let recorder =
         Recorder::resume(&plan, &original, folder, about, steps).map_err(Failure::Run)?;
-    Ok((plan, Some(recorder)))
+    Ok(Continuation { plan, recorder, lines })
 }
 
-/// The checkpoint to go on with: the newest that is good, or an earlier one whose evaluation was
-/// lost, so that no evaluation is left out.
-fn to_go_on_with(run: &Path) -> Result<(PathBuf, Stored, Vec<String>), Failure> {
+/// Where a run goes on.
+struct Start {
+    path: PathBuf,
+    stored: Stored,
+    evaluation: Evaluation,
+    /// What is wrong with later checkpoints.
+    notes: Vec<String>,
+}
+
+/// The newest checkpoint that is good, or an earlier one whose evaluation was lost, so that no
+/// evaluation is left out.
+fn start(run: &Path, plan: &Plan) -> Result<Start, Failure> {
     let folder = run_folder::checkpoints(run);
     let (path, stored, notes) = latest_good(&folder).map_err(|error| {
         usage(
             format!("{error:#}"),
-            "the run stopped before its first checkpoint: start another one",
+            "without a checkpoint there is nothing to go on from: start another run",
         )
     })?;
-    let told = metrics::read(&metrics_file(run)).map_err(Failure::Run)?;
-    let last = told.evaluations.iter().map(|report| report.step).max().unwrap_or(0);
-    let lost = checkpoint::awaiting(&folder, last, stored.progress.steps);
-    Ok(match lost {
-        Some((path, stored)) => (path, stored, notes),
-        None => (path, stored, notes),
-    })
+    let measured = metrics::read(&metrics_file(run)).map_err(Failure::Run)?;
+    let steps = stored.progress.steps;
+    let told = plan.evaluators().map(|stage| measured.last_evaluation(stage)).min();
+    let told = told.unwrap_or(steps);
+    let lost = checkpoint::awaiting(&folder, told, steps);
+    let (path, stored) = lost.unwrap_or((path, stored));
+    let steps = stored.progress.steps;
+    let is_told = |stage: &str| {
+        measured.evaluations.iter().any(|report| report.stage == stage && report.step == steps)
+    };
+    let evaluation = match stored.about.awaits_evaluation {
+        _ if plan.evaluators().all(is_told) => Evaluation::Told,
+        true => Evaluation::Awaited,
+        false => Evaluation::NotDue,
+    };
+    Ok(Start { path, stored, evaluation, notes })
 }
 
-fn load(
-    app: &App,
-    arguments: &Arguments,
-    file: &Path,
-    about: &About,
-    set: &[(String, String)],
-) -> Result<Plan, Failure> {
-    let source = pipeline::Arguments { file: file.to_owned(), set: set.to_vec() };
-    let data = arguments.data.clone().or_else(|| about.data_path.clone());
-    let base = RunSettings {
+/// What is known of a run before its pipeline is read.
+fn settings(arguments: &Arguments, about: &About) -> RunSettings {
+    RunSettings {
         adapter: about.adapter_asked.clone(),
         folder: about.folder.clone(),
-        ..pipeline::base(data)
-    };
-    source.load_with(app, &base)
+        ..pipeline::base(arguments.data.clone().or_else(|| about.data_path.clone()))
+    }
 }
 
 /// The weights of a checkpoint, for the pipeline's model.

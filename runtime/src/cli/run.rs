@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::App;
 use super::interrupt::listen;
 use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
-use super::{App, resume};
+use super::resume::{self, Continuation};
 use crate::adapter::select::NoSuchAdapter;
 use crate::channel::Stop;
 use crate::checkpoint::latest_good;
@@ -22,6 +23,7 @@ use crate::plan::Plan;
 use crate::port::Port;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, RUNS};
+use crate::stage::{Evaluation, Resume};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,9 +86,9 @@ pub(super) struct Arguments {
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let stop = Stop::default();
     if arguments.resume.is_some() {
-        let (plan, recorder) = resume::prepare(app, arguments)?;
+        let Continuation { plan, recorder, lines } = resume::prepare(app, arguments)?;
         listen(&stop).map_err(Failure::Run)?;
-        return execute(plan, recorder, &stop).map(drop);
+        return execute(plan, Some(recorder), &lines, &stop).map(drop);
     }
     let Some(file) = &arguments.file else { return Ok(()) };
     let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
@@ -178,7 +180,7 @@ fn train(
         None => None,
     };
     plan.settings.taps = plan.first_images();
-    execute(plan, recorder, stop)
+    execute(plan, recorder, &[], stop)
 }
 
 /// A name that makes a single folder.
@@ -192,9 +194,15 @@ fn folder_name(name: &str) -> Result<String, Failure> {
     Err(Failure::Usage { message, help: Some(help) })
 }
 
-/// Runs a plan, with everything that is said on the way printed and kept.
-fn execute(mut plan: Plan, mut recorder: Option<Recorder>, stop: &Stop) -> Result<Last, Failure> {
+/// Runs a plan, with everything that is said before it and on the way printed and kept.
+fn execute(
+    mut plan: Plan,
+    mut recorder: Option<Recorder>,
+    before: &[String],
+    stop: &Stop,
+) -> Result<Last, Failure> {
     let mut console = Console::new(plan.settings.seed);
+    before.iter().for_each(|line| console.line(line));
     let mut failure = None;
     let result = crate::run::run(&plan, stop.clone(), |event| {
         match recorder.as_mut().map_or(Ok(Vec::new()), |recorder| recorder.observe(&event)) {
@@ -276,7 +284,9 @@ fn diagnose(plan: &mut Plan, diverged: &Diverged, last: &Last) -> Failure {
         "{diverged}.\nLooking for the place: the steps from {from} on are done again; Ctrl-C leaves \
          that out.\n"
     ));
-    plan.settings.resume = weights.map(Arc::new);
+    // That run shows what went wrong, and nothing else of it counts.
+    plan.settings.resume =
+        weights.map(|weights| Resume { weights: Arc::new(weights), evaluation: Evaluation::Told });
     plan.settings.diagnose = Some(diverged.step);
     plan.settings.taps.clear();
     // Its own: the other has been stopped by the failure.

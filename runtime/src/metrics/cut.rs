@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::replace::replace;
 use super::{Line, parse};
+use crate::run_folder::write_whole;
 
 /// Leaves in a file what had been measured when `from_step` steps were done, and moves the rest
 /// into a file of the same name, with a number if it is taken, in the folder `aside`.
@@ -41,7 +41,7 @@ pub fn cut(path: &Path, from_step: u64, aside: &Path) -> Result<()> {
     put_aside(path, &rest, aside).with_context(|| {
         format!("cannot move the end of {} into {}", path.display(), aside.display())
     })?;
-    replace(path, &kept)
+    write_whole(path, &kept)
 }
 
 /// Writes into the first file of this name that does not exist: `a.jsonl`, `a.1.jsonl`, ..

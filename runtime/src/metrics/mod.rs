@@ -1,7 +1,5 @@
 //! `metrics.jsonl`: what a run measures, one JSON object per line.
 
-pub(crate) mod replace;
-
 mod cut;
 
 use std::fs::{File, OpenOptions};
@@ -123,6 +121,14 @@ pub struct History {
     /// The number of the last line, from 1, if it is broken: its writer was stopped. What it said
     /// is not among the above.
     pub torn: Option<usize>,
+}
+
+impl History {
+    /// Steps done by the weights that a stage evaluated last; 0 if it evaluated none.
+    pub fn last_evaluation(&self, stage: &str) -> u64 {
+        let of_it = self.evaluations.iter().filter(|report| report.stage == stage);
+        of_it.map(|report| report.step).max().unwrap_or(0)
+    }
 }
 
 /// Reads a file that [`Metrics`] wrote.

@@ -76,6 +76,13 @@ impl Plan {
         self.training().contains(&stage)
     }
 
+    /// The ids of the stages that evaluate: they read scores.
+    pub fn evaluators(&self) -> impl Iterator<Item = &str> {
+        let takes_scores = |inputs: &[Port]| inputs.iter().any(|i| matches!(i, Port::Scores(_)));
+        let stages = self.stages.iter().filter(move |stage| takes_scores(&stage.inputs));
+        stages.map(|stage| stage.id.as_str())
+    }
+
     /// The stage that trains and those that it reads from, the last first.
     fn training(&self) -> Vec<usize> {
         let mut found: Vec<usize> = self.trainer().into_iter().collect();
@@ -104,11 +111,11 @@ impl Plan {
     /// on; what it evaluates with begins anew.
     pub fn starts(&self) -> Vec<Position> {
         let mut starts = vec![Position::default(); self.stages.len()];
-        let (Some(trainer), Some(weights)) = (self.trainer(), &self.settings.resume) else {
+        let (Some(trainer), Some(resume)) = (self.trainer(), &self.settings.resume) else {
             return starts;
         };
         let mut reached = vec![false; self.stages.len()];
-        (starts[trainer], reached[trainer]) = (weights.progress.position, true);
+        (starts[trainer], reached[trainer]) = (resume.weights.progress.position, true);
         // Stages come after what they read.
         for at in (0..=trainer).rev() {
             if !reached[at] {

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,13 +46,18 @@ impl Board {
         Ok(Self { train, evaluations: Evaluations::new(folder, FLUSH_EVERY) })
     }
 
-    /// Moves aside what comes after so many steps. A step is counted from 0, an evaluation by the
-    /// steps done.
-    pub(super) fn cut(folder: &Path, steps: u64, aside: &Path) -> Result<()> {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let from = if name == TRAIN { steps } else { steps + 1 };
-            cut(&entry.path(), from, &aside.join(format!("tensorboard-{name}")))?;
+    /// Moves aside what comes after so many steps, which are counted from 0; and of each stage that
+    /// evaluates, what comes after its evaluation of the weights after so many steps. Other
+    /// programs may be at work on what else there is.
+    pub(super) fn cut<'a>(
+        folder: &Path,
+        steps: u64,
+        evaluators: impl Iterator<Item = (&'a str, u64)>,
+        aside: &Path,
+    ) -> Result<()> {
+        let evaluators = evaluators.map(|(stage, told)| (stage, told + 1));
+        for (name, from) in evaluators.chain([(TRAIN, steps)]) {
+            cut(&folder.join(name), from, &aside.join(format!("tensorboard-{name}")))?;
         }
         Ok(())
     }

@@ -86,6 +86,8 @@ pub struct Last {
     pub report: Option<PathBuf>,
     /// The run's folder.
     pub folder: Option<PathBuf>,
+    /// The steps that had been done before, if none was added.
+    pub idle_after: Option<u64>,
 }
 
 impl Recorder {
@@ -114,11 +116,14 @@ impl Recorder {
         Store::open(&folder.checkpoints(), plan.settings.checkpoints.keep)?
             .supersede(steps, &aside)?;
         metrics::cut(&metrics_file(folder.path()), steps, &aside)?;
-        Board::cut(&board_folder(folder.path()), steps, &aside)?;
+        let told = metrics::read(&metrics_file(folder.path()))?;
+        let evaluators = plan.evaluators().map(|stage| (stage, told.last_evaluation(stage)));
+        Board::cut(&board_folder(folder.path()), steps, evaluators, &aside)?;
         let mut recorder = Self::of(plan, text, about)?;
         recorder.data_before.clone_from(&recorder.about.data);
         recorder.folder = Some(folder);
         recorder.resumed_after = Some(steps);
+        recorder.last.idle_after = Some(steps);
         Ok(recorder)
     }
 
@@ -215,7 +220,7 @@ impl Recorder {
         write_whole(&path.join("pipeline.original.yaml"), text.as_bytes())?;
         write_whole(&run_folder::pipeline(path), resolved.as_bytes())?;
         self.about.ended = None;
-        self.write_about()?;
+        write_about(folder, &self.about)?;
         let metrics = Metrics::append(&metrics_file(path))?;
         let history = metrics::read(&metrics_file(path))?;
         let evaluations = history.evaluations.iter();
@@ -241,11 +246,6 @@ impl Recorder {
         Ok(())
     }
 
-    fn write_about(&self) -> Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        write_whole(&run_folder::about(folder.path()), &serde_json::to_vec_pretty(&self.about)?)
-    }
-
     /// Writes what an event says to all files; gives what went wrong.
     fn write(&mut self, event: &Event) -> Vec<String> {
         let (Some(files), Some(folder)) = (&mut self.files, &self.folder) else {
@@ -262,10 +262,10 @@ impl Recorder {
         let mut note = |result: Result<()>| {
             wrong.extend(result.err().map(|error| format!("{error:#}")));
         };
-        note(files.metrics.observe(event));
         note(files.board.observe(event));
         files.report.observe(event);
         match event {
+            Event::Step(_) => self.last.idle_after = None,
             Event::Checkpoint(checkpoint) => {
                 // What a resumed run will not do again must be there when its checkpoint is.
                 note(files.board.flush());
@@ -290,9 +290,12 @@ impl Recorder {
                 note(files.report.write(&report_file(folder.path())));
                 self.last.report = Some(report_file(folder.path()));
             }
-            Event::Data(_) => note(self.write_about()),
+            Event::Data(_) => note(write_about(folder, &self.about)),
             _ => {}
         }
+        // Last: a resumed run makes no evaluation again that has a line here, so that everything
+        // else of it must be written.
+        note(files.metrics.observe(event));
         wrong
     }
 
@@ -311,7 +314,9 @@ impl Recorder {
         }
         let time = run_folder::now();
         self.about.ended = Some(Ended { time, how: how.to_owned() });
-        wrong.extend(self.write_about().err().map(|error| format!("{error:#}")));
+        let written =
+            self.folder.as_ref().map_or(Ok(()), |folder| write_about(folder, &self.about));
+        wrong.extend(written.err().map(|error| format!("{error:#}")));
         if let Some(files) = &mut self.files {
             wrong.extend(files.board.flush().err().map(|error| format!("{error:#}")));
         }
@@ -344,6 +349,10 @@ fn save(
     };
     let awaited = written.awaits_evaluation;
     files.store.save(&checkpoint.weights, &written, awaited)
+}
+
+fn write_about(folder: &RunFolder, about: &About) -> Result<()> {
+    write_whole(&run_folder::about(folder.path()), &serde_json::to_vec_pretty(about)?)
 }
 
 fn name_of(path: &Path) -> String {

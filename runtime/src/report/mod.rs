@@ -23,8 +23,8 @@ use self::pictures::Filters;
 use self::scale::Fit;
 use crate::event::{DataReport, EvaluationReport, Event, StepReport, Tapped, TrainerReport};
 use crate::metrics::History;
-use crate::metrics::replace::replace;
 use crate::run::Outcome;
+use crate::run_folder::write_whole;
 
 /// The page may show what is in it and fetch nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
@@ -154,7 +154,7 @@ impl Report {
             .page()
             .with_context(|| format!("cannot make the report {}", path.display()))?
             .into_string();
-        replace(path, page.as_bytes())
+        write_whole(path, page.as_bytes())
     }
 
     fn page(&self) -> Result<Markup> {

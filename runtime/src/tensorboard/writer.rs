@@ -138,18 +138,32 @@ fn failure(path: &Path) -> String {
     format!("cannot write TensorBoard events to {}", path.display())
 }
 
-/// A file of its own: TensorBoard takes a folder's files in the order of their names, so the time
-/// comes first and the last part tells files of the same second apart.
+/// What the names of event files begin with; the time follows.
+const PREFIX: &str = "events.out.tfevents.";
+
+/// A file of its own, after all others of the folder: TensorBoard takes them in the order of their
+/// names, in which the time comes first, so a clock that was set back must not show.
 fn create_new(folder: &Path, seconds: u64) -> io::Result<(PathBuf, File)> {
     let (host, process) = (host(), std::process::id());
-    let mut number = 0;
     loop {
-        let path = folder.join(format!("events.out.tfevents.{seconds}.{host}.{process}.{number}"));
+        let seconds = latest(folder)?.map_or(seconds, |latest| seconds.max(latest + 1));
+        let path = folder.join(format!("{PREFIX}{seconds}.{host}.{process}.0"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => return other.map(|file| (path, file)),
         }
     }
+}
+
+/// The latest time in the names of a folder's event files.
+fn latest(folder: &Path) -> io::Result<Option<u64>> {
+    let mut latest = None;
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let time = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('.').next());
+        latest = latest.max(time.and_then(|time| time.parse().ok()));
+    }
+    Ok(latest)
 }
 
 /// The machine's name as far as it can be part of a file's.
@@ -219,12 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_written_twice() {
+    fn each_file_is_new_and_comes_after_the_others() {
         let folder = tempfile::tempdir().expect("a folder");
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let (first, _) = create_new(folder.path(), seconds).expect("a file");
         let (second, _) = create_new(folder.path(), seconds).expect("another file");
         assert!(first < second);
+        let (third, _) = create_new(folder.path(), seconds - 100).expect("a third file");
+        assert!(second < third, "though the clock was set back");
         assert!(first.extension().is_some_and(|extension| extension == "0"));
         let name = second.file_name().and_then(|name| name.to_str()).expect("a name");
         assert!(super::super::is_event_file(name), "{name}");

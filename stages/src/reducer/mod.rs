@@ -140,7 +140,7 @@ impl Config for Reducer {
         };
         match &context.run.resume {
             None => session.initialize(context.run.seed)?,
-            Some(weights) => session.load(weights)?,
+            Some(resume) => session.load(&resume.weights)?,
         }
         let info = adapter.info();
         context.events.emit(Event::Trainer(TrainerReport {

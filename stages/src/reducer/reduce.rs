@@ -15,7 +15,7 @@ use runtime::kernel::Step;
 use runtime::period::Clock;
 use runtime::random::Random;
 use runtime::session::Session;
-use runtime::stage::{Context, Stage};
+use runtime::stage::{Context, Evaluation, Resume, Stage};
 
 use super::Reducer;
 use super::summary::{Due, Summaries};
@@ -33,6 +33,9 @@ pub(super) struct Reduce {
     speed: Speed,
     progress: Progress,
     source: Option<Arc<Source>>,
+    resumed: Option<Resume>,
+    /// Steps done at the last line of the log.
+    reported: u64,
     evaluate: Clock,
     keep: Clock,
     log: Clock,
@@ -59,7 +62,9 @@ impl Reduce {
         summaries: Option<Summaries>,
         context: &Context<'_>,
     ) -> Self {
-        let resumed = context.run.resume.as_ref();
+        let resumed = context.run.resume.clone();
+        let weights = resumed.as_ref().map(|resume| &resume.weights);
+        let progress = weights.map(|weights| weights.progress).unwrap_or_default();
         Self {
             graph: Arc::clone(graph),
             session,
@@ -68,8 +73,10 @@ impl Reduce {
             seed: context.run.seed,
             events: context.events.clone(),
             speed: Speed::new(),
-            progress: resumed.map(|weights| weights.progress).unwrap_or_default(),
-            source: resumed.map(|weights| Arc::clone(&weights.source)),
+            progress,
+            source: weights.map(|weights| Arc::clone(&weights.source)),
+            resumed,
+            reported: progress.steps,
             evaluate: Clock::new(config.evaluate.clone()),
             keep: Clock::new(context.run.checkpoints.every.clone()),
             log: Clock::new(context.run.summaries.scalars.clone()),
@@ -85,12 +92,14 @@ impl Reduce {
 
     async fn train(&mut self, ports: &mut Ports) -> Result<()> {
         let begin = self.progress.steps;
-        let mut handed_on = None;
-        let mut kept = Some(begin).filter(|begin| *begin > 0);
-        if self.is_over(Clock::is_over_by_number, |this| &mut this.evaluate) {
-            // The run may have ended before these weights were evaluated.
+        let evaluation = self.resumed.as_ref().map(|resume| resume.evaluation);
+        let mut kept = evaluation.map(|_| begin);
+        let mut handed_on = kept.filter(|_| evaluation == Some(Evaluation::Told));
+        if evaluation == Some(Evaluation::Awaited) && ports.has_consumers() {
             handed_on = self.hand_on(ports).await?;
         }
+        // Otherwise it is over because it was asked to stop.
+        let mut by_limit = false;
         while let Some(item) = ports.receive(0).await {
             let Item::GradientTask(task) = item else { bail!("it takes gradients only") };
             let batch = task.batch;
@@ -112,6 +121,7 @@ impl Reduce {
                         batch.source.description
                     );
                 }
+                by_limit = true;
                 break;
             }
             let total = limit.total_steps(epoch_images, self.batch);
@@ -146,7 +156,11 @@ impl Reduce {
                 kept = self.keep(weights, Reason::Period);
             }
         }
-        self.end(begin, kept, handed_on, ports).await
+        if self.reported != self.progress.steps {
+            let last = self.progress.steps - 1;
+            self.report(Some(last + 1)).with_context(|| format!("step {last}"))?;
+        }
+        self.end(by_limit, kept, handed_on, ports).await
     }
 
     /// Whether the step just done ends a period of this clock.
@@ -159,30 +173,22 @@ impl Reduce {
         over(clock(self), &progress, batch)
     }
 
-    /// The last step is logged, its weights are kept and evaluated, unless they were already.
+    /// The last weights are kept and, if the run has come to its end, evaluated, unless they were
+    /// already.
     async fn end(
         &mut self,
-        begin: u64,
+        by_limit: bool,
         kept: Option<u64>,
         handed_on: Option<u64>,
         ports: &mut Ports,
     ) -> Result<()> {
         let steps = self.progress.steps;
-        if steps == begin {
-            return Ok(());
-        }
-        let at_last = || format!("step {}", steps - 1);
-        if self.speed.batches > 0 {
-            self.report(Some(steps)).with_context(at_last)?;
-        }
-        if kept != Some(steps) || (handed_on != Some(steps) && ports.has_consumers()) {
+        let at_last = || format!("after {steps} steps");
+        if by_limit && handed_on != Some(steps) && ports.has_consumers() {
+            self.hand_on(ports).await.with_context(at_last)?;
+        } else if kept != Some(steps) && steps > 0 {
             let weights = self.weights().with_context(at_last)?;
-            if kept != Some(steps) {
-                self.keep(Arc::clone(&weights), Reason::End);
-            }
-            if handed_on != Some(steps) && ports.has_consumers() {
-                let _ = ports.send(Item::Weights(weights)).await;
-            }
+            self.keep(weights, Reason::End);
         }
         Ok(())
     }
@@ -230,6 +236,7 @@ impl Reduce {
     fn report(&mut self, total_steps: Option<u64>) -> Result<()> {
         let (raw, loss) = self.loss()?;
         let done = self.progress.steps;
+        self.reported = done;
         let averages: Vec<f64> = self
             .session
             .loss_averages()?
@@ -283,6 +290,12 @@ impl Reduce {
 
     /// All that a run needs to go on from here. Waits for the adapter.
     fn weights(&mut self) -> Result<Arc<Weights>> {
+        if let Some(Resume { weights, .. }) = &self.resumed
+            && weights.progress == self.progress
+        {
+            // There was no step yet, and no loss that says how good they are.
+            return Ok(Arc::clone(weights));
+        }
         if let Some(summaries) = &mut self.summaries {
             summaries.settle()?;
         }
