@@ -122,19 +122,22 @@ impl Store {
     }
 
     /// Moves checkpoints beyond a step out of the way: the run goes on from there, another way.
+    /// Says whether there were any.
     ///
     /// # Errors
     /// If they cannot be moved.
-    pub fn supersede(&mut self, step: u64, aside: &Path) -> Result<()> {
+    pub fn supersede(&mut self, step: u64, aside: &Path) -> Result<bool> {
+        let mut any = false;
         for later in list(&self.folder).into_iter().filter(|later| *later > step) {
             let name = file_name(later);
             move_aside(&self.folder.join(&name), aside, &name)?;
+            any = true;
         }
         if self.best.as_ref().is_some_and(|best| best.step > step) {
             self.best = None;
             move_aside(&best_file(&self.folder), aside, BEST)?;
         }
-        Ok(())
+        Ok(any)
     }
 }
 
