@@ -1,11 +1,14 @@
 //! Numbers that are not finite, put into every place of a network on every adapter: the step and the
 //! first layer are named, and nothing that came later is taken for good.
 
+#[path = "common/command.rs"]
+mod command;
 mod common;
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use command::Place;
 use runtime::adapter::Adapter;
 use runtime::divergence::Diagnosis;
 use runtime::graph::{Graph, Node, Op, Phase, TensorId};
@@ -299,4 +302,108 @@ fn pixels_that_are_bad_are_named_with_their_image() {
     batch.images[3 * 7 * 7 * 3 + 5] = f32::INFINITY;
     let found = session.locate(&batch, &step(0, 0)).expect("it looks");
     assert_eq!(found.as_deref(), Some("image 3 already holds inf when it comes in"));
+}
+
+/// Another learning rate after 30 steps.
+fn jump_to(rate: &str) -> String {
+    format!(
+        "stages.train.reducer.learning_rate={{ piecewise: {{ initial: 0.01, then: [ {{ after: {{ \
+         images: 600 }}, rate: {rate} }} ] }} }}"
+    )
+}
+
+const RATE: &str = "stages.train.reducer.learning_rate=0.01";
+
+/// What is advised is done.
+fn go_on(place: &Place, name: &str, steps: u64, told: &str) {
+    let run = format!("runs/{name}");
+    let kept = format!("{run}/checkpoints/step-{steps:09}.safetensors");
+    assert!(told.contains(&format!("those after {steps} steps, {kept}")), "{told}");
+    let advice =
+        format!("`runtime run --resume {run} --set stages.train.reducer.learning_rate=RATE`");
+    assert!(told.contains(&advice), "{told}");
+    let ran = place.resume(&run, &[RATE]).done();
+    assert!(ran.out.contains(&format!("going on with {run} after step {steps}\n")), "{}", ran.out);
+    assert_eq!(place.latest(name).progress.steps, 60);
+}
+
+#[test]
+fn a_run_that_diverges_keeps_what_was_good_and_says_how_to_go_on() {
+    let place = Place::new();
+    let named =
+        ["in step 31, the first layer to go bad is top: ", "at step 31: its loss is not fin"];
+    let ran = place.train("jump", &[&jump_to("1e20")]).failed(1, &named);
+    go_on(&place, "jump", 20, &ran.told);
+
+    // The weights after the step with that rate are finite, and no good.
+    let every = ["checkpoints.every={ steps: 1 }", "stages.train.reducer.evaluate={}"];
+    let ran = place.train("each", &[&jump_to("1e20"), every[0], every[1]]).failed(1, &named);
+    assert!(ran.told.contains("no good at any rate, and were moved to runs/each/superseded"));
+    assert!(place.run("each").join("superseded/step-000000031.safetensors").is_file());
+    go_on(&place, "each", 30, &ran.told);
+}
+
+#[test]
+fn a_loss_that_blows_up_is_told_though_it_is_finite() {
+    let place = Place::new();
+    let each_step = "summaries.scalars.steps=1";
+    let ran = place.train("up", &[&jump_to("1"), each_step]).failed(
+        1,
+        &[
+            "its loss is ",
+            "more than 100 times the ",
+            "the first layer whose output has grown out of",
+        ],
+    );
+    assert!(!ran.told.contains("not finite"), "{}", ran.told);
+    go_on(&place, "up", 20, &ran.told);
+    // Where it is allowed to, it goes on.
+    place
+        .train("on", &[&jump_to("1"), each_step, "stages.train.reducer.blow_up=0", "steps=34"])
+        .done();
+}
+
+#[test]
+fn what_diverges_before_anything_is_kept_says_so() {
+    let place = Place::new();
+    let rate = "stages.train.reducer.learning_rate=1e20";
+    let parts =
+        ["at step 1: ", "in step 1, the first layer to go bad is top: ", "No good weights were"];
+    place.train("soon", &[rate]).failed(1, &parts);
+    place.resume("soon", &[]).failed(2, &["there is no checkpoint in runs/soon/checkpoints"]);
+    assert!(place.run("soon").join("metrics.jsonl").is_file());
+}
+
+#[test]
+fn a_run_that_goes_on_has_a_loss_only_once_it_has_done_a_step() {
+    // More than the limit is times 1, which stands for a loss that is not known.
+    let place = Place::new();
+    place.train("low", &["stages.train.reducer.blow_up=1.5", "steps=40"]).done();
+    place.resume("low", &["steps=60"]).done();
+}
+
+#[test]
+fn without_a_learning_rate_no_bit_of_a_weight_changes() {
+    let place = Place::new();
+    let rate = "stages.train.reducer.learning_rate=0";
+    for optimizer in ["sgd", "momentum", "adam", "adamw"] {
+        let optimizer = format!("stages.train.reducer.optimizer={optimizer}");
+        let [first, last] = [1, 60].map(|steps| {
+            let name = format!("{}-{steps}", optimizer.rsplit('=').next().expect("a name"));
+            place.train(&name, &[rate, &optimizer, &format!("steps={steps}")]).done();
+            place.latest(&name)
+        });
+        let mut weights = 0;
+        for (first, last) in first.tensors.iter().zip(&last.tensors) {
+            assert_eq!(first.name, last.name);
+            let ends = ["/weights", "/biases", "/weights/average", "/biases/average"];
+            let is_weight = ends.iter().any(|end| first.name.ends_with(end));
+            let same =
+                first.values.iter().zip(&last.values).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same || !is_weight, "{optimizer}: {} is different", first.name);
+            weights += usize::from(is_weight);
+        }
+        // Two layers with weights and biases, and the averages of all.
+        assert_eq!(weights, 8);
+    }
 }

@@ -12,7 +12,6 @@ use super::pipeline::{self, assignment};
 use super::{App, resume};
 use crate::adapter::select::NoSuchAdapter;
 use crate::channel::Stop;
-use crate::checkpoint::latest_good;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
@@ -21,7 +20,7 @@ use crate::item::Weights;
 use crate::plan::Plan;
 use crate::port::Port;
 use crate::record::{Last, PROGRAM, Place, Recorder};
-use crate::run_folder::{self, About, RUNS};
+use crate::run_folder::{About, RUNS};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -274,7 +273,7 @@ fn diagnose(
     discarded: Option<&Path>,
     last: &Last,
 ) -> Failure {
-    let good = last.folder.as_ref().and_then(|run| latest_good(&run_folder::checkpoints(run)).ok());
+    let good = last.folder.as_ref().and_then(|run| resume::to_go_on_with(run).ok());
     let trainer = plan.trainer().map(|at| &plan.stages[at]);
     let graph = trainer.and_then(|stage| match &stage.output {
         Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
@@ -323,8 +322,8 @@ fn diagnose(
     match (&good, &last.folder) {
         (Some((path, ..)), Some(run)) => {
             next += &format!(
-                ".\nThe last good weights are those after {from} steps, {}.\nTo go on from them \
-                 with another rate: `runtime run --resume {} --set {rate}`",
+                ".\nGood weights are those after {from} steps, {}.\nTo go on from them with \
+                 another rate: `runtime run --resume {} --set {rate}`",
                 path.display(),
                 run.display()
             );
