@@ -148,10 +148,16 @@ impl Store {
 /// If there is none.
 pub fn latest_good(folder: &Path) -> Result<(PathBuf, Stored, Vec<String>)> {
     let mut complaints = Vec::new();
-    for step in list(folder).into_iter().rev() {
+    let mut steps = list(folder);
+    while let Some(step) = steps.pop() {
         let path = folder.join(file_name(step));
         match file::read(&path) {
             Ok(stored) => return Ok((path, stored, complaints)),
+            // The run is at work: it has removed this one because there are newer ones.
+            Err(_) if is_gone(&path) => {
+                complaints.clear();
+                steps = list(folder);
+            }
             Err(error) => complaints.push(format!("{error:#}")),
         }
     }
@@ -159,6 +165,10 @@ pub fn latest_good(folder: &Path) -> Result<(PathBuf, Stored, Vec<String>)> {
         bail!("there is no checkpoint in {}", folder.display());
     }
     bail!("no checkpoint in {} can be used:\n  {}", folder.display(), complaints.join("\n  "))
+}
+
+fn is_gone(path: &Path) -> bool {
+    matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// The first checkpoint after step `told` and before step `latest` that was handed on to be

@@ -90,7 +90,7 @@ pub(super) fn prepare(
 
 /// The checkpoint to go on with: the newest that is good, or an earlier one whose evaluation was
 /// lost, so that no evaluation is left out.
-pub(super) fn to_go_on_with(run: &Path) -> Result<(PathBuf, Stored, Vec<String>), Failure> {
+fn to_go_on_with(run: &Path) -> Result<(PathBuf, Stored, Vec<String>), Failure> {
     let folder = run_folder::checkpoints(run);
     let (path, stored, notes) = latest_good(&folder).map_err(|error| {
         usage(

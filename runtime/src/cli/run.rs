@@ -12,6 +12,7 @@ use super::pipeline::{self, assignment};
 use super::{App, resume};
 use crate::adapter::select::NoSuchAdapter;
 use crate::channel::Stop;
+use crate::checkpoint::latest_good;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
@@ -20,7 +21,7 @@ use crate::item::Weights;
 use crate::plan::Plan;
 use crate::port::Port;
 use crate::record::{Last, PROGRAM, Place, Recorder};
-use crate::run_folder::{About, RUNS};
+use crate::run_folder::{self, About, RUNS};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -241,7 +242,16 @@ fn execute(mut plan: Plan, mut recorder: Option<Recorder>, stop: &Stop) -> Resul
     match result {
         Ok(_) if last.failure.is_some() => {
             let error = anyhow::anyhow!(last.failure.unwrap_or_default());
-            Err(Failure::Run(error.context("the last weights could not be kept")))
+            let mut text = "the last weights could not be kept".to_owned();
+            if let Some((kept, run)) = last.checkpoint.as_ref().zip(last.folder.as_ref()) {
+                text += &format!(
+                    "; those of {} are.\nOnce files can be written again, go on from there: `runtime run \
+                     --resume {}`",
+                    kept.display(),
+                    run.display()
+                );
+            }
+            Err(Failure::Run(error.context(text)))
         }
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(last),
@@ -273,7 +283,7 @@ fn diagnose(
     discarded: Option<&Path>,
     last: &Last,
 ) -> Failure {
-    let good = last.folder.as_ref().and_then(|run| resume::to_go_on_with(run).ok());
+    let good = last.folder.as_ref().and_then(|run| latest_good(&run_folder::checkpoints(run)).ok());
     let trainer = plan.trainer().map(|at| &plan.stages[at]);
     let graph = trainer.and_then(|stage| match &stage.output {
         Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
@@ -322,8 +332,8 @@ fn diagnose(
     match (&good, &last.folder) {
         (Some((path, ..)), Some(run)) => {
             next += &format!(
-                ".\nGood weights are those after {from} steps, {}.\nTo go on from them with \
-                 another rate: `runtime run --resume {} --set {rate}`",
+                ".\nThe last good weights are those after {from} steps, {}.\nTo go on from \
+                 there with another rate: `runtime run --resume {} --set {rate}`",
                 path.display(),
                 run.display()
             );

@@ -87,12 +87,10 @@ impl Reduce {
     }
 
     async fn train(&mut self, ports: &mut Ports) -> Result<()> {
-        let begin = self.begin;
+        let begin = self.progress.steps;
         let mut handed_on = None;
         let mut kept = Some(begin).filter(|begin| *begin > 0);
-        if self.diagnosis.is_none()
-            && self.is_over(Clock::is_over_by_number, |this| &mut this.evaluate)
-        {
+        if self.is_over(Clock::is_over_by_number, |this| &mut this.evaluate) {
             // The run may have ended before these weights were evaluated.
             handed_on = self.hand_on(ports).await?;
         }
@@ -151,7 +149,7 @@ impl Reduce {
                 kept = self.keep(weights, Reason::Period);
             }
         }
-        self.end(kept, handed_on, ports).await
+        self.end(begin, kept, handed_on, ports).await
     }
 
     /// Whether the step just done ends a period of this clock.
@@ -167,12 +165,13 @@ impl Reduce {
     /// The last step is logged, its weights are kept and evaluated, unless they were already.
     async fn end(
         &mut self,
+        begin: u64,
         kept: Option<u64>,
         handed_on: Option<u64>,
         ports: &mut Ports,
     ) -> Result<()> {
         let steps = self.progress.steps;
-        if steps == self.begin {
+        if steps == begin {
             return Ok(());
         }
         let at_last = || format!("step {}", steps - 1);
