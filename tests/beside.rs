@@ -103,8 +103,8 @@ fn raw_weights_are_scored_where_they_are_asked_for() {
     );
     let [a, b] = ["averaged", "raw"].map(|name| place.latest(name));
     assert_eq!(a.tensors, b.tensors, "what is scored changes nothing of what is trained");
-    // The same figures by the flag, on the weights of the other run.
-    let ran = place.runtime(&["eval", "runs/averaged", "--raw", "--json"]).done();
+    // The same figures by the flag, on the weights of the other run, which is found by its name.
+    let ran = place.runtime(&["eval", "averaged", "--raw", "--json"]).done();
     let found: Value = serde_json::from_str(&ran.out).expect("a line of JSON");
     assert_eq!((found["step"].as_u64(), found["loss"].as_f64()), (Some(60), Some(raw[2].2)));
 }

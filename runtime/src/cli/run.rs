@@ -34,7 +34,9 @@ Examples:
 Each run has a folder of its own below `runs`: checkpoints, metrics, a log, TensorBoard's files and
 report.html. `--resume` goes on in it after the last checkpoint, exactly as if it had never stopped.
 
-Ctrl-C ends the run after the work at hand and keeps its weights; a second Ctrl-C ends it at once.";
+Ctrl-C ends the run after the work at hand and keeps its weights; a second Ctrl-C ends it at once.
+
+Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interrupted.";
 
 /// Runs a pipeline until its epochs or steps are done.
 #[derive(Debug, Args)]
