@@ -1,6 +1,7 @@
 // The maximum over windows of each channel; padding never competes.
 // Reads input (height, width, channels), writes output and winners. A winner is the position
-// ky * KERNEL_WIDTH + kx in the window of its first maximum in row-major order.
+// ky * KERNEL_WIDTH + kx in the window of its first maximum in row-major order. What is no number
+// wins over all that is before it, and stays: else it would go unnoticed.
 // Dispatch: one invocation per output element.
 alias Element = f32;
 
@@ -51,7 +52,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
                 continue;
             }
             let x = f32(input[(in_row + column - PAD_LEFT) * CHANNELS + channel]);
-            if (winner == none || x > best) {
+            // By its bits: a driver may take for granted that there is none.
+            let is_nan = (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+            if (winner == none || x > best || is_nan) {
                 best = x;
                 winner = ky * KERNEL_WIDTH + kx;
             }

@@ -1,4 +1,4 @@
-// Rectified linear units: negative numbers become zero.
+// Rectified linear units: negative numbers become zero. What is no number stays that.
 // Reads input, writes output; LENGTH elements per image in both.
 // Dispatch: one invocation per element.
 alias Element = f32;
@@ -18,5 +18,8 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         return;
     }
     let x = f32(input[at]);
-    output[at] = Element(select(x, 0.0, x < 0.0));
+    // By its bits, from those of -0.0 to those of minus infinity: a driver may make a maximum of a
+    // comparison, which hides what is no number.
+    let is_negative = bitcast<u32>(x) - 0x80000000u <= 0x7f800000u;
+    output[at] = Element(select(x, 0.0, is_negative));
 }

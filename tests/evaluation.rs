@@ -134,6 +134,23 @@ fn checkpoints_that_cannot_be_used_are_told() {
 }
 
 #[test]
+fn checkpoints_of_a_newer_version_are_refused() {
+    let folder = folder();
+    let path = folder.path().join(FILE);
+    let bytes = fs::read(&path).expect("it is read");
+    let (old, new) = (br#"{\"version\":1,"#, br#"{\"version\":9,"#);
+    let at = bytes.windows(old.len()).position(|part| part == old).expect("a version");
+    let newer = [&bytes[..at], new, &bytes[at + new.len()..]].concat();
+    fs::write(&path, newer).expect("it is written");
+    for arguments in [&["eval", FILE][..], &["predict", FILE, "a.png"]] {
+        let (status, out, told) = runtime(folder.path(), arguments);
+        assert_eq!((status, &*out), (1, ""), "{told}");
+        let expected = "it is of version 9, and this program knows versions up to 1";
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
 fn flags_that_no_stage_understands_are_refused() {
     let folder = folder();
     let path = folder.path().join(FILE);

@@ -145,6 +145,7 @@ fn files_that_cannot_be_used_are_told_and_the_others_predicted() {
     file("huge.png", &huge_png());
     let thin = photo.crop_imm(0, 0, 7, 60);
     thin.save(folder.path().join("thin.png")).expect("it is written");
+    photo.crop_imm(0, 0, 1, 1).save(folder.path().join("dot.png")).expect("it is written");
     let bad = [
         ("text.png", "it is not an image: neither PNG nor JPEG"),
         ("empty.jpg", "it is not an image: neither PNG nor JPEG"),
@@ -152,6 +153,7 @@ fn files_that_cannot_be_used_are_told_and_the_others_predicted() {
         ("cut.jpg", "the JPEG ends in its middle"),
         ("huge.png", "it has 20000 x 20000 pixels, and at most 100 megapixels"),
         ("thin.png", "it has 7 x 60 pixels, and at least 8 x 8"),
+        ("dot.png", "it has 1 x 1 pixels, and at least 8 x 8"),
         ("absent.png", "cannot read it"),
         (".", ""),
     ];
@@ -166,7 +168,7 @@ fn files_that_cannot_be_used_are_told_and_the_others_predicted() {
         let expected = format!("error: {name}: {why}");
         assert!(line.starts_with(&expected), "{line} is not {expected}");
     }
-    assert_eq!(lines[bad.len()..], ["error: 8 of 9 files could not be used"]);
+    assert_eq!(lines[bad.len()..], ["error: 9 of 10 files could not be used"]);
 
     arguments.push("--json");
     let (_, out, _) = runtime(folder.path(), &arguments);

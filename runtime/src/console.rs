@@ -141,6 +141,9 @@ impl Console {
                 best.precision_at_1, best.step, best.chosen_on
             );
         }
+        if let Some(evaluation) = &last.evaluation {
+            text += &stand_in(evaluation);
+        }
         self.line(&text);
         if let Some(stage) = bottleneck(outcome) {
             let (before, behind) = waits(outcome, &stage.id);
@@ -244,10 +247,7 @@ impl Console {
 
 /// The line about an evaluation.
 pub(crate) fn evaluation(report: &EvaluationReport) -> String {
-    let stand_in = match &report.stands_in_for {
-        Some(real) => format!("; on drawn stand-in images, NOT {real}"),
-        None => String::new(),
-    };
+    let stand_in = stand_in(report);
     let weights = if report.averaged { "averaged" } else { "raw" };
     let views = match report.views {
         1 => String::new(),
@@ -262,6 +262,14 @@ pub(crate) fn evaluation(report: &EvaluationReport) -> String {
         report.step,
         report.loss,
     )
+}
+
+/// That figures are not about the data that was asked for.
+fn stand_in(report: &EvaluationReport) -> String {
+    match &report.stands_in_for {
+        Some(real) => format!("; on drawn stand-in images, NOT {real}"),
+        None => String::new(),
+    }
 }
 
 /// The share of its workers' time that a stage was at work, in per cent.

@@ -15,6 +15,9 @@ pub struct Diverged {
     pub step: u64,
     /// What was found.
     pub found: String,
+    /// Whether its loss was bad already, and so the weights that it began with: no learning rate
+    /// helps them.
+    pub began_bad: bool,
 }
 
 impl fmt::Display for Diverged {

@@ -8,6 +8,7 @@ use crate::form::{WORKGROUP, only};
 
 /// The maximum over windows of each channel, and where in its window each maximum was.
 ///
+/// What is no number wins over all that is before it in the window, so that it does not go unnoticed.
 /// Padding never competes. A window that lies wholly in the padding gives 0 and a winner that no
 /// element of the input answers to.
 pub static KERNEL: Kernel = Kernel {
@@ -112,7 +113,7 @@ fn cpu(args: &mut Args<'_, f32>) {
                     winner.fill(position as u32);
                 }
                 for ((best, winner), from) in best.iter_mut().zip(winner.iter_mut()).zip(from) {
-                    let wins = *from > *best;
+                    let wins = *from > *best || from.is_nan();
                     *best = if wins { *from } else { *best };
                     *winner = if wins { position as u32 } else { *winner };
                 }
@@ -143,7 +144,7 @@ fn reference(args: &mut Args<'_, f64>) {
                             }
                             let pixel = (image * height + y as usize) * width + x as usize;
                             let value = input[pixel * channels + channel];
-                            if !seen || value > best.1 {
+                            if !seen || value > best.1 || value.is_nan() {
                                 best = (ky * size("KERNEL_WIDTH") + kx, value);
                                 seen = true;
                             }

@@ -123,19 +123,22 @@ impl Store {
     }
 
     /// Moves checkpoints beyond a step out of the way: the run goes on from there, another way.
+    /// Says whether there were any.
     ///
     /// # Errors
     /// If they cannot be moved.
-    pub fn supersede(&mut self, step: u64, aside: &Path) -> Result<()> {
+    pub fn supersede(&mut self, step: u64, aside: &Path) -> Result<bool> {
+        let mut any = false;
         for later in list(&self.folder).into_iter().filter(|later| *later > step) {
             let name = file_name(later);
             move_aside(&self.folder.join(&name), aside, &name)?;
+            any = true;
         }
         if self.best.as_ref().is_some_and(|best| best.step > step) {
             self.best = None;
             move_aside(&best_file(&self.folder), aside, BEST)?;
         }
-        Ok(())
+        Ok(any)
     }
 }
 
@@ -146,11 +149,20 @@ impl Store {
 /// If there is none, or a newer one is not damaged, but was written by a newer program.
 pub fn latest_good(folder: &Path) -> Result<(PathBuf, Stored, Vec<String>)> {
     let mut complaints = Vec::new();
-    for step in list(folder).into_iter().rev() {
+    let mut steps = list(folder);
+    while let Some(step) = steps.pop() {
         let path = folder.join(file_name(step));
         match file::read(&path) {
             Ok(stored) => return Ok((path, stored, complaints)),
+<<<<<<< HEAD
             Err(error) if error.is::<TooNew>() => return Err(error),
+=======
+            // The run is at work: it has removed this one because there are newer ones.
+            Err(_) if is_gone(&path) => {
+                complaints.clear();
+                steps = list(folder);
+            }
+>>>>>>> wt-faults
             Err(error) => complaints.push(format!("{error:#}")),
         }
     }
@@ -158,6 +170,10 @@ pub fn latest_good(folder: &Path) -> Result<(PathBuf, Stored, Vec<String>)> {
         bail!("there is no checkpoint in {}", folder.display());
     }
     bail!("no checkpoint in {} can be used:\n  {}", folder.display(), complaints.join("\n  "))
+}
+
+fn is_gone(path: &Path) -> bool {
+    matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// The first checkpoint after step `told` and before step `latest` that was handed on to be

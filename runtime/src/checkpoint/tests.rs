@@ -249,3 +249,23 @@ fn what_a_continuation_supersedes_is_moved_and_not_lost() {
     // Two checkpoints and what was best, twice.
     assert_eq!(fs::read_dir(&aside).expect("it is there").count(), 6);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_that_is_removed_while_it_is_read_is_no_failure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |step: u64| folder.path().join(format!("step-{step:09}.safetensors"));
+    // A pipe is read for as long as somebody has it open to be written to.
+    let made = std::process::Command::new("mkfifo").arg(path(2)).status();
+    assert!(made.expect("mkfifo is there").success());
+    let (found, stored, complaints) = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| latest_good(folder.path()));
+        let pipe = fs::OpenOptions::new().write(true).open(path(2)).expect("it is read");
+        write(&path(3), &weights(3), &about()).expect("it is written");
+        fs::remove_file(path(2)).expect("it is removed");
+        drop(pipe);
+        reading.join().expect("no panic").expect("there is a good one")
+    });
+    assert_eq!((found, stored.progress.steps), (path(3), 3));
+    assert_eq!(complaints, [""; 0]);
+}

@@ -15,7 +15,7 @@ use super::App;
 use super::evaluations::{Kept, describe, json};
 use super::interrupt::listen;
 use super::output::{Failure, complain, print};
-use super::trained::{Change, Trained, evaluations};
+use super::trained::{Change, Trained, evaluations, find};
 use crate::channel::Stop;
 use crate::event::{EvaluationReport, Event};
 use crate::graph::Graph;
@@ -24,6 +24,7 @@ use crate::run_folder::{checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\
 Examples:
+<<<<<<< HEAD
   runtime eval runs/pipeline-001                    the latest checkpoint of a run
   runtime eval runs/pipeline-001 --best --views 10  the best one, by ten views of each image
   runtime eval runs/pipeline-001 --watch            each checkpoint as it comes, until the run ends
@@ -32,12 +33,21 @@ Examples:
 What is found about a run is kept in its folder, in evaluations/N: lines of JSON, and curves for
 TensorBoard.
 Relative paths to data are those from the current folder; --data counts more.";
+=======
+  runtime eval runs/net-001                      the latest checkpoint of a run
+  runtime eval runs/net-001 --best --views 10    the best one, by ten views of each image
+  runtime eval runs/net-001 --watch              each checkpoint as it comes, until the run ends
+  runtime eval step-000001000.safetensors --raw  one file, without moving averages
+
+What is found about a run is kept in its folder, in evaluations/N.jsonl and tensorboard/eval-N.
+Data is looked for where the run found it; --data counts more.";
+>>>>>>> wt-faults
 
 /// Evaluates a checkpoint with the evaluation of the pipeline that trained it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// A run's folder, of which the latest good checkpoint is taken, or a checkpoint's file.
+    /// A run's folder or name, of which the latest good checkpoint is taken, or a checkpoint's file.
     #[arg(value_name = "RUN|CHECKPOINT")]
     path: PathBuf,
 
@@ -87,19 +97,25 @@ impl Arguments {
 const PERIOD: Duration = Duration::from_secs(1);
 
 pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
-    let is_run = arguments.path.is_dir();
+    let path = &find(&arguments.path);
+    let is_run = path.is_dir();
     if arguments.watch && !is_run {
         return Err(Failure::Usage {
+<<<<<<< HEAD
             message: format!("--watch: {} is not a run's folder", arguments.path.display()),
             help: Some("give the folder of a run, such as runs/pipeline-001".to_owned()),
+=======
+            message: format!("--watch: {} is not a run's folder", path.display()),
+            help: Some("give the folder of a run, such as runs/net-001".to_owned()),
+>>>>>>> wt-faults
         });
     }
     let stop = Stop::default();
     listen(&stop).map_err(Failure::Run)?;
-    if arguments.watch && !await_first(&arguments.path, &stop).map_err(Failure::Run)? {
+    if arguments.watch && !await_first(path, &stop).map_err(Failure::Run)? {
         return Err(Failure::Interrupted);
     }
-    let first = Trained::read(&arguments.path, arguments.best).map_err(Failure::Run)?;
+    let first = Trained::read(path, arguments.best).map_err(Failure::Run)?;
     let (adapter, data) = (arguments.adapter.as_deref(), arguments.data.as_deref());
     let plan = first.plan(app, &arguments.changes(), adapter, data)?;
     let weights = first.weights(&plan).map_err(Failure::Run)?;
@@ -109,7 +125,7 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let _ = sender.try_send(Item::Weights(weights));
     let plan = evaluations(plan, &first.path, receiver).map_err(Failure::Run)?;
     let mut shown = Shown {
-        kept: is_run.then(|| Kept::begin(&arguments.path)).transpose().map_err(Failure::Run)?,
+        kept: is_run.then(|| Kept::begin(path)).transpose().map_err(Failure::Run)?,
         json: arguments.json,
         failure: None,
     };
@@ -118,7 +134,7 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     }
     let result = thread::scope(|scope| {
         if arguments.watch {
-            let (run, stop, last) = (&arguments.path, &stop, first.path.clone());
+            let (run, stop, last) = (path, &stop, first.path.clone());
             scope.spawn(move || watch(run, last, &graph, &sender, stop));
         } else {
             drop(sender);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::output::{Failure, complain, indent, print, table};
-use super::trained::{Change, Trained, evaluations};
+use super::trained::{Change, Trained, evaluations, find};
 use crate::channel::Stop;
 use crate::event::Event;
 use crate::given;
@@ -21,7 +21,11 @@ use crate::port::{ImageType, PixelType, Port};
 
 const EXAMPLES: &str = "\
 Examples:
+<<<<<<< HEAD
   runtime predict runs/pipeline-001 cat.jpg dog.png
+=======
+  runtime predict runs/net-001 cat.jpg dog.png
+>>>>>>> wt-faults
   runtime predict step-000001000.safetensors photos/*.jpg --top 1 --json
 
 Photos are scaled to cover the size of the data set's images, and the middle is cut out. What the
@@ -31,7 +35,7 @@ pipeline's evaluation does to each image follows: cropping, whitening.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// A checkpoint's file, or a run's folder, of which the latest good checkpoint is taken.
+    /// A checkpoint's file, or a run's folder or name, of which the latest good checkpoint is taken.
     #[arg(value_name = "CHECKPOINT|RUN")]
     path: PathBuf,
 
@@ -66,7 +70,7 @@ struct Ends {
 }
 
 pub(super) fn predict(app: &App, arguments: &Arguments) -> Result<(), Failure> {
-    let trained = Trained::read(&arguments.path, false).map_err(Failure::Run)?;
+    let trained = Trained::read(&find(&arguments.path), false).map_err(Failure::Run)?;
     let raw = arguments.raw.then(Change::raw);
     let adapter = arguments.adapter.as_deref();
     let changes: Vec<Change> = raw.into_iter().chain(adapter.map(Change::adapter)).collect();

@@ -217,8 +217,13 @@ fn compare(
     }
     let text = |node: Option<&Node>| match node {
         None => "nothing".to_owned(),
-        Some(node) => Document::write(node)
-            .map_or_else(|_| node.describe(), |text| text.trim().replace('\n', ", ")),
+        // On one line, which is YAML as well.
+        Some(Node::Map(_) | Node::List(_)) => {
+            node.map(serde_json::to_string).and_then(Result::ok).unwrap_or_default()
+        }
+        Some(node) => {
+            Document::write(node).map_or_else(|_| node.describe(), |text| text.trim().to_owned())
+        }
     };
     found.push((path.clone(), text(before), text(after)));
 }
@@ -238,6 +243,6 @@ mod tests {
             .iter()
             .map(|(path, from, to)| format!("{}: {from} > {to}", path.join(".")))
             .collect();
-        assert_eq!(lines, ["b.c: 2 > nothing", "b.d: - 1 > - 2", "e: nothing > x"]);
+        assert_eq!(lines, ["b.c: 2 > nothing", "b.d: [1] > [2]", "e: nothing > x"]);
     }
 }

@@ -36,7 +36,9 @@ Examples:
 Each run has a folder of its own below `runs`: checkpoints, metrics, a log, TensorBoard's files and
 report.html. `--resume` goes on in it after the last checkpoint, exactly as if it had never stopped.
 
-Ctrl-C ends the run after the work at hand and keeps its weights; a second Ctrl-C ends it at once.";
+Ctrl-C ends the run after the work at hand and keeps its weights; a second Ctrl-C ends it at once.
+
+Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interrupted.";
 
 /// Runs a pipeline until its epochs or steps are done.
 #[derive(Debug, Args)]
@@ -156,7 +158,8 @@ fn train(
         let message = format!("{} is there already", base.join(name).display());
         let help = format!(
             "a run never writes over another: give `--run` another name, or go on with it: \
-             `runtime run --resume {name}`"
+             `runtime run --resume {}`",
+            base.join(name).display()
         );
         return Err(Failure::Usage { message, help: Some(help) });
     }
@@ -250,7 +253,16 @@ fn execute(
     match result {
         Ok(_) if last.failure.is_some() => {
             let error = anyhow::anyhow!(last.failure.unwrap_or_default());
-            Err(Failure::Run(error.context("the last weights could not be kept")))
+            let mut text = "the last weights could not be kept".to_owned();
+            if let Some((kept, run)) = last.checkpoint.as_ref().zip(last.folder.as_ref()) {
+                text += &format!(
+                    "; those of {} are.\nOnce files can be written again, go on from there: `runtime run \
+                     --resume {}`",
+                    kept.display(),
+                    run.display()
+                );
+            }
+            Err(Failure::Run(error.context(text)))
         }
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(last),
@@ -261,8 +273,13 @@ fn execute(
             let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
             Err(match diverged.cloned() {
                 Some(diverged) => {
+                    let discarded = match &mut recorder {
+                        Some(recorder) if diverged.began_bad => recorder.discard(diverged.step),
+                        _ => Ok(None),
+                    };
                     drop(recorder);
-                    diagnose(&mut plan, &diverged, &last)
+                    let discarded = discarded.map_err(Failure::Run)?;
+                    diagnose(&mut plan, &diverged, discarded.as_deref(), &last)
                 }
                 None => Failure::Run(error),
             })
@@ -271,11 +288,20 @@ fn execute(
 }
 
 /// Does the steps since the last good checkpoint again, to find what went bad first.
-fn diagnose(plan: &mut Plan, diverged: &Diverged, last: &Last) -> Failure {
+fn diagnose(
+    plan: &mut Plan,
+    diverged: &Diverged,
+    discarded: Option<&Path>,
+    last: &Last,
+) -> Failure {
     let good = last.folder.as_ref().and_then(|run| latest_good(&run_folder::checkpoints(run)).ok());
-    let graph = plan.trainer().and_then(|at| match &plan.stages[at].output {
+    let trainer = plan.trainer().map(|at| &plan.stages[at]);
+    let graph = trainer.and_then(|stage| match &stage.output {
         Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
         _ => None,
+    });
+    let rate = trainer.map_or_else(String::new, |stage| {
+        format!("stages.{}.{}.learning_rate=RATE", stage.id, stage.kind)
     });
     let weights: Option<Weights> =
         good.as_ref().zip(graph).and_then(|((_, stored, _), graph)| stored.weights(&graph).ok());
@@ -306,17 +332,31 @@ fn diagnose(plan: &mut Plan, diverged: &Diverged, last: &Last) -> Failure {
         (None, Err(error)) => text += &format!("\nThe place could not be found: {error:#}"),
         (None, Ok(_)) => text += "\nThe place was not looked for to the end",
     }
+    if let Some(aside) = discarded {
+        text += &format!(
+            ".\nThe weights that were kept right before that step are no good at any rate, and were \
+             moved to {}",
+            aside.display()
+        );
+    }
     let mut next = "Try a lower learning rate, or `runtime selftest` to see whether the adapter \
                     computes correctly"
         .to_owned();
-    if let (Some((path, ..)), Some(run)) = (&good, &last.folder) {
-        let name = run.file_name().unwrap_or_default().to_string_lossy();
-        next += &format!(
-            ".\nThe last good weights are those after {from} steps, {}.\nTo go on from them with \
-             another rate: `runtime run --resume {name} --set \
-             stages.STAGE.reducer.learning_rate=RATE`",
-            path.display()
-        );
+    match (&good, &last.folder) {
+        (Some((path, ..)), Some(run)) => {
+            next += &format!(
+                ".\nThe last good weights are those after {from} steps, {}.\nTo go on from \
+                 there with another rate: `runtime run --resume {} --set {rate}`",
+                path.display(),
+                run.display()
+            );
+        }
+        _ => {
+            next += &format!(
+                ".\nNo good weights were kept before: start again, with `--set {rate}`, a warm-up \
+                 or `clip_norm`"
+            );
+        }
     }
     Failure::Run(anyhow::anyhow!("{text}.\n{next}"))
 }

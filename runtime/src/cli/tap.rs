@@ -29,7 +29,7 @@ Examples:
   runtime tap pipeline.yaml distort                  the first distorted images, as tap-distort.png
   runtime tap pipeline.yaml whiten -n 64 -o sheet.png
   runtime tap pipeline.yaml train                    the weights before the first step
-  runtime tap pipeline.yaml score->evaluate          scores of the untrained model";
+  runtime tap pipeline.yaml 'score->evaluate'        scores of the untrained model";
 
 /// Shows what crosses an edge: only what leads there runs, and nothing is trained.
 ///

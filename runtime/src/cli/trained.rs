@@ -14,7 +14,7 @@ use crate::given;
 use crate::item::{Item, Weights};
 use crate::plan::Plan;
 use crate::port::Port;
-use crate::run_folder::checkpoints;
+use crate::run_folder::{RUNS, checkpoints, is_run};
 use crate::stage::RunSettings;
 
 /// Trained weights, with what was trained.
@@ -49,6 +49,13 @@ impl Change {
         let value = serde_json::Value::from(adapter).to_string();
         Self { flag: "--adapter", field: "adapter", value, needed: false }
     }
+}
+
+/// What is named: a file or a folder, or else a run where runs are kept, as `--resume` finds it.
+pub(super) fn find(named: &Path) -> PathBuf {
+    let base = std::env::var_os("GRADFLOW_RUNS").map_or_else(|| RUNS.into(), PathBuf::from);
+    let run = base.join(named);
+    if !named.exists() && is_run(&run) { run } else { named.to_owned() }
 }
 
 impl Trained {

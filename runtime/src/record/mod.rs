@@ -306,6 +306,17 @@ impl Recorder {
         Some(file.with_context(|| format!("cannot write {}", path.display())))
     }
 
+    /// Moves weights after so many steps or more out of the way, as training cannot go on from
+    /// them. Says where they went, if there were any.
+    ///
+    /// # Errors
+    /// If they cannot be moved.
+    pub fn discard(&mut self, steps: u64) -> Result<Option<PathBuf>> {
+        let (Some(files), Some(folder)) = (&mut self.files, &self.folder) else { return Ok(None) };
+        let aside = folder.superseded();
+        Ok(files.store.supersede(steps.saturating_sub(1), &aside)?.then_some(aside))
+    }
+
     /// Closes the files, saying how the run ended; gives what went wrong.
     pub fn finish(&mut self, how: &str, outcome: Option<crate::run::Outcome>) -> Vec<String> {
         let mut wrong = Vec::new();

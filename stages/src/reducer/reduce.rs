@@ -32,6 +32,8 @@ pub(super) struct Reduce {
     events: Events,
     speed: Speed,
     progress: Progress,
+    /// Steps done when this process began: with them it was given weights.
+    begin: u64,
     source: Option<Arc<Source>>,
     resumed: Option<Resume>,
     /// Steps done at the last line of the log.
@@ -76,6 +78,7 @@ impl Reduce {
             progress,
             source: weights.map(|weights| Arc::clone(&weights.source)),
             resumed,
+            begin: progress.steps,
             reported: progress.steps,
             evaluate: Clock::new(config.evaluate.clone()),
             keep: Clock::new(context.run.checkpoints.every.clone()),
@@ -91,7 +94,7 @@ impl Reduce {
     }
 
     async fn train(&mut self, ports: &mut Ports) -> Result<()> {
-        let begin = self.progress.steps;
+        let begin = self.begin;
         let evaluation = self.resumed.as_ref().map(|resume| resume.evaluation);
         let mut kept = evaluation.map(|_| begin);
         let mut handed_on = kept.filter(|_| evaluation == Some(Evaluation::Told));
@@ -156,7 +159,7 @@ impl Reduce {
                 kept = self.keep(weights, Reason::Period);
             }
         }
-        if self.reported != self.progress.steps {
+        if self.diagnosis.is_none() && self.reported != self.progress.steps {
             let last = self.progress.steps - 1;
             self.report(Some(last + 1)).with_context(|| format!("step {last}"))?;
         }
@@ -273,19 +276,29 @@ impl Reduce {
     fn loss(&mut self) -> Result<(Vec<f32>, f64)> {
         let last = self.progress.steps.saturating_sub(1);
         if let Some((step, tensor)) = self.session.first_not_finite()? {
-            let name = &self.graph.tensor(tensor).name;
-            let found = format!("{name} is not finite after it");
-            return Err(Diverged { step, found }.into());
+            return Err(self.not_finite(step, tensor).into());
         }
         let terms = self.session.losses()?;
         let loss = terms.iter().map(|term| f64::from(*term)).sum::<f64>();
         let usual = *self.first_loss.get_or_insert(loss.max(1.0));
         let limit = self.config.blow_up * usual;
         if !loss.is_finite() || (limit > 0.0 && loss > limit) {
-            let found = format!("the loss is {loss:.4}, and was {usual:.4} when this run began");
-            return Err(Diverged { step: last, found }.into());
+            let found = format!(
+                "its loss is {loss:.4}, more than {} times the {usual:.4} of the beginning",
+                self.config.blow_up
+            );
+            return Err(Diverged { step: last, found, began_bad: true }.into());
         }
         Ok((terms, loss))
+    }
+
+    fn not_finite(&self, step: u64, tensor: TensorId) -> Diverged {
+        let began_bad = self.graph.losses == Some(tensor);
+        let found = match began_bad {
+            true => "its loss is not finite".to_owned(),
+            false => format!("{} is not finite after it", self.graph.tensor(tensor).name),
+        };
+        Diverged { step, found, began_bad }
     }
 
     /// All that a run needs to go on from here. Waits for the adapter.
@@ -299,24 +312,26 @@ impl Reduce {
         if let Some(summaries) = &mut self.summaries {
             summaries.settle()?;
         }
-        // Weights are good only once their flags have been read.
-        self.loss()?;
+        if self.progress.steps > self.begin {
+            // Weights are good only once their flags have been read. There is no loss before.
+            self.loss()?;
+        }
         let Some(source) = self.source.clone() else { bail!("nothing was trained on yet") };
         let graph = Arc::clone(&self.graph);
-        let mut read = |tensor: TensorId| self.session.read(tensor);
+        // What only the optimiser keeps has no flags: all is looked at.
+        let mut read = |tensor: TensorId| -> Result<Vec<f32>> {
+            let values = self.session.read(tensor)?;
+            if values.iter().all(|value| value.is_finite()) {
+                return Ok(values);
+            }
+            let last = self.progress.steps.saturating_sub(1);
+            Err(self.not_finite(last, tensor).into())
+        };
         let raw = graph.parameters.iter().map(|p| read(p.value)).collect::<Result<_>>()?;
         let averages = graph.parameters.iter().map(|p| read(p.average)).collect::<Result<_>>()?;
         let states = graph.states().map(read).collect::<Result<_>>()?;
         let progress = self.progress;
-        let weights = Weights { progress, source, graph, raw, averages, states };
-        // What only the optimiser keeps has no flags.
-        let all = [&weights.raw, &weights.averages, &weights.states];
-        if !all.into_iter().flatten().flatten().all(|value| value.is_finite()) {
-            let found = "there are weights, averages or optimiser states that are not finite";
-            let step = progress.steps.saturating_sub(1);
-            return Err(Diverged { step, found: found.to_owned() }.into());
-        }
-        Ok(Arc::new(weights))
+        Ok(Arc::new(Weights { progress, source, graph, raw, averages, states }))
     }
 }
 
