@@ -154,15 +154,12 @@ pub fn latest_good(folder: &Path) -> Result<(PathBuf, Stored, Vec<String>)> {
         let path = folder.join(file_name(step));
         match file::read(&path) {
             Ok(stored) => return Ok((path, stored, complaints)),
-<<<<<<< HEAD
             Err(error) if error.is::<TooNew>() => return Err(error),
-=======
             // The run is at work: it has removed this one because there are newer ones.
             Err(_) if is_gone(&path) => {
                 complaints.clear();
                 steps = list(folder);
             }
->>>>>>> wt-faults
             Err(error) => complaints.push(format!("{error:#}")),
         }
     }

@@ -24,7 +24,6 @@ use crate::run_folder::{checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\
 Examples:
-<<<<<<< HEAD
   runtime eval runs/pipeline-001                    the latest checkpoint of a run
   runtime eval runs/pipeline-001 --best --views 10  the best one, by ten views of each image
   runtime eval runs/pipeline-001 --watch            each checkpoint as it comes, until the run ends
@@ -32,16 +31,7 @@ Examples:
 
 What is found about a run is kept in its folder, in evaluations/N: lines of JSON, and curves for
 TensorBoard.
-Relative paths to data are those from the current folder; --data counts more.";
-=======
-  runtime eval runs/net-001                      the latest checkpoint of a run
-  runtime eval runs/net-001 --best --views 10    the best one, by ten views of each image
-  runtime eval runs/net-001 --watch              each checkpoint as it comes, until the run ends
-  runtime eval step-000001000.safetensors --raw  one file, without moving averages
-
-What is found about a run is kept in its folder, in evaluations/N.jsonl and tensorboard/eval-N.
 Data is looked for where the run found it; --data counts more.";
->>>>>>> wt-faults
 
 /// Evaluates a checkpoint with the evaluation of the pipeline that trained it.
 #[derive(Debug, Args)]
@@ -101,13 +91,8 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let is_run = path.is_dir();
     if arguments.watch && !is_run {
         return Err(Failure::Usage {
-<<<<<<< HEAD
-            message: format!("--watch: {} is not a run's folder", arguments.path.display()),
-            help: Some("give the folder of a run, such as runs/pipeline-001".to_owned()),
-=======
             message: format!("--watch: {} is not a run's folder", path.display()),
-            help: Some("give the folder of a run, such as runs/net-001".to_owned()),
->>>>>>> wt-faults
+            help: Some("give the folder of a run, such as runs/pipeline-001".to_owned()),
         });
     }
     let stop = Stop::default();

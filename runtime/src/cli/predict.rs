@@ -21,11 +21,7 @@ use crate::port::{ImageType, PixelType, Port};
 
 const EXAMPLES: &str = "\
 Examples:
-<<<<<<< HEAD
   runtime predict runs/pipeline-001 cat.jpg dog.png
-=======
-  runtime predict runs/net-001 cat.jpg dog.png
->>>>>>> wt-faults
   runtime predict step-000001000.safetensors photos/*.jpg --top 1 --json
 
 Photos are scaled to cover the size of the data set's images, and the middle is cut out. What the

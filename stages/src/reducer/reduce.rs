@@ -32,8 +32,6 @@ pub(super) struct Reduce {
     events: Events,
     speed: Speed,
     progress: Progress,
-    /// Steps done when this process began: with them it was given weights.
-    begin: u64,
     source: Option<Arc<Source>>,
     resumed: Option<Resume>,
     /// Steps done at the last line of the log.
@@ -78,7 +76,6 @@ impl Reduce {
             progress,
             source: weights.map(|weights| Arc::clone(&weights.source)),
             resumed,
-            begin: progress.steps,
             reported: progress.steps,
             evaluate: Clock::new(config.evaluate.clone()),
             keep: Clock::new(context.run.checkpoints.every.clone()),
@@ -94,7 +91,7 @@ impl Reduce {
     }
 
     async fn train(&mut self, ports: &mut Ports) -> Result<()> {
-        let begin = self.begin;
+        let begin = self.progress.steps;
         let evaluation = self.resumed.as_ref().map(|resume| resume.evaluation);
         let mut kept = evaluation.map(|_| begin);
         let mut handed_on = kept.filter(|_| evaluation == Some(Evaluation::Told));
@@ -312,10 +309,8 @@ impl Reduce {
         if let Some(summaries) = &mut self.summaries {
             summaries.settle()?;
         }
-        if self.progress.steps > self.begin {
-            // Weights are good only once their flags have been read. There is no loss before.
-            self.loss()?;
-        }
+        // Weights are good only once their flags have been read.
+        self.loss()?;
         let Some(source) = self.source.clone() else { bail!("nothing was trained on yet") };
         let graph = Arc::clone(&self.graph);
         // What only the optimiser keeps has no flags: all is looked at.

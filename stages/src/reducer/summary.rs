@@ -37,7 +37,7 @@ pub(super) struct Summaries {
 }
 
 enum Task {
-    Make(Work),
+    Make(Box<Work>),
     /// Say that all before is made.
     Settle(Sender<()>),
 }
@@ -80,8 +80,9 @@ impl Summaries {
         // the steps wait instead of memory grow.
         let (sender, receiver) = async_channel::bounded(1);
         let maker = Maker { session, graph: Arc::clone(graph), events: context.events.clone() };
-        let thread =
-            thread::Builder::new().name("summaries".to_owned()).spawn(|| maker.run(receiver))?;
+        let thread = thread::Builder::new()
+            .name("summaries".to_owned())
+            .spawn(move || maker.run(&receiver))?;
         Ok(Some(Self { work: Some(sender), thread: Some(thread) }))
     }
 
@@ -114,7 +115,7 @@ impl Summaries {
             }
         };
         let work = Work { step: *step, images: pictures(batch, shown), distributions };
-        self.ask(Task::Make(work))
+        self.ask(Task::Make(Box::new(work)))
     }
 
     /// Waits until everything handed over has been told: what a checkpoint's run will not do again
@@ -181,10 +182,10 @@ struct Maker {
 }
 
 impl Maker {
-    fn run(mut self, work: Receiver<Task>) -> Result<()> {
+    fn run(mut self, work: &Receiver<Task>) -> Result<()> {
         while let Ok(task) = work.recv_blocking() {
             let Work { step, images, distributions } = match task {
-                Task::Make(work) => work,
+                Task::Make(work) => *work,
                 Task::Settle(settled) => {
                     // Whoever asked and went away need not know.
                     let _ = settled.send_blocking(());
