@@ -164,6 +164,10 @@ fn tensorboard_reads_one_run_after_a_cut() {
     };
     let whole: Vec<Value> = expected(0..5, 1.0).chain(expected(5..10, 2.0)).collect();
     assert_eq!(python::events(&python, &folder)["scalars"]["loss"], json!(whole));
+    // What was moved is no run of its own, unless somebody makes it one.
+    assert_eq!(python::events(&python, &aside)["scalars"], json!({}));
+    let [file] = &done.aside[..] else { panic!("{done:?}") };
+    fs::rename(file, aside.join("events.out.tfevents.0")).expect("renamed");
     let moved: Vec<Value> = expected(5..8, 1.0).collect();
     assert_eq!(python::events(&python, &aside)["scalars"]["loss"], json!(moved));
 }
