@@ -70,7 +70,7 @@ fn no_folder_is_used_by_two_runs() {
     let place = Place::new(PIPELINE);
     let run = place.train("mine", &["steps=1"]);
     let before = run.files();
-    let words = ["mine is there already", "never writes over another", "--resume mine"];
+    let words = ["mine is there already", "never writes over another", "runtime run --resume"];
     place.say(&["net.yaml", "--run", "mine"], &["steps=2"]).refused(&words);
     assert!(run.files() == before, "something changed");
     // Not even one that holds something else.

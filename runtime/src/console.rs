@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::event::{EvaluationReport, Event, StepReport};
 use crate::record::Last;
-use crate::run::{EdgeReport, Outcome, StageReport};
+use crate::run::{EdgeReport, Outcome};
 
 /// Where a run's events are printed.
 pub struct Console {
@@ -145,13 +145,13 @@ impl Console {
             text += &stand_in(evaluation);
         }
         self.line(&text);
-        if let Some(stage) = bottleneck(outcome) {
+        if let Some(stage) = outcome.bottleneck() {
             let (before, behind) = waits(outcome, &stage.id);
             self.line(&format!(
                 "the bottleneck was {} (busy {:.0} %): stages before it waited {:.1} s for it, \
                  those behind it {:.1} s",
                 stage.id,
-                busy(outcome, stage),
+                100.0 * outcome.busy(stage),
                 before.as_secs_f64(),
                 behind.as_secs_f64()
             ));
@@ -272,17 +272,6 @@ fn stand_in(report: &EvaluationReport) -> String {
     }
 }
 
-/// The share of its workers' time that a stage was at work, in per cent.
-fn busy(outcome: &Outcome, stage: &StageReport) -> f64 {
-    let available = stage.workers as f64 * outcome.elapsed.as_secs_f64();
-    100.0 * stage.busy.as_secs_f64() / available.max(f64::MIN_POSITIVE)
-}
-
-/// The stage that was at work most of its time.
-fn bottleneck(outcome: &Outcome) -> Option<&StageReport> {
-    outcome.stages.iter().max_by(|a, b| busy(outcome, a).total_cmp(&busy(outcome, b)))
-}
-
 /// How long the stages right before and right behind a stage waited for it.
 fn waits(outcome: &Outcome, stage: &str) -> (Duration, Duration) {
     let queues = |at: fn(&EdgeReport) -> &String| {
@@ -309,7 +298,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::run::QueueReport;
+    use crate::run::{QueueReport, StageReport};
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);

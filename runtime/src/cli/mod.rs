@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod completions;
 mod devices;
+mod diagnose;
 mod eval;
 mod evaluations;
 mod fields;

@@ -2,28 +2,24 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::App;
+use super::diagnose::diagnose;
 use super::interrupt::listen;
 use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
 use super::resume::{self, Continuation};
 use crate::adapter::select::NoSuchAdapter;
 use crate::channel::Stop;
-use crate::checkpoint::latest_good;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
 use crate::event::Event;
-use crate::item::Weights;
 use crate::plan::Plan;
-use crate::port::Port;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, RUNS};
-use crate::stage::{Evaluation, Resume};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -199,7 +195,7 @@ fn folder_name(name: &str) -> Result<String, Failure> {
 
 /// Runs a plan, with everything that is said before it and on the way printed and kept.
 fn execute(
-    mut plan: Plan,
+    plan: Plan,
     mut recorder: Option<Recorder>,
     before: &[String],
     stop: &Stop,
@@ -279,86 +275,12 @@ fn execute(
                     };
                     drop(recorder);
                     let discarded = discarded.map_err(Failure::Run)?;
-                    diagnose(&mut plan, &diverged, discarded.as_deref(), &last)
+                    diagnose(plan, &diverged, discarded.as_deref(), &last)
                 }
                 None => Failure::Run(error),
             })
         }
     }
-}
-
-/// Does the steps since the last good checkpoint again, to find what went bad first.
-fn diagnose(
-    plan: &mut Plan,
-    diverged: &Diverged,
-    discarded: Option<&Path>,
-    last: &Last,
-) -> Failure {
-    let good = last.folder.as_ref().and_then(|run| latest_good(&run_folder::checkpoints(run)).ok());
-    let trainer = plan.trainer().map(|at| &plan.stages[at]);
-    let graph = trainer.and_then(|stage| match &stage.output {
-        Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
-        _ => None,
-    });
-    let rate = trainer.map_or_else(String::new, |stage| {
-        format!("stages.{}.{}.learning_rate=RATE", stage.id, stage.kind)
-    });
-    let weights: Option<Weights> =
-        good.as_ref().zip(graph).and_then(|((_, stored, _), graph)| stored.weights(&graph).ok());
-    let from = weights.as_ref().map_or(0, |weights| weights.progress.steps);
-    output::complain(&format!(
-        "{diverged}.\nLooking for the place: the steps from {from} on are done again; Ctrl-C leaves \
-         that out.\n"
-    ));
-    // That run shows what went wrong, and nothing else of it counts.
-    plan.settings.resume =
-        weights.map(|weights| Resume { weights: Arc::new(weights), evaluation: Evaluation::Told });
-    plan.settings.diagnose = Some(diverged.step);
-    plan.settings.taps.clear();
-    // Its own: the other has been stopped by the failure.
-    let stop = Stop::default();
-    if let Err(error) = listen(&stop) {
-        return Failure::Run(error);
-    }
-    let mut found = None;
-    let again = crate::run::run(plan, stop, |event| {
-        if let Event::Diagnosis(text) = event {
-            found = Some(text);
-        }
-    });
-    let mut text = diverged.to_string();
-    match (found, again) {
-        (Some(found), _) => text += &format!("\n{found}"),
-        (None, Err(error)) => text += &format!("\nThe place could not be found: {error:#}"),
-        (None, Ok(_)) => text += "\nThe place was not looked for to the end",
-    }
-    if let Some(aside) = discarded {
-        text += &format!(
-            ".\nThe weights that were kept right before that step are no good at any rate, and were \
-             moved to {}",
-            aside.display()
-        );
-    }
-    let mut next = "Try a lower learning rate, or `runtime selftest` to see whether the adapter \
-                    computes correctly"
-        .to_owned();
-    match (&good, &last.folder) {
-        (Some((path, ..)), Some(run)) => {
-            next += &format!(
-                ".\nThe last good weights are those after {from} steps, {}.\nTo go on from \
-                 there with another rate: `runtime run --resume {} --set {rate}`",
-                path.display(),
-                run.display()
-            );
-        }
-        _ => {
-            next += &format!(
-                ".\nNo good weights were kept before: start again, with `--set {rate}`, a warm-up \
-                 or `clip_norm`"
-            );
-        }
-    }
-    Failure::Run(anyhow::anyhow!("{text}.\n{next}"))
 }
 
 pub(super) fn needs_an_end(plan: &Plan, file: &str) -> Result<(), Failure> {

@@ -285,18 +285,25 @@ impl Recorder {
                 self.last.best = files.store.best().cloned();
                 note(files.board.flush());
             }
-            // It follows each evaluation.
-            Event::Flow(_) => {
-                note(files.report.write(&report_file(folder.path())));
-                self.last.report = Some(report_file(folder.path()));
-            }
             Event::Data(_) => note(write_about(folder, &self.about)),
             _ => {}
         }
         // Last: a resumed run makes no evaluation again that has a line here, so that everything
         // else of it must be written.
         note(files.metrics.observe(event));
+        // It follows each evaluation.
+        if matches!(event, Event::Flow(_)) {
+            wrong.extend(self.write_report().err().map(|error| format!("{error:#}")));
+        }
         wrong
+    }
+
+    fn write_report(&mut self) -> Result<()> {
+        let (Some(files), Some(folder)) = (&self.files, &self.folder) else { return Ok(()) };
+        let path = report_file(folder.path());
+        files.report.write(&path)?;
+        self.last.report = Some(path);
+        Ok(())
     }
 
     /// The file that the run's lines go into, once there is a folder.
@@ -319,10 +326,14 @@ impl Recorder {
 
     /// Closes the files, saying how the run ended; gives what went wrong.
     pub fn finish(&mut self, how: &str, outcome: Option<crate::run::Outcome>) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if let Some(outcome) = outcome {
-            wrong.extend(self.write(&Event::Flow(outcome)));
-        }
+        let mut wrong = match outcome {
+            Some(outcome) => self.write(&Event::Flow(outcome)),
+            None => {
+                let mut wrong = self.write(&Event::Warning(format!("the run failed: {how}")));
+                wrong.extend(self.write_report().err().map(|error| format!("{error:#}")));
+                wrong
+            }
+        };
         let time = run_folder::now();
         self.about.ended = Some(Ended { time, how: how.to_owned() });
         let written =

@@ -1,0 +1,91 @@
+//! Where the numbers of a run went bad, and what to do about it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::interrupt::listen;
+use super::output::{Failure, complain};
+use crate::channel::Stop;
+use crate::checkpoint::latest_good;
+use crate::divergence::Diverged;
+use crate::event::Event;
+use crate::item::Weights;
+use crate::plan::Plan;
+use crate::port::Port;
+use crate::record::Last;
+use crate::run_folder;
+use crate::stage::{Evaluation, Resume};
+
+/// Does the steps since the last good checkpoint again, to find what went bad first.
+pub(super) fn diagnose(
+    mut plan: Plan,
+    diverged: &Diverged,
+    discarded: Option<&Path>,
+    last: &Last,
+) -> Failure {
+    let good = last.folder.as_ref().and_then(|run| latest_good(&run_folder::checkpoints(run)).ok());
+    let trainer = plan.trainer().map(|at| &plan.stages[at]);
+    let graph = trainer.and_then(|stage| match &stage.output {
+        Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
+        _ => None,
+    });
+    let rate = trainer.map_or_else(String::new, |stage| {
+        format!("stages.{}.{}.learning_rate=RATE", stage.id, stage.kind)
+    });
+    let weights: Option<Weights> =
+        good.as_ref().zip(graph).and_then(|((_, stored, _), graph)| stored.weights(&graph).ok());
+    let from = weights.as_ref().map_or(0, |weights| weights.progress.steps);
+    complain(&format!(
+        "{diverged}.\nLooking for the place: the steps from {from} on are done again; Ctrl-C leaves \
+         that out.\n"
+    ));
+    // That run shows what went wrong, and nothing else of it counts.
+    plan.settings.resume =
+        weights.map(|weights| Resume { weights: Arc::new(weights), evaluation: Evaluation::Told });
+    plan.settings.diagnose = Some(diverged.step);
+    plan.settings.taps.clear();
+    // Its own: the other has been stopped by the failure.
+    let stop = Stop::default();
+    if let Err(error) = listen(&stop) {
+        return Failure::Run(error);
+    }
+    let mut found = None;
+    let again = crate::run::run(&plan, stop, |event| {
+        if let Event::Diagnosis(text) = event {
+            found = Some(text);
+        }
+    });
+    let mut text = diverged.to_string();
+    match (found, again) {
+        (Some(found), _) => text += &format!("\n{found}"),
+        (None, Err(error)) => text += &format!("\nThe place could not be found: {error:#}"),
+        (None, Ok(_)) => text += "\nThe place was not looked for to the end",
+    }
+    if let Some(aside) = discarded {
+        text += &format!(
+            ".\nThe weights that were kept right before that step are no good at any rate, and were \
+             moved to {}",
+            aside.display()
+        );
+    }
+    let mut next = "Try a lower learning rate, or `runtime selftest` to see whether the adapter \
+                    computes correctly"
+        .to_owned();
+    match (&good, &last.folder) {
+        (Some((path, ..)), Some(run)) => {
+            next += &format!(
+                ".\nThe last good weights are those after {from} steps, {}.\nTo go on from \
+                 there with another rate: `runtime run --resume {} --set {rate}`",
+                path.display(),
+                run.display()
+            );
+        }
+        _ => {
+            next += &format!(
+                ".\nNo good weights were kept before: start again, with `--set {rate}`, a warm-up \
+                 or `clip_norm`"
+            );
+        }
+    }
+    Failure::Run(anyhow::anyhow!("{text}.\n{next}"))
+}
