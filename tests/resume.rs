@@ -183,10 +183,9 @@ fn is_evaluation(line: &Value, of: &[u64]) -> bool {
 fn no_evaluation_is_lost_or_made_twice() {
     let place = Place::new(PIPELINE);
     let alone = place.train("alone", &[]);
-    // The last; the last and one before, of which the run then goes on; the last, and the weights
-    // had been kept for another reason.
-    for (name, lost, begin) in [("one", &[24][..], 24), ("two", &[22, 24], 22), ("kept", &[24], 24)]
-    {
+    // The last; the last and one before; the last, and the weights had been kept for another
+    // reason.
+    for (name, lost) in [("one", &[24][..]), ("two", &[22, 24]), ("kept", &[24])] {
         place.train(name, &[]);
         let run = place.run(name);
         if name == "kept" {
@@ -194,7 +193,11 @@ fn no_evaluation_is_lost_or_made_twice() {
         }
         run.forget(|line| is_evaluation(line, lost));
         let said = place.resume(name, &[]);
-        assert!(said.out.contains(&format!("after step {begin}\n")), "{name}: {}", said.out);
+        // No step is done again for it.
+        assert!(said.out.contains("after step 24\n"), "{name}: {}", said.out);
+        let told = said.out.contains("evaluations that were lost come first: 22\n");
+        assert_eq!(told, name == "two", "{}", said.out);
+        assert!(names(&run.path.join("superseded")).iter().all(|name| !name.starts_with("step")));
         assert_end_alike(&alone, &run, None);
         assert_same_best(&alone, &run);
         assert_same_curves(&alone, &run);
@@ -230,6 +233,25 @@ fn each_stage_that_evaluates_makes_up_for_its_own() {
     let (alone, run) = (place.train("alone", &[]), place.train("net", &[]));
     run.forget(|line| line["stage"] == "evaluate_raw" && is_evaluation(line, &[22, 24]));
     let said = place.resume("net", &[]);
-    assert!(said.out.contains("after step 22\n"), "{}", said.out);
+    assert!(said.out.contains("after step 24\n"), "{}", said.out);
     assert_end_alike(&alone, &run, None);
+}
+
+/// Nothing was kept yet: the run begins again, in its folder.
+#[test]
+fn a_run_killed_before_its_first_checkpoint_begins_again() {
+    const SET: &[&str] = &["checkpoints.every={}", "stages.train.reducer.evaluate={}"];
+    let place = Place::new(PIPELINE);
+    let run = place.run("killed");
+    let mut command = place.start(&["net.yaml", "--run", "killed"], &[SET, &[ENDLESS]].concat());
+    let lines = || fs::read_to_string(run.path.join("metrics.jsonl")).unwrap_or_default();
+    assert!(command.wait_until(|| lines().lines().count() > 5), "it ended by itself");
+    command.kill();
+    assert!(run.checkpoints().is_empty());
+    let said = place.resume("killed", &["steps=24"]);
+    assert!(said.out.contains("stopped before its first checkpoint: it begins again\n"));
+    let alone = place.train("alone", SET);
+    assert_end_alike(&alone, &run, None);
+    assert_same_curves(&alone, &run);
+    assert!(run.path.join("superseded/metrics.jsonl").is_file(), "what it had logged is kept");
 }

@@ -295,8 +295,9 @@ pub struct Events {
 impl Events {
     /// A place for events, and the end where they are read.
     pub fn new() -> (Self, async_channel::Receiver<Event>) {
-        // Bounded like every channel: a stage that floods it waits for the console.
-        let (sender, receiver) = async_channel::bounded(1024);
+        // Bounded like every channel: a stage that floods it waits for the console. Few, as each
+        // may hold the weights of a checkpoint until these are on the disk.
+        let (sender, receiver) = async_channel::bounded(32);
         (Self { sender }, receiver)
     }
 

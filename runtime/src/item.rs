@@ -186,7 +186,7 @@ pub struct Position {
 }
 
 /// How far a training run has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done.
     pub steps: u64,
@@ -194,6 +194,9 @@ pub struct Progress {
     pub images: u64,
     /// Where the training flow goes on.
     pub position: Position,
+    /// The first loss that was looked at, at least 1: what later ones are measured by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_loss: Option<f64>,
 }
 
 impl Progress {

@@ -72,6 +72,11 @@ impl Clock {
         Self { period, since: Instant::now() }
     }
 
+    /// Whether no period ever ends.
+    pub fn is_never(&self) -> bool {
+        self.period.is_never()
+    }
+
     /// Whether the last step, of this many images, has ended a period.
     pub fn is_over(&mut self, progress: &Progress, batch: u64) -> bool {
         let limit = self.period.seconds.unwrap_or(f64::INFINITY);
@@ -84,7 +89,7 @@ impl Clock {
 
     /// Depends on the step alone, so that a resumed run does the same things after the same steps.
     fn is_over_by_number(&self, progress: &Progress, batch: u64) -> bool {
-        let Progress { steps, images, position } = *progress;
+        let Progress { steps, images, position, .. } = *progress;
         if steps == 0 {
             return false;
         }
@@ -107,7 +112,8 @@ mod tests {
     fn over(period: Period) -> Vec<u64> {
         let mut clock = Clock::new(period);
         let position = Position { epoch_images: 10, ..Position::default() };
-        let at = |steps: u64| Progress { steps, images: 4 * steps, position };
+        let at =
+            |steps: u64| Progress { steps, images: 4 * steps, position, ..Progress::default() };
         (0..=10).filter(|steps| clock.is_over(&at(*steps), 4)).collect()
     }
 

@@ -168,6 +168,9 @@ pub struct Resume {
     pub weights: Arc<Weights>,
     /// What became of their evaluation.
     pub evaluation: Evaluation,
+    /// Earlier weights whose turn it was to be evaluated, and of which nothing has been told, in
+    /// their order.
+    pub lost: Vec<Arc<Weights>>,
 }
 
 /// Whether weights are evaluated.

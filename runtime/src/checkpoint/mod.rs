@@ -15,7 +15,7 @@ use crate::item::{Progress, Source, Weights};
 use crate::run_folder::AdapterReport;
 
 pub use file::{read, write};
-pub use store::{Best, Store, awaiting, latest_good};
+pub use store::{Best, Store, awaiting, is_empty, latest_good};
 
 /// What a checkpoint says of the run that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! The checkpoints of a run: which are kept, which is the best, which is the last good one.
 
-use std::collections::BTreeSet;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ use crate::run_folder::{read_json, write_whole};
 /// What a validation split is called: the best is chosen by it where there is one.
 const VALIDATION: &str = "validation";
 
+/// What the images that were trained on are called.
+const TRAIN: &str = "train";
+
 /// The best checkpoint so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
@@ -31,6 +35,41 @@ pub struct Best {
     pub chosen_on: String,
     /// Whether the averaged weights were scored.
     pub averaged: bool,
+    /// The stage that scored them.
+    pub stage: String,
+}
+
+impl Best {
+    fn of(report: &EvaluationReport, file: String) -> Self {
+        Self {
+            step: report.step,
+            file,
+            precision_at_1: report.precision_at_1,
+            chosen_on: report.split.clone(),
+            averaged: report.averaged,
+            stage: report.stage.clone(),
+        }
+    }
+
+    /// What counts more where several stages evaluate: images that nothing else is chosen by, then
+    /// images that were not trained on, then averaged weights; of equals the first by name.
+    fn rank(&self) -> (u8, bool, Reverse<&str>) {
+        let split = match self.chosen_on.as_str() {
+            VALIDATION => 2,
+            TRAIN => 0,
+            _ => 1,
+        };
+        (split, self.averaged, Reverse(&self.stage))
+    }
+
+    /// Whether this one takes the place of the other. Precisions are compared within one stage
+    /// only, and equal ones keep the earlier.
+    fn is_better_than(&self, other: &Self) -> bool {
+        match self.rank().cmp(&other.rank()) {
+            Ordering::Equal => self.precision_at_1 > other.precision_at_1,
+            order => order == Ordering::Greater,
+        }
+    }
 }
 
 /// A run's folder of checkpoints.
@@ -41,19 +80,42 @@ pub struct Store {
     best: Option<Best>,
     /// Steps of checkpoints that are being evaluated.
     awaited: BTreeSet<u64>,
+    /// Of each stage that evaluates, the steps of the weights that it has told of last.
+    told: HashMap<String, u64>,
 }
 
 impl Store {
-    /// The folder, made if it is not there, of which the last `keep` checkpoints are kept.
+    /// The folder, made if it is not there, of which the last `keep` checkpoints are kept, and
+    /// those that one of these stages has not evaluated yet.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn open(folder: &Path, keep: usize) -> Result<Self> {
+    pub fn open<'a>(
+        folder: &Path,
+        keep: usize,
+        evaluators: impl Iterator<Item = &'a str>,
+    ) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         // Without it, or with a damaged one, the next evaluation makes another.
         let best: Option<Best> = read_json(&best_file(folder)).ok();
         let best = best.filter(|best| folder.join(&best.file).is_file());
-        Ok(Self { folder: folder.to_owned(), keep: keep.max(1), best, awaited: BTreeSet::new() })
+        Ok(Self {
+            folder: folder.to_owned(),
+            keep: keep.max(1),
+            best,
+            awaited: BTreeSet::new(),
+            told: evaluators.map(|stage| (stage.to_owned(), 0)).collect(),
+        })
+    }
+
+    /// Has checkpoints of these steps stay until they have been evaluated.
+    pub fn await_evaluation(&mut self, steps: impl IntoIterator<Item = u64>) {
+        self.awaited.extend(steps);
+    }
+
+    /// The newest checkpoint, if there is any.
+    pub fn latest(&self) -> Option<PathBuf> {
+        list(&self.folder).last().map(|step| self.folder.join(file_name(*step)))
     }
 
     /// Keeps these weights. With `awaited` they stay until they have been evaluated.
@@ -76,31 +138,17 @@ impl Store {
     /// # Errors
     /// If that cannot be written down.
     pub fn evaluated(&mut self, report: &EvaluationReport) -> Result<bool> {
-        // Evaluations come in order: what came before will not be asked for any more.
-        self.awaited = self.awaited.split_off(&report.step);
+        // Each stage evaluates in order: what came before it will not ask for any more.
+        self.told.insert(report.stage.clone(), report.step);
+        let told = self.told.values().min().copied().unwrap_or(0);
+        self.awaited = self.awaited.split_off(&(told + 1));
         let file = file_name(report.step);
-        if !self.folder.join(&file).is_file() {
-            return Ok(false);
-        }
-        let better = match &self.best {
-            None => true,
-            Some(best) => match (report.split == VALIDATION, best.chosen_on == VALIDATION) {
-                (true, false) => true,
-                (false, true) => false,
-                // Equal ones keep the earlier.
-                _ => report.precision_at_1 > best.precision_at_1,
-            },
-        };
+        let found = Best::of(report, file);
+        let is_there = self.folder.join(&found.file).is_file();
+        let better = is_there && self.best.as_ref().is_none_or(|best| found.is_better_than(best));
         if better {
-            let best = Best {
-                step: report.step,
-                file,
-                precision_at_1: report.precision_at_1,
-                chosen_on: report.split.clone(),
-                averaged: report.averaged,
-            };
-            write_whole(&best_file(&self.folder), &serde_json::to_vec_pretty(&best)?)?;
-            self.best = Some(best);
+            write_whole(&best_file(&self.folder), &serde_json::to_vec_pretty(&found)?)?;
+            self.best = Some(found);
         }
         self.clear();
         Ok(better)
@@ -173,16 +221,18 @@ fn is_gone(path: &Path) -> bool {
     matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
-/// The first checkpoint after step `told` and before step `latest` that was handed on to be
-/// evaluated: its evaluation, of which nothing was told, is lost unless the run goes on from there.
-pub fn awaiting(folder: &Path, told: u64, latest: u64) -> Option<(PathBuf, Stored)> {
+/// The checkpoints after step `told` and before step `latest` that were handed on to be evaluated,
+/// in order: nothing was told of them.
+pub fn awaiting(folder: &Path, told: u64, latest: u64) -> Vec<Stored> {
     let steps = list(folder).into_iter().filter(|step| (told + 1..latest).contains(step));
-    steps
-        .filter_map(|step| {
-            let path = folder.join(file_name(step));
-            Some((path.clone(), file::read(&path).ok()?))
-        })
-        .find(|(_, stored)| stored.about.awaits_evaluation)
+    // What is damaged cannot be evaluated any more.
+    let stored = steps.filter_map(|step| file::read(&folder.join(file_name(step))).ok());
+    stored.filter(|stored| stored.about.awaits_evaluation).collect()
+}
+
+/// Whether a folder holds no checkpoint, not even a damaged one.
+pub fn is_empty(folder: &Path) -> bool {
+    list(folder).is_empty()
 }
 
 /// Steps of the checkpoints in a folder, in order.

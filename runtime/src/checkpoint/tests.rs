@@ -44,7 +44,7 @@ fn weights(steps: u64) -> Weights {
     };
     let odd = [f32::NAN, -0.0, f32::from_bits(1), f32::from_bits(0x7fc1_2345)];
     Weights {
-        progress: Progress { steps, images: 4, position },
+        progress: Progress { steps, images: 4, position, first_loss: Some(4.675_723) },
         source: Arc::new(source),
         graph: graph("one", &[2, 2]),
         raw: vec![odd.to_vec()],
@@ -167,6 +167,11 @@ fn report(step: u64, precision_at_1: f64, split: &str) -> EvaluationReport {
     }
 }
 
+/// A store of which one stage evaluates.
+fn opened(folder: &Path, keep: usize) -> Store {
+    Store::open(folder, keep, ["evaluate"].into_iter()).expect("it opens")
+}
+
 fn steps(folder: &Path) -> Vec<u64> {
     store::list(folder)
 }
@@ -176,7 +181,7 @@ fn the_last_the_best_and_the_awaited_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     fs::write(path.join("step-1.safetensors"), "not ours").expect("a file");
-    let mut store = Store::open(path, 2).expect("it opens");
+    let mut store = opened(path, 2);
     let save =
         |store: &mut Store, step, awaited| store.save(&weights(step), &about(), awaited).map(drop);
     for (step, awaited) in [(1, true), (2, false), (3, false), (4, false)] {
@@ -193,7 +198,7 @@ fn the_last_the_best_and_the_awaited_are_kept() {
     assert!(!store.evaluated(&report(2, 0.9, "validation")).expect("noted"), "it is gone");
     assert_eq!(steps(path), [4, 5]);
     assert!(path.join("step-1.safetensors").is_file());
-    let again = Store::open(path, 2).expect("it opens");
+    let again = opened(path, 2);
     assert_eq!(again.best(), store.best());
     assert_eq!(again.best().map(|best| best.step), Some(5));
 }
@@ -203,7 +208,7 @@ fn a_damaged_latest_falls_back_and_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let none = latest_good(folder.path()).expect_err("nothing there").to_string();
     assert!(none.starts_with("there is no checkpoint in"), "{none}");
-    let mut store = Store::open(folder.path(), 5).expect("it opens");
+    let mut store = opened(folder.path(), 5);
     for step in 1..=3 {
         store.save(&weights(step), &about(), false).expect("it is kept");
     }
@@ -218,19 +223,49 @@ fn a_damaged_latest_falls_back_and_is_told() {
 }
 
 #[test]
-fn the_first_evaluation_that_was_lost_is_found() {
+fn evaluations_that_were_lost_are_found() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut store = Store::open(folder.path(), 9).expect("it opens");
+    let mut store = opened(folder.path(), 9);
+    assert!(is_empty(folder.path()) && store.latest().is_none());
     for step in 1..=8 {
         let about = About { awaits_evaluation: step % 3 == 0, ..about() };
         store.save(&weights(step), &about, false).expect("it is kept");
     }
-    let found = |told, latest| {
-        awaiting(folder.path(), told, latest).map(|(_, stored)| stored.progress.steps)
+    let found = |told, latest| -> Vec<u64> {
+        let found = awaiting(folder.path(), told, latest);
+        found.iter().map(|stored| stored.progress.steps).collect()
     };
-    assert_eq!([found(0, 8), found(3, 8), found(6, 8)], [Some(3), Some(6), None]);
-    // The latest needs no going back, and what comes after it does not count.
-    assert_eq!([found(3, 6), found(3, 4), found(8, 2)], [None; 3]);
+    assert_eq!([found(0, 8), found(3, 8), found(6, 8)], [vec![3, 6], vec![6], vec![]]);
+    // The latest is no earlier one, and what comes after it does not count.
+    assert_eq!([found(3, 6), found(3, 4), found(8, 2)], [[0; 0]; 3]);
+}
+
+#[test]
+fn a_checkpoint_stays_until_the_last_stage_has_evaluated_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let mut store = Store::open(path, 1, ["fast", "slow"].into_iter()).expect("it opens");
+    let report = |stage: &str, step, precision| EvaluationReport {
+        stage: stage.to_owned(),
+        ..report(step, precision, if stage == "fast" { "train" } else { "test" })
+    };
+    for step in 1..=3 {
+        store.save(&weights(step), &about(), true).expect("it is kept");
+        store.evaluated(&report("fast", step, 0.9)).expect("noted");
+    }
+    assert_eq!(steps(path), [1, 2, 3]);
+    let best = |store: &Store| store.best().map(|best| (best.step, best.stage.clone()));
+    assert_eq!(best(&store), Some((1, "fast".to_owned())));
+    // Images that were not trained on count more, whatever the figures.
+    assert!(store.evaluated(&report("slow", 1, 0.3)).expect("noted"));
+    assert!(store.evaluated(&report("slow", 2, 0.4)).expect("noted"));
+    assert!(!store.evaluated(&report("slow", 3, 0.1)).expect("noted"));
+    assert_eq!((best(&store), steps(path)), (Some((2, "slow".to_owned())), vec![2, 3]));
+    // As when a run goes on: nothing has been told of it in this process.
+    let mut store = Store::open(path, 1, ["fast", "slow"].into_iter()).expect("it opens");
+    store.await_evaluation([3]);
+    store.save(&weights(4), &about(), false).expect("it is kept");
+    assert_eq!(steps(path), [2, 3, 4]);
 }
 
 #[test]
@@ -238,7 +273,7 @@ fn what_a_continuation_supersedes_is_moved_and_not_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, aside) = (folder.path().join("checkpoints"), folder.path().join("superseded"));
     for round in 0..2 {
-        let mut store = Store::open(&path, 5).expect("it opens");
+        let mut store = opened(&path, 5);
         for step in 1..=3 {
             store.save(&weights(step), &about(), false).expect("it is kept");
         }

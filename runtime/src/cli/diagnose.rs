@@ -40,8 +40,11 @@ pub(super) fn diagnose(
          that out.\n"
     ));
     // That run shows what went wrong, and nothing else of it counts.
-    plan.settings.resume =
-        weights.map(|weights| Resume { weights: Arc::new(weights), evaluation: Evaluation::Told });
+    plan.settings.resume = weights.map(|weights| Resume {
+        weights: Arc::new(weights),
+        evaluation: Evaluation::Told,
+        lost: Vec::new(),
+    });
     plan.settings.diagnose = Some(diverged.step);
     plan.settings.taps.clear();
     // Its own: the other has been stopped by the failure.

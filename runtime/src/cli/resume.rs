@@ -52,7 +52,7 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         set: set.to_vec(),
     };
     let (before, _) = own(&[]).check(app, &settings(arguments, &about))?;
-    let Start { path, stored, evaluation, notes } = start(&run, &before)?;
+    let start = start(&run, &before)?;
     // What is said now counts more than what was said then.
     if arguments.adapter.is_some() || arguments.set.iter().any(|(path, _)| path == "adapter") {
         about.adapter_asked = arguments.adapter.clone();
@@ -66,20 +66,17 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         }
     };
     super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
-    let weights = Arc::new(weights(&plan, &stored, &path)?);
-    plan.settings.resume = Some(Resume { weights, evaluation });
+    plan.settings.resume = start.as_ref().map(|start| start.resume(&plan)).transpose()?;
     let changes = changes(&before, &plan)?;
-    let steps = stored.progress.steps;
-    let mut lines = vec![format!("going on with {} after step {steps}", run.display())];
+    let steps = start.as_ref().map_or(0, |start| start.stored.progress.steps);
+    let mut lines = vec![match &start {
+        Some(_) => format!("going on with {} after step {steps}", run.display()),
+        None => {
+            format!("{} was stopped before its first checkpoint: it begins again", run.display())
+        }
+    }];
     lines.extend(changes.iter().map(|change| format!("changed: {change}")));
-    lines.extend(notes.iter().map(|note| format!("warning: {note}")));
-    if stored.about.program != PROGRAM {
-        lines.push(format!(
-            "warning: the run was at work with Gradflow {}, and this is {PROGRAM}: bits may differ \
-             from now on",
-            stored.about.program
-        ));
-    }
+    lines.extend(start.iter().flat_map(Start::notes));
     about.resumed.push(Resumed {
         time: run_folder::now(),
         steps,
@@ -99,15 +96,50 @@ struct Start {
     path: PathBuf,
     stored: Stored,
     evaluation: Evaluation,
+    /// Earlier checkpoints of which no evaluation has been told.
+    lost: Vec<Stored>,
     /// What is wrong with later checkpoints.
-    notes: Vec<String>,
+    damaged: Vec<String>,
 }
 
-/// The newest checkpoint that is good, or an earlier one whose evaluation was lost, so that no
-/// evaluation is left out.
-fn start(run: &Path, plan: &Plan) -> Result<Start, Failure> {
+impl Start {
+    /// The same for the pipeline's model.
+    fn resume(&self, plan: &Plan) -> Result<Resume, Failure> {
+        let fitting = |stored| weights(plan, stored, &self.path).map(Arc::new);
+        Ok(Resume {
+            weights: fitting(&self.stored)?,
+            evaluation: self.evaluation,
+            lost: self.lost.iter().map(fitting).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// What there is to say of it.
+    fn notes(&self) -> Vec<String> {
+        let mut lines: Vec<String> =
+            self.damaged.iter().map(|note| format!("warning: {note}")).collect();
+        if !self.lost.is_empty() {
+            let steps: Vec<String> =
+                self.lost.iter().map(|stored| stored.progress.steps.to_string()).collect();
+            lines.push(format!("evaluations that were lost come first: {}", steps.join(", ")));
+        }
+        let program = &self.stored.about.program;
+        if program != PROGRAM {
+            lines.push(format!(
+                "warning: the run was at work with Gradflow {program}, and this is {PROGRAM}: bits \
+                 may differ from now on"
+            ));
+        }
+        lines
+    }
+}
+
+/// The newest checkpoint that is good; `None` if the run was stopped before its first.
+fn start(run: &Path, plan: &Plan) -> Result<Option<Start>, Failure> {
     let folder = run_folder::checkpoints(run);
-    let (path, stored, notes) = latest_good(&folder).map_err(|error| {
+    if checkpoint::is_empty(&folder) {
+        return Ok(None);
+    }
+    let (path, stored, damaged) = latest_good(&folder).map_err(|error| {
         usage(
             format!("{error:#}"),
             "without a checkpoint there is nothing to go on from: start another run",
@@ -116,10 +148,7 @@ fn start(run: &Path, plan: &Plan) -> Result<Start, Failure> {
     let measured = metrics::read(&metrics_file(run)).map_err(Failure::Run)?;
     let steps = stored.progress.steps;
     let told = plan.evaluators().map(|stage| measured.last_evaluation(stage)).min();
-    let told = told.unwrap_or(steps);
-    let lost = checkpoint::awaiting(&folder, told, steps);
-    let (path, stored) = lost.unwrap_or((path, stored));
-    let steps = stored.progress.steps;
+    let lost = checkpoint::awaiting(&folder, told.unwrap_or(steps), steps);
     let is_told = |stage: &str| {
         measured.evaluations.iter().any(|report| report.stage == stage && report.step == steps)
     };
@@ -128,7 +157,7 @@ fn start(run: &Path, plan: &Plan) -> Result<Start, Failure> {
         true => Evaluation::Awaited,
         false => Evaluation::NotDue,
     };
-    Ok(Start { path, stored, evaluation, notes })
+    Ok(Some(Start { path, stored, evaluation, lost, damaged }))
 }
 
 /// What is known of a run before its pipeline is read.
@@ -164,7 +193,7 @@ fn changes(before: &Plan, after: &Plan) -> Result<Vec<String>, Failure> {
     compare(&mut Vec::new(), Some(&before.resolved()), Some(&after.resolved()), &mut differences);
     for (path, from, to) in differences {
         let line = format!("{}: {from} -> {to}", path.join("."));
-        let list = if is_free(&path, after) { &mut allowed } else { &mut refused };
+        let list = if is_free(&path, before, after) { &mut allowed } else { &mut refused };
         list.push(line);
     }
     if refused.is_empty() {
@@ -178,13 +207,13 @@ fn changes(before: &Plan, after: &Plan) -> Result<Vec<String>, Failure> {
 }
 
 /// Whether a value may be another one when a run goes on.
-fn is_free(path: &[String], plan: &Plan) -> bool {
+fn is_free(path: &[String], before: &Plan, after: &Plan) -> bool {
     match path {
         [setting, ..] if FREE_SETTINGS.contains(&setting.as_str()) => true,
         [stages, id, ..] if stages == "stages" => {
-            let Some(at) = plan.stages.iter().position(|stage| stage.id == *id) else {
-                return false;
-            };
+            let place = |plan: &Plan| plan.stages.iter().position(|stage| stage.id == *id);
+            let found = [after, before].into_iter().find_map(|plan| Some((plan, place(plan)?)));
+            let Some((plan, at)) = found else { return false };
             let field = path.get(3).map(String::as_str);
             let adjustable = plan.stages[at].config.adjustable();
             !plan.trains(at) || field.is_some_and(|field| adjustable.contains(&field))

@@ -76,7 +76,7 @@ impl Trained {
     }
 
     fn best(run: &Path) -> Result<Self> {
-        let store = Store::open(&checkpoints(run), 1)?;
+        let store = Store::open(&checkpoints(run), 1, std::iter::empty())?;
         let best = store.best();
         let best = best.with_context(|| format!("{} has no best checkpoint yet", run.display()))?;
         let path = checkpoints(run).join(&best.file);

@@ -39,6 +39,8 @@ struct Stamped<T> {
 pub struct Metrics {
     path: PathBuf,
     out: Box<dyn Write + Send>,
+    /// The file that `out` writes to, if it is one.
+    file: Option<File>,
     /// What could not be written so far. It may begin within a line.
     pending: Vec<u8>,
 }
@@ -56,7 +58,18 @@ impl Metrics {
              what is broken aside, or move the file away",
             path.display()
         );
-        Ok(Self { path: path.to_owned(), out: Box::new(file), pending: Vec::new() })
+        let out = file.try_clone().with_context(|| format!("cannot open {}", path.display()))?;
+        let out = Box::new(out);
+        Ok(Self { path: path.to_owned(), out, file: Some(file), pending: Vec::new() })
+    }
+
+    /// Has everything so far on the disk.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn sync(&self) -> Result<()> {
+        let synced = self.file.as_ref().map_or(Ok(()), File::sync_data);
+        synced.with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     /// Adds a line if the event is a step or an evaluation. It is handed to the system at once.
@@ -131,12 +144,15 @@ impl History {
     }
 }
 
-/// Reads a file that [`Metrics`] wrote.
+/// Reads a file that [`Metrics`] wrote; where there is none, nothing was measured yet.
 ///
 /// # Errors
 /// If it cannot be read, or a line that is not the last is none of [`Metrics`].
 pub fn read(path: &Path) -> Result<History> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
     let (lines, torn) = parse(&bytes, path)?;
     let mut history = History { torn: torn.map(|_| lines.len() + 1), ..History::default() };
     for (_, line) in lines {
@@ -291,7 +307,7 @@ pub(crate) mod tests {
         let disk = Disk(Arc::new(Mutex::new((Vec::new(), usize::MAX))));
         let path = PathBuf::from("metrics.jsonl");
         let out = Box::new(disk.clone());
-        let mut metrics = Metrics { path: path.clone(), out, pending: Vec::new() };
+        let mut metrics = Metrics { path: path.clone(), out, file: None, pending: Vec::new() };
         let room = |bytes| disk.0.lock().expect("no panic").1 = bytes;
         let mut tell = |number| metrics.observe(&Event::Step(step(number)));
         tell(0).expect("there is room");

@@ -34,13 +34,13 @@ impl Board {
         steps: Option<u64>,
     ) -> Result<Self> {
         let mut train = EventFile::create(&folder.join(TRAIN), FLUSH_EVERY)?;
-        match steps {
+        if let Some(steps) = steps {
             // A TensorBoard that is open forgets what was moved aside.
-            Some(steps) => train.start(steps, now())?,
-            None => {
-                train.graph(now(), graphs)?;
-                train.text(0, now(), "pipeline", &format!("```yaml\n{pipeline}```\n"))?;
-            }
+            train.start(steps, now())?;
+        }
+        if steps.is_none_or(|steps| steps == 0) {
+            train.graph(now(), graphs)?;
+            train.text(0, now(), "pipeline", &format!("```yaml\n{pipeline}```\n"))?;
         }
         train.flush()?;
         Ok(Self { train, evaluations: Evaluations::new(folder, FLUSH_EVERY) })
@@ -74,6 +74,12 @@ impl Board {
     pub(super) fn flush(&mut self) -> Result<()> {
         self.train.flush()?;
         self.evaluations.flush()
+    }
+
+    /// Has everything so far on the disk.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        self.train.sync()?;
+        self.evaluations.files.values_mut().try_for_each(EventFile::sync)
     }
 
     fn step(&mut self, report: &StepReport) -> Result<()> {

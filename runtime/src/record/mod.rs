@@ -18,6 +18,7 @@ use crate::metrics::{self, Metrics};
 use crate::plan::Plan;
 use crate::report::{Facts, Report};
 use crate::run_folder::{self, About, AdapterReport, Ended, RunFolder, write_whole};
+use crate::stage::Resume;
 use crate::tensorboard;
 
 /// The version of Gradflow.
@@ -50,6 +51,9 @@ pub struct Recorder {
     /// The pipeline as it was written, and with all defaults.
     texts: (String, String),
     keep: usize,
+    evaluators: Vec<String>,
+    /// What the run goes on from, until it does.
+    resume: Option<Resume>,
     graphs: tensorboard::proto::GraphDef,
     folder: Option<RunFolder>,
     files: Option<Files>,
@@ -113,7 +117,7 @@ impl Recorder {
         steps: u64,
     ) -> Result<Self> {
         let aside = folder.superseded();
-        Store::open(&folder.checkpoints(), plan.settings.checkpoints.keep)?
+        Store::open(&folder.checkpoints(), plan.settings.checkpoints.keep, plan.evaluators())?
             .supersede(steps, &aside)?;
         metrics::cut(&metrics_file(folder.path()), steps, &aside)?;
         let told = metrics::read(&metrics_file(folder.path()))?;
@@ -123,7 +127,9 @@ impl Recorder {
         recorder.data_before.clone_from(&recorder.about.data);
         recorder.folder = Some(folder);
         recorder.resumed_after = Some(steps);
-        recorder.last.idle_after = Some(steps);
+        // A run that begins again is not done already.
+        recorder.last.idle_after = Some(steps).filter(|steps| *steps > 0);
+        recorder.resume.clone_from(&plan.settings.resume);
         Ok(recorder)
     }
 
@@ -141,6 +147,8 @@ impl Recorder {
             about,
             texts: (text.to_owned(), resolved),
             keep: plan.settings.checkpoints.keep,
+            evaluators: plan.evaluators().map(str::to_owned).collect(),
+            resume: None,
             graphs,
             folder: None,
             files: None,
@@ -233,10 +241,20 @@ impl Recorder {
             started: self.about.started.clone(),
             configuration: resolved.clone(),
         };
+        let evaluators = self.evaluators.iter().map(String::as_str);
+        let mut store = Store::open(&folder.checkpoints(), self.keep, evaluators)?;
         let mut report = Report::new("Gradflow", facts);
+        self.last.evaluation = history.evaluations.last().cloned();
         report.restore(history);
+        if let Some(Resume { weights, lost, .. }) = self.resume.take() {
+            store.await_evaluation(lost.iter().map(|weights| weights.progress.steps));
+            let reason = Reason::Period;
+            report.observe(&Event::Checkpoint(Checkpoint { weights, reason }));
+        }
+        self.last.best = store.best().cloned();
+        self.last.checkpoint = store.latest();
         self.files = Some(Files {
-            store: Store::open(&folder.checkpoints(), self.keep)?,
+            store,
             metrics,
             board: Board::begin(&board_folder(path), &self.graphs, resolved, self.resumed_after)?,
             report,
@@ -267,8 +285,9 @@ impl Recorder {
         match event {
             Event::Step(_) => self.last.idle_after = None,
             Event::Checkpoint(checkpoint) => {
-                // What a resumed run will not do again must be there when its checkpoint is.
-                note(files.board.flush());
+                // What a resumed run will not do again must be on the disk when its checkpoint is.
+                note(files.board.sync());
+                note(files.metrics.sync());
                 match save(files, &self.about, &self.texts.1, checkpoint) {
                     Ok(path) => {
                         self.last.checkpoint = Some(path);
@@ -301,7 +320,10 @@ impl Recorder {
     fn write_report(&mut self) -> Result<()> {
         let (Some(files), Some(folder)) = (&self.files, &self.folder) else { return Ok(()) };
         let path = report_file(folder.path());
-        files.report.write(&path)?;
+        // The page of a run that is done already has more to show than is known here.
+        if self.last.idle_after.is_none() || !path.exists() {
+            files.report.write(&path)?;
+        }
         self.last.report = Some(path);
         Ok(())
     }

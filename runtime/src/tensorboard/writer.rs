@@ -110,6 +110,12 @@ impl EventFile {
         written.with_context(|| failure(&self.path))
     }
 
+    /// Has everything so far on the disk.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        self.file.get_ref().sync_data().with_context(|| failure(&self.path))
+    }
+
     fn value(
         &mut self,
         step: u64,

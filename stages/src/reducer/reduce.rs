@@ -43,7 +43,6 @@ pub(super) struct Reduce {
     show: Clock,
     summaries: Option<Summaries>,
     learning_rate: f64,
-    first_loss: Option<f64>,
     diagnosis: Option<Diagnosis>,
 }
 
@@ -84,7 +83,6 @@ impl Reduce {
             show: Clock::new(context.run.summaries.images.clone()),
             summaries,
             learning_rate: 0.0,
-            first_loss: None,
             diagnosis: context.run.diagnose.map(Diagnosis::new),
             config,
         }
@@ -95,8 +93,15 @@ impl Reduce {
         let evaluation = self.resumed.as_ref().map(|resume| resume.evaluation);
         let mut kept = evaluation.map(|_| begin);
         let mut handed_on = kept.filter(|_| evaluation == Some(Evaluation::Told));
-        if evaluation == Some(Evaluation::Awaited) && ports.has_consumers() {
-            handed_on = self.hand_on(ports).await?;
+        if ports.has_consumers() {
+            let lost = self.resumed.as_mut().map(|resume| std::mem::take(&mut resume.lost));
+            for weights in lost.into_iter().flatten() {
+                // As below, nobody evaluating any more is no reason to stop.
+                let _ = ports.send(Item::Weights(weights)).await;
+            }
+            if evaluation == Some(Evaluation::Awaited) {
+                handed_on = self.hand_on(ports).await?;
+            }
         }
         // Otherwise it is over because it was asked to stop.
         let mut by_limit = false;
@@ -139,7 +144,7 @@ impl Reduce {
             self.speed.count(batch.ids.len());
             let position =
                 Position { samples: batch.samples_end, batches: batch.number + 1, epoch_images };
-            self.progress = Progress { steps: step + 1, images, position };
+            self.progress = Progress { steps: step + 1, images, position, ..self.progress };
             self.source = Some(Arc::clone(&batch.source));
             if self.diagnosis.is_some() {
                 continue;
@@ -277,7 +282,7 @@ impl Reduce {
         }
         let terms = self.session.losses()?;
         let loss = terms.iter().map(|term| f64::from(*term)).sum::<f64>();
-        let usual = *self.first_loss.get_or_insert(loss.max(1.0));
+        let usual = *self.progress.first_loss.get_or_insert(loss.max(1.0));
         let limit = self.config.blow_up * usual;
         if !loss.is_finite() || (limit > 0.0 && loss > limit) {
             let found = format!(
@@ -332,7 +337,7 @@ impl Reduce {
 
 /// Whether something is due that is counted by the step's own number, as the log is: at 0, 10, 20.
 fn is_due_at(clock: &mut Clock, progress: &Progress, batch: u64) -> bool {
-    progress.steps == 1
+    (progress.steps == 1 && !clock.is_never())
         || clock.is_over(&Progress { steps: progress.steps - 1, ..*progress }, batch)
 }
 
