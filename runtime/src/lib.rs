@@ -1,6 +1,7 @@
 //! The engine of Gradflow: it knows no stage, no layer and no kernel.
 
 pub mod adapter;
+pub mod aligned;
 pub mod channel;
 pub mod checkpoint;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod divergence;
 pub mod event;
 pub mod given;
 pub mod graph;
+pub mod isa;
 pub mod item;
 pub mod kernel;
 pub mod metrics;

@@ -1,9 +1,8 @@
 //! The derivative of a dense layer by its input.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
-use crate::dense::{ROWS, by_four, cases, tiles, workgroups};
+use crate::dense::{by_four, cases, tiles, workgroups};
 use crate::product::{Matrix, product};
 
 /// `input_gradients[i] = sum of output_gradients[o] * weights[i][o]`.
@@ -40,13 +39,10 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
+    let outputs = args.size("OUTPUTS");
     let weights = Matrix::new(args.read("weights"), outputs).transposed();
-    let output_gradients = args.read("output_gradients").par_chunks(ROWS * outputs);
-    let input_gradients = args.write("input_gradients").par_chunks_mut(ROWS * inputs);
-    output_gradients.zip(input_gradients).for_each(|(output_gradients, input_gradients)| {
-        product(input_gradients, Matrix::new(output_gradients, outputs), weights);
-    });
+    let gradients = Matrix::new(args.read("output_gradients"), outputs);
+    product(args.write("input_gradients"), gradients, weights);
 }
 
 fn reference(args: &mut Args<'_, f64>) {

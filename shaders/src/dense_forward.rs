@@ -1,9 +1,8 @@
 //! A dense layer.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
-use crate::dense::{ROWS, by_four, cases, tiles, workgroups};
+use crate::dense::{by_four, cases, tiles, workgroups};
 use crate::product::{Matrix, add_product};
 
 /// `output[o] = biases[o] + sum of input[i] * weights[i][o]`.
@@ -42,15 +41,13 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cpu(args: &mut Args<'_, f32>) {
     let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
-    let (weights, biases) = (args.read("weights"), args.read("biases"));
-    let input = args.read("input").par_chunks(ROWS * inputs);
-    let output = args.write("output").par_chunks_mut(ROWS * outputs);
-    input.zip(output).for_each(|(input, output)| {
-        for image in output.chunks_mut(outputs) {
-            image.copy_from_slice(biases);
-        }
-        add_product(output, Matrix::new(input, inputs), Matrix::new(weights, outputs));
-    });
+    let biases = args.read("biases");
+    let output = args.write("output");
+    for image in output.chunks_exact_mut(outputs) {
+        image.copy_from_slice(biases);
+    }
+    let (input, weights) = (args.read("input"), args.read("weights"));
+    add_product(output, Matrix::new(input, inputs), Matrix::new(weights, outputs));
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,0 +1,419 @@
+//! Convolutions of one image at a time in tiles that stay in registers, for the `cpu` forms.
+//!
+//! A tile is some positions of a row times two vectors of output channels. Its inner loop goes
+//! over the input channels under one tap: it needs the columns of a row side by side, which
+//! [`planes`] brings about, and the weights of a channel in vectors, see [`Panels`].
+
+use crate::conv2d::Conv2d;
+use crate::simd::{Simd, Vectorized};
+use crate::tile::{Tile, accumulate, cut, with_size};
+
+/// The weights of a convolution in the order in which tiles read them: blocks of two vectors of
+/// output channels, in each the taps, in each the input channels. What is left of the last block
+/// beyond the output channels is 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels {
+    taps: usize,
+    channels: usize,
+    out_channels: usize,
+}
+
+/// The longest vectors that [`Simd`] has.
+const MOST_LANES: usize = 16;
+
+impl Panels {
+    pub(crate) fn of(conv: &Conv2d) -> Self {
+        let taps = conv.kernel_height * conv.kernel_width;
+        Self { taps, channels: conv.channels, out_channels: conv.out_channels }
+    }
+
+    /// Numbers in all panels, whatever the vectors.
+    pub(crate) fn len(&self) -> usize {
+        self.taps * self.channels * self.out_channels.next_multiple_of(2 * MOST_LANES)
+    }
+
+    /// Copies weights, kernel height x kernel width x input channels x output channels.
+    pub(crate) fn fill(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
+        let depth = self.taps * self.channels;
+        for (at, panel) in panels.chunks_mut(depth * block).enumerate() {
+            let from = at * block;
+            let width = block.min(self.out_channels.saturating_sub(from));
+            for (row, weights) in
+                panel.chunks_mut(block).zip(weights.chunks_exact(self.out_channels))
+            {
+                row[..width].copy_from_slice(&weights[from.min(self.out_channels)..][..width]);
+                row[width..].fill(0.0);
+            }
+        }
+    }
+
+    /// Copies the weights of the convolution whose input gradients this one gives: taps in reverse,
+    /// input channels for output channels.
+    pub(crate) fn fill_reversed(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
+        let of_tap = self.channels * self.out_channels;
+        for (at, panel) in panels.chunks_mut(self.taps * self.channels * block).enumerate() {
+            let from = (at * block).min(self.out_channels);
+            let width = block.min(self.out_channels - from);
+            let taps = weights.chunks_exact(of_tap).rev();
+            for (panel, weights) in panel.chunks_mut(self.channels * block).zip(taps) {
+                for (channel, row) in panel.chunks_mut(block).enumerate() {
+                    for (out, to) in row[..width].iter_mut().enumerate() {
+                        *to = weights[(from + out) * self.channels + channel];
+                    }
+                    row[width..].fill(0.0);
+                }
+            }
+        }
+    }
+}
+
+/// Where each pixel of a padded image lies once the columns of a row are neighbours: rows x
+/// columns modulo the stride x channels x columns. The positions of a row meet neighbours under
+/// each tap, whatever the stride.
+#[derive(Clone, Copy)]
+pub(crate) struct Planes {
+    width: usize,
+    row: usize,
+}
+
+impl Planes {
+    pub(crate) fn of(conv: &Conv2d) -> Self {
+        let width = conv.out_width + (conv.kernel_width - 1) / conv.stride_x;
+        Self { width, row: conv.stride_x * conv.channels * width }
+    }
+
+    /// Numbers of an image.
+    pub(crate) fn len(&self, conv: &Conv2d) -> usize {
+        conv.height * self.row
+    }
+
+    /// Copies the pixels of an image. The padding must be 0 already, and stays so.
+    fn fill(&self, conv: &Conv2d, image: &[f32], planes: &mut [f32]) {
+        let rows = planes.chunks_exact_mut(self.row).zip(image.chunks(conv.width * conv.channels));
+        for (planes, row) in rows {
+            for (x, pixel) in row.chunks_exact(conv.channels).enumerate() {
+                let column = (x + conv.left) / conv.stride_x;
+                if column >= self.width {
+                    break;
+                }
+                let phase = (x + conv.left) % conv.stride_x;
+                let planes = &mut planes[phase * conv.channels * self.width..];
+                for (plane, value) in planes.chunks_exact_mut(self.width).zip(pixel) {
+                    plane[column] = *value;
+                }
+            }
+        }
+    }
+}
+
+/// Convolves images with weights in panels, and adds biases if there are any.
+pub(crate) struct Convolve<'a> {
+    pub(crate) conv: Conv2d,
+    pub(crate) input: &'a [f32],
+    pub(crate) panels: &'a [f32],
+    pub(crate) biases: Option<&'a [f32]>,
+    pub(crate) planes: &'a mut [f32],
+    pub(crate) output: &'a mut [f32],
+}
+
+impl Vectorized for Convolve<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { conv, input, panels, biases, planes: memory, output } = self;
+        let planes = Planes::of(&conv);
+        let block = 2 * S::LANES;
+        let of_block = conv.kernel_height * conv.kernel_width * conv.channels * block;
+        assert!(panels.len() >= of_block * conv.out_channels.div_ceil(block));
+        assert_eq!(memory.len(), planes.len(&conv));
+        memory.fill(0.0);
+        let images = input.chunks_exact(conv.input()).zip(output.chunks_exact_mut(conv.output()));
+        for (input, output) in images {
+            planes.fill(&conv, input, memory);
+            for (from, panel) in
+                (0..conv.out_channels).step_by(block).zip(panels.chunks_exact(of_block))
+            {
+                let width = block.min(conv.out_channels - from);
+                let mut first = [0.0; 2 * MOST_LANES];
+                if let Some(biases) = biases {
+                    first[..width].copy_from_slice(&biases[from..][..width]);
+                }
+                let rows = output.chunks_exact_mut(conv.out_width * conv.out_channels);
+                for (y, row) in rows.enumerate() {
+                    for (left, right) in cut(conv.out_width, S::ROWS) {
+                        let to = row[left * conv.out_channels + from..].as_mut_ptr();
+                        let tile = Positions {
+                            conv: &conv,
+                            planes,
+                            memory,
+                            panel,
+                            first: &first,
+                            width,
+                            y,
+                            left,
+                            to,
+                        };
+                        // SAFETY: the planes and the panel have the lengths asserted above, which
+                        // hold every tap of every position; the tile's positions and channels
+                        // lie in the row.
+                        unsafe {
+                            with_size(simd, right - left, width.div_ceil(S::LANES), &tile);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Positions of a row beside each other, and a block of output channels.
+struct Positions<'a> {
+    conv: &'a Conv2d,
+    planes: Planes,
+    memory: &'a [f32],
+    panel: &'a [f32],
+    first: &'a [f32; 2 * MOST_LANES],
+    width: usize,
+    y: usize,
+    left: usize,
+    to: *mut f32,
+}
+
+impl Tile for Positions<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd, const R: usize, const V: usize>(&self, simd: S) {
+        let conv = self.conv;
+        let block = 2 * S::LANES;
+        let mut sums = [[simd.splat(0.0); V]; R];
+        for v in 0..V {
+            // SAFETY: two vectors of the longest kind.
+            let first = unsafe { simd.load(self.first.as_ptr().add(v * S::LANES)) };
+            sums.iter_mut().for_each(|sums| sums[v] = first);
+        }
+        for ky in 0..conv.kernel_height {
+            let y = (self.y * conv.stride_y + ky).wrapping_sub(conv.top);
+            if y >= conv.height {
+                continue;
+            }
+            for kx in 0..conv.kernel_width {
+                let phase = kx % conv.stride_x * conv.channels * self.planes.width;
+                let column = self.left + kx / conv.stride_x;
+                let tap = (ky * conv.kernel_width + kx) * conv.channels * block;
+                // SAFETY: row `y` is one of the image's, and the columns from here on are as many
+                // as the tile has positions; the panel holds all taps.
+                unsafe {
+                    let left = self.memory.as_ptr().add(y * self.planes.row + phase + column);
+                    let right = self.panel.as_ptr().add(tap);
+                    let left = (left, self.planes.width);
+                    accumulate(simd, &mut sums, left, (right, block), conv.channels);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { put(simd, sums, self.to.add(r * conv.out_channels), self.width) };
+        }
+    }
+}
+
+/// Writes the first `width` numbers of vectors.
+///
+/// # Safety
+/// They can be written.
+#[inline(always)]
+unsafe fn put<S: Simd, const V: usize>(
+    simd: S,
+    vectors: &[S::Vector; V],
+    to: *mut f32,
+    width: usize,
+) {
+    for (v, vector) in vectors.iter().enumerate() {
+        let from = v * S::LANES;
+        // SAFETY: a whole vector is written where it has room; else it goes by way of an array as
+        // long as the longest.
+        unsafe {
+            if from + S::LANES <= width {
+                simd.store(*vector, to.add(from));
+            } else {
+                let mut all = [0.0; MOST_LANES];
+                simd.store(*vector, all.as_mut_ptr());
+                to.add(from).copy_from_nonoverlapping(all.as_ptr(), width - from);
+            }
+        }
+    }
+}
+
+/// Sizes of what [`Weigh`] copies images and gradients to.
+#[derive(Clone, Copy)]
+pub(crate) struct Padded {
+    /// Columns of an image.
+    width: usize,
+    /// Channels of the gradients: whole vectors.
+    out_channels: usize,
+}
+
+impl Padded {
+    pub(crate) fn of(conv: &Conv2d) -> Self {
+        let reached = (conv.out_width - 1) * conv.stride_x + conv.kernel_width;
+        Self {
+            width: reached.max(conv.left + conv.width),
+            out_channels: conv.out_channels.next_multiple_of(MOST_LANES),
+        }
+    }
+
+    fn image(&self, conv: &Conv2d) -> usize {
+        conv.height * self.width * conv.channels
+    }
+
+    /// Whether the gradients can be read where they are.
+    fn is_whole(&self, conv: &Conv2d) -> bool {
+        self.out_channels == conv.out_channels
+    }
+
+    /// Numbers for so many images and their gradients.
+    pub(crate) fn len(&self, conv: &Conv2d, images: usize) -> usize {
+        let gradients = if self.is_whole(conv) { 0 } else { conv.positions() * self.out_channels };
+        images * (self.image(conv) + gradients)
+    }
+}
+
+/// Adds to the gradients of weights what some images give.
+pub(crate) struct Weigh<'a> {
+    pub(crate) conv: Conv2d,
+    pub(crate) input: &'a [f32],
+    pub(crate) gradients: &'a [f32],
+    pub(crate) memory: &'a mut [f32],
+    pub(crate) sums: &'a mut [f32],
+}
+
+impl Vectorized for Weigh<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { conv, input, gradients, memory, sums } = self;
+        let padded = Padded::of(&conv);
+        let images = input.len() / conv.input();
+        assert_eq!(gradients.len(), images * conv.output());
+        assert_eq!(sums.len(), conv.weights());
+        assert_eq!(memory.len(), padded.len(&conv, images));
+        memory.fill(0.0);
+        let (copies, whole) = memory.split_at_mut(images * padded.image(&conv));
+        let (from, to) = (conv.width * conv.channels, padded.width * conv.channels);
+        for (row, copy) in input.chunks_exact(from).zip(copies.chunks_exact_mut(to)) {
+            copy[conv.left * conv.channels..][..from].copy_from_slice(row);
+        }
+        let gradients = if padded.is_whole(&conv) {
+            gradients
+        } else {
+            let positions = gradients.chunks_exact(conv.out_channels);
+            for (from, to) in positions.zip(whole.chunks_exact_mut(padded.out_channels)) {
+                to[..conv.out_channels].copy_from_slice(from);
+            }
+            &*whole
+        };
+        let block = 2 * S::LANES;
+        let row_length = conv.kernel_width * conv.channels;
+        for from in (0..conv.out_channels).step_by(block) {
+            let width = block.min(conv.out_channels - from);
+            for ky in 0..conv.kernel_height {
+                for (first, end) in cut(row_length, S::ROWS) {
+                    let at = (ky * row_length + first) * conv.out_channels + from;
+                    let to = sums[at..].as_mut_ptr();
+                    let tile = Taps {
+                        conv: &conv,
+                        padded,
+                        images,
+                        copies,
+                        gradients,
+                        from,
+                        width,
+                        ky,
+                        first,
+                        to,
+                    };
+                    // SAFETY: the images and the gradients have the lengths asserted above; the
+                    // tile's rows and channels lie in the sums.
+                    unsafe { with_size(simd, end - first, width.div_ceil(S::LANES), &tile) };
+                }
+            }
+        }
+    }
+}
+
+/// Neighbours in a row of taps times input channels, and a block of output channels.
+struct Taps<'a> {
+    conv: &'a Conv2d,
+    padded: Padded,
+    images: usize,
+    copies: &'a [f32],
+    gradients: &'a [f32],
+    from: usize,
+    width: usize,
+    ky: usize,
+    first: usize,
+    to: *mut f32,
+}
+
+impl Tile for Taps<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd, const R: usize, const V: usize>(&self, simd: S) {
+        let conv = self.conv;
+        let (of_image, row) = (self.padded.image(conv), self.padded.width * conv.channels);
+        let channels = self.padded.out_channels;
+        // Positions at which one of the taps at least lies inside the image.
+        let taps = [self.first / conv.channels, (self.first + R - 1) / conv.channels];
+        let begin = conv.left.saturating_sub(taps[1]).div_ceil(conv.stride_x);
+        let end = (conv.width + conv.left).saturating_sub(taps[0]).div_ceil(conv.stride_x);
+        let end = end.min(conv.out_width);
+        let positions = end.saturating_sub(begin);
+        let mut sums = [[simd.splat(0.0); V]; R];
+        for image in 0..self.images {
+            for oy in 0..conv.out_height {
+                let y = (oy * conv.stride_y + self.ky).wrapping_sub(conv.top);
+                if y >= conv.height {
+                    continue;
+                }
+                let x = begin * conv.stride_x * conv.channels + self.first;
+                let position = (image * conv.out_height + oy) * conv.out_width + begin;
+                // SAFETY: row `y` is one of the image's and as long as the last position reaches;
+                // gradients of the block are whole vectors at every position.
+                unsafe {
+                    let left = self.copies.as_ptr().add(image * of_image + y * row + x);
+                    let right = self.gradients.as_ptr().add(position * channels + self.from);
+                    let left = (left, conv.stride_x * conv.channels);
+                    accumulate(simd, &mut sums, left, (right, channels), positions);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let to = self.to.add(r * conv.out_channels);
+                let mut before = [simd.splat(0.0); V];
+                for (v, before) in before.iter_mut().enumerate() {
+                    *before = get(simd, to, v * S::LANES, self.width);
+                }
+                for (before, sum) in before.iter_mut().zip(sums) {
+                    *before = simd.add(*before, *sum);
+                }
+                put(simd, &before, to, self.width);
+            }
+        }
+    }
+}
+
+/// The vector at `from` of `width` numbers, with 0 beyond.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+unsafe fn get<S: Simd>(simd: S, numbers: *const f32, from: usize, width: usize) -> S::Vector {
+    // SAFETY: a whole vector is read where there is one; else it comes by way of an array as long
+    // as the longest.
+    unsafe {
+        if from + S::LANES <= width {
+            return simd.load(numbers.add(from));
+        }
+        let mut all = [0.0; MOST_LANES];
+        all.as_mut_ptr().copy_from_nonoverlapping(numbers.add(from), width - from);
+        simd.load(all.as_ptr())
+    }
+}

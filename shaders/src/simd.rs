@@ -1,0 +1,161 @@
+//! Vectors of `f32` in the instructions that the processor has, for the `cpu` forms.
+//!
+//! A form is written once and compiled for each set of instructions. Loops over slices become vector
+//! instructions by themselves, see [`vectorized`]; what has to stay in registers names vectors, over
+//! [`Simd`].
+
+use runtime::isa::{Isa, Level};
+
+use crate::simd_portable::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::simd_x86::{Avx2, Avx512};
+
+/// A set of vector instructions. All methods are inlined into code compiled for them.
+pub(crate) trait Simd: Copy {
+    /// A vector register.
+    type Vector: Copy;
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Rows of a tile two vectors wide that the registers hold, beside what is multiplied.
+    const ROWS: usize;
+
+    /// A vector of equal numbers.
+    fn splat(self, value: f32) -> Self::Vector;
+    /// `left + right`.
+    fn add(self, left: Self::Vector, right: Self::Vector) -> Self::Vector;
+    /// `left * right + sum`.
+    fn multiply_add(
+        self,
+        left: Self::Vector,
+        right: Self::Vector,
+        sum: Self::Vector,
+    ) -> Self::Vector;
+
+    /// The numbers from here on.
+    ///
+    /// # Safety
+    /// [`Simd::LANES`] numbers can be read.
+    unsafe fn load(self, from: *const f32) -> Self::Vector;
+
+    /// Writes the numbers from here on.
+    ///
+    /// # Safety
+    /// [`Simd::LANES`] numbers can be written.
+    unsafe fn store(self, value: Self::Vector, to: *mut f32);
+}
+
+/// Work that is compiled for each set of instructions. Its `run` must be `#[inline(always)]`, and
+/// so must everything that names vectors.
+pub(crate) trait Vectorized {
+    /// Does it.
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// Does work with these instructions.
+pub(crate) fn run(isa: Isa, work: impl Vectorized) {
+    match isa.level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` is only given out where the processor has the instructions.
+        Level::Avx512 => unsafe { avx512(work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { avx2(work) },
+        _ => work.run(Portable),
+    }
+}
+
+/// Numbers in a vector.
+pub(crate) fn lanes(isa: Isa) -> usize {
+    match isa.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => Avx512::LANES,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => Avx2::LANES,
+        _ => Portable::LANES,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn avx512(work: impl Vectorized) {
+    work.run(Avx512::new());
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2(work: impl Vectorized) {
+    work.run(Avx2::new());
+}
+
+/// Defines functions whose loops are compiled for each set of instructions; they get the one to use
+/// as their first argument.
+macro_rules! vectorized {
+    ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $body:block)+) => {$(
+        $(#[$doc])*
+        fn $name(isa: runtime::isa::Isa, $($argument: $kind),*) {
+            #[inline(always)]
+            fn portable($($argument: $kind),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            fn avx512($($argument: $kind),*) {
+                portable($($argument),*);
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $kind),*) {
+                portable($($argument),*);
+            }
+
+            match isa.level() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: an `Isa` is only given out where the processor has the instructions.
+                runtime::isa::Level::Avx512 => unsafe { avx512($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                runtime::isa::Level::Avx2 => unsafe { avx2($($argument),*) },
+                _ => portable($($argument),*),
+            }
+        }
+    )+};
+}
+
+pub(crate) use vectorized;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sums<'a> {
+        left: &'a [f32],
+        out: &'a mut Vec<f32>,
+    }
+
+    impl Vectorized for Sums<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            self.out.resize(self.left.len(), 0.0);
+            let chunks = self.left.chunks_exact(S::LANES);
+            for (left, out) in chunks.zip(self.out.chunks_exact_mut(S::LANES)) {
+                // SAFETY: both chunks hold LANES numbers.
+                unsafe {
+                    let value = simd.load(left.as_ptr());
+                    let value = simd.multiply_add(value, simd.splat(2.0), simd.splat(1.0));
+                    simd.store(simd.add(value, value), out.as_mut_ptr());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_set_of_instructions_computes_the_same() {
+        let left: Vec<f32> = (0..32).map(|i| i as f32).collect();
+        let expected: Vec<f32> = left.iter().map(|x| 2.0 * (2.0 * x + 1.0)).collect();
+        for isa in Isa::all() {
+            let mut out = Vec::new();
+            run(isa, Sums { left: &left, out: &mut out });
+            assert_eq!(out, expected, "{}", isa.name());
+        }
+    }
+}
