@@ -4,9 +4,12 @@
 //! over the input channels under one tap: it needs the columns of a row side by side, which
 //! [`planes`] brings about, and the weights of a channel in vectors, see [`Panels`].
 
+use std::iter;
+use std::ops::Range;
+
 use crate::conv2d::Conv2d;
-use crate::simd::{Simd, Vectorized};
-use crate::tile::{Tile, accumulate, cut, with_size};
+use crate::simd::{MOST_LANES, Simd, Vectorized};
+use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
 
 /// The weights of a convolution in the order in which tiles read them: blocks of two vectors of
 /// output channels, in each the taps, in each the input channels. What is left of the last block
@@ -17,9 +20,6 @@ pub(crate) struct Panels {
     channels: usize,
     out_channels: usize,
 }
-
-/// The longest vectors that [`Simd`] has.
-const MOST_LANES: usize = 16;
 
 impl Panels {
     pub(crate) fn of(conv: &Conv2d) -> Self {
@@ -67,19 +67,31 @@ impl Panels {
     }
 }
 
+/// Input channels below which the taps of a row are laid out beside each other: the inner loop would
+/// be too short otherwise.
+const FEW_CHANNELS: usize = 16;
+
 /// Where each pixel of a padded image lies once the columns of a row are neighbours: rows x
 /// columns modulo the stride x channels x columns. The positions of a row meet neighbours under
 /// each tap, whatever the stride.
+///
+/// With few channels it is rows x columns of the kernel x channels x positions: each pixel lies under
+/// all taps of its row.
 #[derive(Clone, Copy)]
 pub(crate) struct Planes {
     width: usize,
     row: usize,
+    spread: bool,
 }
 
 impl Planes {
     pub(crate) fn of(conv: &Conv2d) -> Self {
+        if conv.channels < FEW_CHANNELS {
+            let row = conv.kernel_width * conv.channels * conv.out_width;
+            return Self { width: conv.out_width, row, spread: true };
+        }
         let width = conv.out_width + (conv.kernel_width - 1) / conv.stride_x;
-        Self { width, row: conv.stride_x * conv.channels * width }
+        Self { width, row: conv.stride_x * conv.channels * width, spread: false }
     }
 
     /// Numbers of an image.
@@ -87,19 +99,71 @@ impl Planes {
         conv.height * self.row
     }
 
+    /// Taps of a row of the kernel; all of them together are one where they are laid out.
+    fn taps(&self, conv: &Conv2d) -> usize {
+        if self.spread { 1 } else { conv.kernel_width }
+    }
+
+    /// Numbers under a tap.
+    fn depth(&self, conv: &Conv2d) -> usize {
+        if self.spread { conv.kernel_width * conv.channels } else { conv.channels }
+    }
+
+    /// The positions at which a tap lies inside the image.
+    fn positions_inside(&self, conv: &Conv2d, kx: usize) -> Range<usize> {
+        if self.spread {
+            return 0..conv.out_width;
+        }
+        let first = conv.left.saturating_sub(kx).div_ceil(conv.stride_x);
+        let end = (conv.width + conv.left).saturating_sub(kx).div_ceil(conv.stride_x);
+        first..end.min(conv.out_width)
+    }
+
+    /// The taps that lie inside the image at all of these positions.
+    fn taps_inside(&self, conv: &Conv2d, left: usize, right: usize) -> Range<usize> {
+        let is_inside = |kx: &usize| {
+            let inside = self.positions_inside(conv, *kx);
+            inside.start <= left && right <= inside.end
+        };
+        let first = (0..self.taps(conv)).find(is_inside).unwrap_or(0);
+        first..first + (first..self.taps(conv)).take_while(is_inside).count()
+    }
+
     /// Copies the pixels of an image. The padding must be 0 already, and stays so.
     fn fill(&self, conv: &Conv2d, image: &[f32], planes: &mut [f32]) {
         let rows = planes.chunks_exact_mut(self.row).zip(image.chunks(conv.width * conv.channels));
         for (planes, row) in rows {
-            for (x, pixel) in row.chunks_exact(conv.channels).enumerate() {
-                let column = (x + conv.left) / conv.stride_x;
-                if column >= self.width {
-                    break;
-                }
-                let phase = (x + conv.left) % conv.stride_x;
-                let planes = &mut planes[phase * conv.channels * self.width..];
-                for (plane, value) in planes.chunks_exact_mut(self.width).zip(pixel) {
-                    plane[column] = *value;
+            if self.spread {
+                self.fill_spread(conv, row, planes);
+            } else {
+                self.fill_row(conv, row, planes);
+            }
+        }
+    }
+
+    fn fill_row(&self, conv: &Conv2d, row: &[f32], planes: &mut [f32]) {
+        for (x, pixel) in row.chunks_exact(conv.channels).enumerate() {
+            let column = (x + conv.left) / conv.stride_x;
+            if column >= self.width {
+                break;
+            }
+            let phase = (x + conv.left) % conv.stride_x;
+            let planes = &mut planes[phase * conv.channels * self.width..];
+            for (plane, value) in planes.chunks_exact_mut(self.width).zip(pixel) {
+                plane[column] = *value;
+            }
+        }
+    }
+
+    fn fill_spread(&self, conv: &Conv2d, row: &[f32], planes: &mut [f32]) {
+        let taps = planes.chunks_exact_mut(conv.channels * self.width);
+        for (kx, planes) in taps.enumerate() {
+            for (channel, plane) in planes.chunks_exact_mut(self.width).enumerate() {
+                for (position, to) in plane.iter_mut().enumerate() {
+                    let x = (position * conv.stride_x + kx).wrapping_sub(conv.left);
+                    if x < conv.width {
+                        *to = row[x * conv.channels + channel];
+                    }
                 }
             }
         }
@@ -140,23 +204,43 @@ impl Vectorized for Convolve<'_> {
                 let rows = output.chunks_exact_mut(conv.out_width * conv.out_channels);
                 for (y, row) in rows.enumerate() {
                     for (left, right) in cut(conv.out_width, S::ROWS) {
-                        let to = row[left * conv.out_channels + from..].as_mut_ptr();
-                        let tile = Positions {
-                            conv: &conv,
-                            planes,
-                            memory,
-                            panel,
-                            first: &first,
-                            width,
-                            y,
-                            left,
-                            to,
-                        };
-                        // SAFETY: the planes and the panel have the lengths asserted above, which
-                        // hold every tap of every position; the tile's positions and channels
-                        // lie in the row.
-                        unsafe {
-                            with_size(simd, right - left, width.div_ceil(S::LANES), &tile);
+                        // First the taps that lie inside the image at all positions of the tile,
+                        // then each of the others at the positions where it does.
+                        let whole = planes.taps_inside(&conv, left, right);
+                        let others = (0..planes.taps(&conv)).filter(|kx| !whole.contains(kx));
+                        let others = others.map(|kx| (kx..kx + 1, None));
+                        for (taps, first) in iter::once((whole.clone(), Some(&first))).chain(others)
+                        {
+                            let inside = match first {
+                                Some(_) => left..right,
+                                None => planes.positions_inside(&conv, taps.start),
+                            };
+                            let (left, right) = (left.max(inside.start), right.min(inside.end));
+                            if left >= right {
+                                continue;
+                            }
+                            let to = Numbers {
+                                first: row[left * conv.out_channels + from..].as_mut_ptr(),
+                                stride: conv.out_channels,
+                                width,
+                            };
+                            let tile = Positions {
+                                conv: &conv,
+                                planes,
+                                memory,
+                                panel,
+                                first,
+                                y,
+                                left,
+                                taps,
+                                to,
+                            };
+                            // SAFETY: the planes and the panel have the lengths asserted above,
+                            // which hold every tap of every position; the tile's positions and
+                            // channels lie in the row.
+                            unsafe {
+                                with_size(simd, right - left, width.div_ceil(S::LANES), &tile);
+                            }
                         }
                     }
                 }
@@ -171,11 +255,13 @@ struct Positions<'a> {
     planes: Planes,
     memory: &'a [f32],
     panel: &'a [f32],
-    first: &'a [f32; 2 * MOST_LANES],
-    width: usize,
+    /// What the sums begin with; what is there already if not given.
+    first: Option<&'a [f32; 2 * MOST_LANES]>,
     y: usize,
     left: usize,
-    to: *mut f32,
+    /// The taps of each row that are added.
+    taps: Range<usize>,
+    to: Numbers,
 }
 
 impl Tile for Positions<'_> {
@@ -183,62 +269,38 @@ impl Tile for Positions<'_> {
     unsafe fn run<S: Simd, const R: usize, const V: usize>(&self, simd: S) {
         let conv = self.conv;
         let block = 2 * S::LANES;
-        let mut sums = [[simd.splat(0.0); V]; R];
-        for v in 0..V {
-            // SAFETY: two vectors of the longest kind.
-            let first = unsafe { simd.load(self.first.as_ptr().add(v * S::LANES)) };
-            sums.iter_mut().for_each(|sums| sums[v] = first);
-        }
+        // SAFETY: two vectors of the longest kind, and the caller's promise.
+        let mut sums: [[S::Vector; V]; R] = unsafe {
+            match self.first {
+                Some(first) => {
+                    let first = first.as_ptr().cast_mut();
+                    Numbers { first, stride: 0, width: V * S::LANES }.load(simd)
+                }
+                None => self.to.load(simd),
+            }
+        };
+        let depth = self.planes.depth(conv);
         for ky in 0..conv.kernel_height {
             let y = (self.y * conv.stride_y + ky).wrapping_sub(conv.top);
             if y >= conv.height {
                 continue;
             }
-            for kx in 0..conv.kernel_width {
+            for kx in self.taps.clone() {
                 let phase = kx % conv.stride_x * conv.channels * self.planes.width;
                 let column = self.left + kx / conv.stride_x;
-                let tap = (ky * conv.kernel_width + kx) * conv.channels * block;
+                let tap = (ky * self.planes.taps(conv) + kx) * depth * block;
                 // SAFETY: row `y` is one of the image's, and the columns from here on are as many
                 // as the tile has positions; the panel holds all taps.
                 unsafe {
                     let left = self.memory.as_ptr().add(y * self.planes.row + phase + column);
                     let right = self.panel.as_ptr().add(tap);
                     let left = (left, self.planes.width);
-                    accumulate(simd, &mut sums, left, (right, block), conv.channels);
+                    accumulate(simd, &mut sums, left, (right, block), depth);
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe { put(simd, sums, self.to.add(r * conv.out_channels), self.width) };
-        }
-    }
-}
-
-/// Writes the first `width` numbers of vectors.
-///
-/// # Safety
-/// They can be written.
-#[inline(always)]
-unsafe fn put<S: Simd, const V: usize>(
-    simd: S,
-    vectors: &[S::Vector; V],
-    to: *mut f32,
-    width: usize,
-) {
-    for (v, vector) in vectors.iter().enumerate() {
-        let from = v * S::LANES;
-        // SAFETY: a whole vector is written where it has room; else it goes by way of an array as
-        // long as the longest.
-        unsafe {
-            if from + S::LANES <= width {
-                simd.store(*vector, to.add(from));
-            } else {
-                let mut all = [0.0; MOST_LANES];
-                simd.store(*vector, all.as_mut_ptr());
-                to.add(from).copy_from_nonoverlapping(all.as_ptr(), width - from);
-            }
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.to.store(simd, sums) };
     }
 }
 
@@ -316,7 +378,11 @@ impl Vectorized for Weigh<'_> {
             for ky in 0..conv.kernel_height {
                 for (first, end) in cut(row_length, S::ROWS) {
                     let at = (ky * row_length + first) * conv.out_channels + from;
-                    let to = sums[at..].as_mut_ptr();
+                    let to = Numbers {
+                        first: sums[at..].as_mut_ptr(),
+                        stride: conv.out_channels,
+                        width,
+                    };
                     let tile = Taps {
                         conv: &conv,
                         padded,
@@ -324,7 +390,6 @@ impl Vectorized for Weigh<'_> {
                         copies,
                         gradients,
                         from,
-                        width,
                         ky,
                         first,
                         to,
@@ -346,10 +411,9 @@ struct Taps<'a> {
     copies: &'a [f32],
     gradients: &'a [f32],
     from: usize,
-    width: usize,
     ky: usize,
     first: usize,
-    to: *mut f32,
+    to: Numbers,
 }
 
 impl Tile for Taps<'_> {
@@ -363,8 +427,12 @@ impl Tile for Taps<'_> {
         let begin = conv.left.saturating_sub(taps[1]).div_ceil(conv.stride_x);
         let end = (conv.width + conv.left).saturating_sub(taps[0]).div_ceil(conv.stride_x);
         let end = end.min(conv.out_width);
-        let positions = end.saturating_sub(begin);
-        let mut sums = [[simd.splat(0.0); V]; R];
+        if begin >= end {
+            return;
+        }
+        let positions = end - begin;
+        // SAFETY: the caller's promise.
+        let mut sums: [[S::Vector; V]; R] = unsafe { self.to.load(simd) };
         for image in 0..self.images {
             for oy in 0..conv.out_height {
                 let y = (oy * conv.stride_y + self.ky).wrapping_sub(conv.top);
@@ -383,37 +451,7 @@ impl Tile for Taps<'_> {
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let to = self.to.add(r * conv.out_channels);
-                let mut before = [simd.splat(0.0); V];
-                for (v, before) in before.iter_mut().enumerate() {
-                    *before = get(simd, to, v * S::LANES, self.width);
-                }
-                for (before, sum) in before.iter_mut().zip(sums) {
-                    *before = simd.add(*before, *sum);
-                }
-                put(simd, &before, to, self.width);
-            }
-        }
-    }
-}
-
-/// The vector at `from` of `width` numbers, with 0 beyond.
-///
-/// # Safety
-/// They can be read.
-#[inline(always)]
-unsafe fn get<S: Simd>(simd: S, numbers: *const f32, from: usize, width: usize) -> S::Vector {
-    // SAFETY: a whole vector is read where there is one; else it comes by way of an array as long
-    // as the longest.
-    unsafe {
-        if from + S::LANES <= width {
-            return simd.load(numbers.add(from));
-        }
-        let mut all = [0.0; MOST_LANES];
-        all.as_mut_ptr().copy_from_nonoverlapping(numbers.add(from), width - from);
-        simd.load(all.as_ptr())
+        // SAFETY: the caller's promise.
+        unsafe { self.to.store(simd, sums) };
     }
 }

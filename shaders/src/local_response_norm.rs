@@ -3,11 +3,7 @@
 
 use runtime::kernel::Constants;
 
-/// Channels that are worked on together.
-pub(crate) const LANES: usize = 16;
-
-/// A strip of channels.
-pub(crate) type Strip = [f32; LANES];
+use crate::simd::{MOST_LANES as LANES, Simd, Strip, inverse_roots};
 
 /// The numbers of a normalisation.
 pub(crate) struct Norm {
@@ -32,17 +28,35 @@ impl From<&Constants> for Norm {
     }
 }
 
+/// Positions whose rows are written before the first is read: windows across two vectors that were
+/// only just written would wait for them.
+const AT_ONCE: usize = 16;
+
 impl Norm {
+    /// Numbers of some positions that are worked on together.
+    pub(crate) fn block(&self) -> usize {
+        AT_ONCE * self.channels
+    }
+
+    /// Numbers of their rows.
+    pub(crate) fn rows(&self) -> usize {
+        AT_ONCE * self.row()
+    }
+
     /// Numbers of a row: whole strips of channels, with `radius` zeros on both sides so that every
     /// window has its full width.
     pub(crate) fn row(&self) -> usize {
         self.channels.next_multiple_of(LANES) + 2 * self.radius
     }
 
-    /// Writes the channels of a row; what is around them stays 0.
+    /// Writes the squares of some positions' channels to their rows; what is around them stays 0.
     #[inline(always)]
-    pub(crate) fn fill(&self, row: &mut [f32], values: impl Iterator<Item = f32>) {
-        row[self.radius..][..self.channels].iter_mut().zip(values).for_each(|(to, v)| *to = v);
+    pub(crate) fn square(&self, input: &[f32], rows: &mut [f32]) {
+        for (input, row) in input.chunks_exact(self.channels).zip(rows.chunks_exact_mut(self.row()))
+        {
+            let row = &mut row[self.radius..][..self.channels];
+            row.iter_mut().zip(input).for_each(|(to, x)| *to = x * x);
+        }
     }
 
     /// The channels of a row from this strip on.
@@ -66,19 +80,17 @@ impl Norm {
 
     /// `N^-BETA` and `1 / N`, where `N` is `BIAS + ALPHA * sum`.
     #[inline(always)]
-    pub(crate) fn powers(&self, sums: Strip) -> [Strip; 2] {
+    pub(crate) fn powers<S: Simd>(&self, simd: S, sums: Strip) -> [Strip; 2] {
         let scales = sums.map(|sum| self.bias + self.alpha * sum);
-        let inverses = scales.map(|scale| 1.0 / scale);
-        let powers = if self.beta == 0.75 {
-            // Two square roots are much faster than a power.
-            inverses.map(|inverse| {
-                let root = inverse.sqrt();
-                root * root.sqrt()
-            })
+        if self.beta == 0.75 {
+            // Two roots are much faster than a power.
+            let roots = inverse_roots(simd, scales);
+            let fourth = inverse_roots(simd, roots);
+            let squares = roots.map(|root| root * root);
+            [std::array::from_fn(|i| squares[i] * fourth[i]), squares]
         } else {
-            scales.map(|scale| scale.powf(-self.beta))
-        };
-        [powers, inverses]
+            [scales.map(|scale| scale.powf(-self.beta)), scales.map(|scale| 1.0 / scale)]
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Constants, Extent::PerImage, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
-use crate::local_response_norm::{LANES, Norm, Strip, load, store};
+use crate::local_response_norm::{Norm, load, store};
 use crate::local_response_norm_forward::{cases, length, window};
 use crate::scratch::with_scratch;
-use crate::simd::vectorized;
+use crate::simd::{self, MOST_LANES, Simd, Strip, Vectorized};
 
 /// The largest radius for which 256 elements and their neighbours fit the workgroup memory that
 /// WebGPU promises.
@@ -53,36 +53,51 @@ fn cpu(args: &mut Args<'_, f32>) {
     let factor = (2.0 * args.constants.real("ALPHA") * args.constants.real("BETA")) as f32;
     let (input, from) = (args.read("input"), args.read("output_gradients"));
     let to = args.write("input_gradients");
-    with_scratch(2 * norm.row(), |rows| go_back(args.isa, &norm, factor, input, from, to, rows));
+    with_scratch(2 * norm.rows(), |rows| {
+        simd::run(args.isa, GoBack { norm, factor, input, from, to, rows });
+    });
 }
 
-vectorized! {
-    fn go_back(
-        norm: &Norm,
-        factor: f32,
-        input: &[f32],
-        from: &[f32],
-        to: &mut [f32],
-        rows: &mut [f32],
-    ) {
+struct GoBack<'a> {
+    norm: Norm,
+    factor: f32,
+    input: &'a [f32],
+    from: &'a [f32],
+    to: &'a mut [f32],
+    rows: &'a mut [f32],
+}
+
+impl Vectorized for GoBack<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { norm, factor, input, from, to, rows } = self;
         rows.fill(0.0);
-        let (squares, terms) = rows.split_at_mut(norm.row());
-        let positions = input.chunks_exact(norm.channels).zip(from.chunks_exact(norm.channels));
-        for ((input, from), to) in positions.zip(to.chunks_exact_mut(norm.channels)) {
-            norm.fill(squares, input.iter().map(|x| x * x));
-            let strips = || input.chunks(LANES).zip(from.chunks(LANES)).enumerate();
-            for ((strip, (input, from)), to) in strips().zip(to.chunks_mut(LANES)) {
-                let [powers, inverses] = norm.powers(norm.window_sums(squares, strip));
-                let (input, from) = (load(input), load(from));
-                let scaled: Strip = std::array::from_fn(|i| from[i] * powers[i]);
-                let term = std::array::from_fn(|i| scaled[i] * input[i] * inverses[i]);
-                store(term, norm.strip_mut(terms, strip));
-                store(scaled, to);
+        let (squares, terms) = rows.split_at_mut(norm.rows());
+        let blocks = input.chunks(norm.block()).zip(from.chunks(norm.block()));
+        for ((input, from), to) in blocks.zip(to.chunks_mut(norm.block())) {
+            norm.square(input, squares);
+            let inputs = || input.chunks_exact(norm.channels);
+            let rows = squares.chunks_exact(norm.row()).zip(terms.chunks_exact_mut(norm.row()));
+            let outer = from.chunks_exact(norm.channels).zip(to.chunks_exact_mut(norm.channels));
+            for ((input, (squares, terms)), (from, to)) in inputs().zip(rows).zip(outer) {
+                let strips = input.chunks(MOST_LANES).zip(from.chunks(MOST_LANES)).enumerate();
+                for ((strip, (input, from)), to) in strips.zip(to.chunks_mut(MOST_LANES)) {
+                    let [powers, inverses] = norm.powers(simd, norm.window_sums(squares, strip));
+                    let (input, from) = (load(input), load(from));
+                    let scaled: Strip = std::array::from_fn(|i| from[i] * powers[i]);
+                    let term = std::array::from_fn(|i| scaled[i] * input[i] * inverses[i]);
+                    store(term, norm.strip_mut(terms, strip));
+                    store(scaled, to);
+                }
             }
-            for ((strip, (input, _)), to) in strips().zip(to.chunks_mut(LANES)) {
-                let sums = norm.window_sums(terms, strip);
-                let (input, scaled) = (load(input), load(to));
-                store(std::array::from_fn(|i| scaled[i] - factor * input[i] * sums[i]), to);
+            let rows = terms.chunks_exact(norm.row()).zip(to.chunks_exact_mut(norm.channels));
+            for (input, (terms, to)) in inputs().zip(rows) {
+                let strips = input.chunks(MOST_LANES).zip(to.chunks_mut(MOST_LANES));
+                for (strip, (input, to)) in strips.enumerate() {
+                    let sums = norm.window_sums(terms, strip);
+                    let (input, scaled) = (load(input), load(to));
+                    store(std::array::from_fn(|i| scaled[i] - factor * input[i] * sums[i]), to);
+                }
             }
         }
     }

@@ -4,9 +4,9 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::local_response_norm::{LANES, Norm, load, store};
+use crate::local_response_norm::{Norm, load, store};
 use crate::scratch::with_scratch;
-use crate::simd::vectorized;
+use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 
 /// Divides each channel by a power of `N`, which grows with the channels around it:
 /// `N_i = BIAS + ALPHA * sum of x_j^2 over |j - i| <= RADIUS`, `y_i = x_i * N_i^-BETA`.
@@ -71,20 +71,35 @@ pub(crate) fn cases() -> Vec<Case> {
 fn cpu(args: &mut Args<'_, f32>) {
     let norm = Norm::from(args.constants);
     let (input, output) = (args.read("input"), args.write("output"));
-    with_scratch(norm.row(), |squares| normalize(args.isa, &norm, input, output, squares));
+    with_scratch(norm.rows(), |squares| {
+        simd::run(args.isa, Normalize { norm, input, output, squares });
+    });
 }
 
-vectorized! {
-    fn normalize(norm: &Norm, input: &[f32], output: &mut [f32], squares: &mut [f32]) {
+struct Normalize<'a> {
+    norm: Norm,
+    input: &'a [f32],
+    output: &'a mut [f32],
+    squares: &'a mut [f32],
+}
+
+impl Vectorized for Normalize<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { norm, input, output, squares } = self;
         squares.fill(0.0);
-        let positions = input.chunks_exact(norm.channels).zip(output.chunks_exact_mut(norm.channels));
-        for (input, output) in positions {
-            norm.fill(squares, input.iter().map(|x| x * x));
-            let strips = input.chunks(LANES).zip(output.chunks_mut(LANES)).enumerate();
-            for (strip, (input, output)) in strips {
-                let [power, _] = norm.powers(norm.window_sums(squares, strip));
-                let input = load(input);
-                store(std::array::from_fn(|i| input[i] * power[i]), output);
+        let output = output.chunks_mut(norm.block());
+        for (input, output) in input.chunks(norm.block()).zip(output) {
+            norm.square(input, squares);
+            let positions = input.chunks_exact(norm.channels).zip(squares.chunks_exact(norm.row()));
+            for ((input, squares), output) in positions.zip(output.chunks_exact_mut(norm.channels))
+            {
+                let strips = input.chunks(MOST_LANES).zip(output.chunks_mut(MOST_LANES));
+                for (strip, (input, output)) in strips.enumerate() {
+                    let [power, _] = norm.powers(simd, norm.window_sums(squares, strip));
+                    let input = load(input);
+                    store(std::array::from_fn(|i| input[i] * power[i]), output);
+                }
             }
         }
     }

@@ -4,21 +4,18 @@ use std::ops::Range;
 
 use runtime::kernel::Constants;
 
-/// Channels that are worked on together: as many as the widest vectors hold.
-pub(crate) const LANES: usize = 16;
-
 /// The sizes of a pool.
 pub(crate) struct Pool {
     pub(crate) channels: usize,
-    pub(crate) rows: Axis,
-    pub(crate) columns: Axis,
+    rows: Axis,
+    columns: Axis,
 }
 
 /// One direction of a pool.
-pub(crate) struct Axis {
-    pub(crate) pixels: usize,
-    pub(crate) windows: usize,
-    pub(crate) window: usize,
+struct Axis {
+    pixels: usize,
+    windows: usize,
+    window: usize,
     stride: usize,
     pad: usize,
 }
@@ -56,25 +53,39 @@ impl Pool {
         self.rows.window * self.columns.window
     }
 
-    /// The windows of an image in order: of each, the positions inside the image by number, and
-    /// where their channels begin there.
+    /// The windows of an image in order.
     #[inline(always)]
-    pub(crate) fn windows(
-        &self,
-    ) -> impl Iterator<Item = impl Iterator<Item = (u32, usize)> + Clone> {
-        let cells = (0..self.rows.windows)
-            .flat_map(|row| (0..self.columns.windows).map(move |column| (row, column)));
-        cells.map(move |(row, column)| {
-            let columns = self.columns.inside(column);
-            self.rows.inside(row).flat_map(move |ky| {
-                let line = self.rows.pixel(row, ky) * self.columns.pixels;
-                columns.clone().map(move |kx| {
-                    let pixel = line + self.columns.pixel(column, kx);
-                    ((ky * self.columns.window + kx) as u32, pixel * self.channels)
-                })
+    pub(crate) fn windows(&self) -> impl Iterator<Item = Window> {
+        let rows = (0..self.rows.windows).map(|row| (row, self.rows.inside(row)));
+        rows.flat_map(move |(row, inside)| {
+            (0..self.columns.windows).map(move |column| Window {
+                rows: inside.clone(),
+                columns: self.columns.inside(column),
+                at: [row * self.rows.stride, column * self.columns.stride],
             })
         })
     }
+
+    /// Where the channels under a position of a window, inside the image, begin there.
+    #[inline(always)]
+    pub(crate) fn place(&self, window: &Window, [ky, kx]: [usize; 2]) -> usize {
+        let (y, x) = (window.at[0] + ky - self.rows.pad, window.at[1] + kx - self.columns.pad);
+        (y * self.columns.pixels + x) * self.channels
+    }
+
+    /// The number of a position of a window.
+    #[inline(always)]
+    pub(crate) fn number(&self, [ky, kx]: [usize; 2]) -> u32 {
+        (ky * self.columns.window + kx) as u32
+    }
+}
+
+/// A window of a pool: which of its rows and columns lie inside the image, and where it begins in
+/// the padded image.
+pub(crate) struct Window {
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+    at: [usize; 2],
 }
 
 impl Axis {
@@ -83,10 +94,5 @@ impl Axis {
         let at = window * self.stride;
         let end = (self.pixels + self.pad).saturating_sub(at).min(self.window);
         self.pad.saturating_sub(at).min(end)..end
-    }
-
-    /// The pixel at a position inside the image.
-    fn pixel(&self, window: usize, position: usize) -> usize {
-        window * self.stride + position - self.pad
     }
 }

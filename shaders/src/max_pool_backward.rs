@@ -67,10 +67,13 @@ vectorized! {
         // its windows.
         let cells = gradients.chunks_exact(pool.channels).zip(winners.chunks_exact(pool.channels));
         for ((gradients, winners), window) in cells.zip(pool.windows()) {
-            for (position, at) in window {
-                let to = &mut to[at..][..pool.channels];
-                for ((to, gradient), winner) in to.iter_mut().zip(gradients).zip(winners) {
-                    *to += if *winner == position { *gradient } else { 0.0 };
+            for ky in window.rows.clone() {
+                for kx in window.columns.clone() {
+                    let to = &mut to[pool.place(&window, [ky, kx])..][..pool.channels];
+                    let position = pool.number([ky, kx]);
+                    for ((to, gradient), winner) in to.iter_mut().zip(gradients).zip(winners) {
+                        *to += if *winner == position { *gradient } else { 0.0 };
+                    }
                 }
             }
         }

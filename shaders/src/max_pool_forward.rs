@@ -4,8 +4,8 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::max_pool::{LANES, Pool};
-use crate::simd::vectorized;
+use crate::max_pool::{Pool, Window};
+use crate::simd::{MOST_LANES, vectorized};
 
 /// The maximum over windows of each channel, and where in its window each maximum was.
 ///
@@ -96,16 +96,16 @@ vectorized! {
         let cells = output.chunks_exact_mut(pool.channels);
         let cells = cells.zip(winners.chunks_exact_mut(pool.channels));
         for ((output, winners), window) in cells.zip(pool.windows()) {
-            let strips = output.chunks_mut(LANES).zip(winners.chunks_mut(LANES)).enumerate();
+            let strips = output.chunks_mut(MOST_LANES).zip(winners.chunks_mut(MOST_LANES)).enumerate();
             for (strip, (output, winners)) in strips {
-                let from = strip * LANES;
+                let from = strip * MOST_LANES;
                 match (output.first_chunk_mut(), winners.first_chunk_mut()) {
                     (Some(output), Some(winners)) => {
-                        (*output, *winners) = maxima::<LANES>(pool, input, from, window.clone());
+                        (*output, *winners) = maxima::<MOST_LANES>(pool, input, from, &window);
                     }
                     // What is left of the channels, one by one.
                     _ => for (i, (output, winner)) in output.iter_mut().zip(winners).enumerate() {
-                        let ([best], [at]) = maxima::<1>(pool, input, from + i, window.clone());
+                        let ([best], [at]) = maxima::<1>(pool, input, from + i, &window);
                         (*output, *winner) = (best, at);
                     },
                 }
@@ -120,22 +120,25 @@ fn maxima<const N: usize>(
     pool: &Pool,
     input: &[f32],
     channel: usize,
-    mut window: impl Iterator<Item = (u32, usize)>,
+    window: &Window,
 ) -> ([f32; N], [u32; N]) {
-    let values = |at: usize| -> [f32; N] {
-        let channels = &input[at + channel..][..N];
+    let values = |position| -> [f32; N] {
+        let channels = &input[pool.place(window, position) + channel..][..N];
         std::array::from_fn(|i| channels[i])
     };
-    let Some((first, at)) = window.next() else {
+    if window.rows.is_empty() || window.columns.is_empty() {
         return ([0.0; N], [pool.positions() as u32; N]);
-    };
-    let (mut best, mut winners) = (values(at), [first; N]);
-    for (position, at) in window {
-        let values = values(at);
-        for i in 0..N {
-            let wins = values[i] > best[i];
-            best[i] = if wins { values[i] } else { best[i] };
-            winners[i] = if wins { position } else { winners[i] };
+    }
+    let first = [window.rows.start, window.columns.start];
+    let (mut best, mut winners) = (values(first), [pool.number(first); N]);
+    for ky in window.rows.clone() {
+        for kx in window.columns.clone() {
+            let (values, position) = (values([ky, kx]), pool.number([ky, kx]));
+            for i in 0..N {
+                let wins = values[i] > best[i];
+                best[i] = if wins { values[i] } else { best[i] };
+                winners[i] = if wins { position } else { winners[i] };
+            }
         }
     }
     (best, winners)

@@ -21,8 +21,6 @@ pub(crate) trait Simd: Copy {
 
     /// A vector of equal numbers.
     fn splat(self, value: f32) -> Self::Vector;
-    /// `left + right`.
-    fn add(self, left: Self::Vector, right: Self::Vector) -> Self::Vector;
     /// `left * right + sum`.
     fn multiply_add(
         self,
@@ -30,6 +28,9 @@ pub(crate) trait Simd: Copy {
         right: Self::Vector,
         sum: Self::Vector,
     ) -> Self::Vector;
+
+    /// `1 / sqrt(value)` for finite numbers above 0, to a few units in the last place.
+    fn inverse_root(self, value: Self::Vector) -> Self::Vector;
 
     /// The numbers from here on.
     ///
@@ -42,6 +43,25 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// [`Simd::LANES`] numbers can be written.
     unsafe fn store(self, value: Self::Vector, to: *mut f32);
+}
+
+/// Numbers that lie in registers, whatever their vectors.
+pub(crate) type Strip = [f32; MOST_LANES];
+
+/// The longest vectors that there are.
+pub(crate) const MOST_LANES: usize = 16;
+
+/// `1 / sqrt(value)` of each number, see [`Simd::inverse_root`].
+#[inline(always)]
+pub(crate) fn inverse_roots<S: Simd>(simd: S, mut strip: Strip) -> Strip {
+    for vector in strip.chunks_exact_mut(S::LANES) {
+        // SAFETY: the chunk is as long as a vector.
+        unsafe {
+            let value = simd.load(vector.as_ptr());
+            simd.store(simd.inverse_root(value), vector.as_mut_ptr());
+        }
+    }
+    strip
 }
 
 /// Work that is compiled for each set of instructions. Its `run` must be `#[inline(always)]`, and
@@ -127,12 +147,12 @@ pub(crate) use vectorized;
 mod tests {
     use super::*;
 
-    struct Sums<'a> {
+    struct Lines<'a> {
         left: &'a [f32],
         out: &'a mut Vec<f32>,
     }
 
-    impl Vectorized for Sums<'_> {
+    impl Vectorized for Lines<'_> {
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
             self.out.resize(self.left.len(), 0.0);
@@ -142,8 +162,30 @@ mod tests {
                 unsafe {
                     let value = simd.load(left.as_ptr());
                     let value = simd.multiply_add(value, simd.splat(2.0), simd.splat(1.0));
-                    simd.store(simd.add(value, value), out.as_mut_ptr());
+                    simd.store(value, out.as_mut_ptr());
                 }
+            }
+        }
+    }
+
+    struct Roots<'a>(Strip, &'a mut Strip);
+
+    impl Vectorized for Roots<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            *self.1 = inverse_roots(simd, self.0);
+        }
+    }
+
+    #[test]
+    fn inverse_roots_are_exact_to_a_few_units() {
+        let values: Strip = std::array::from_fn(|i| 1e-6 * 7.3_f32.powi(i as i32));
+        for isa in Isa::all() {
+            let mut roots = [0.0; MOST_LANES];
+            run(isa, Roots(values, &mut roots));
+            for (value, root) in values.iter().zip(roots) {
+                let exact = 1.0 / f64::from(*value).sqrt();
+                assert!((f64::from(root) / exact - 1.0).abs() < 3e-7, "{}: {value}", isa.name());
             }
         }
     }
@@ -151,10 +193,10 @@ mod tests {
     #[test]
     fn every_set_of_instructions_computes_the_same() {
         let left: Vec<f32> = (0..32).map(|i| i as f32).collect();
-        let expected: Vec<f32> = left.iter().map(|x| 2.0 * (2.0 * x + 1.0)).collect();
+        let expected: Vec<f32> = left.iter().map(|x| 2.0 * x + 1.0).collect();
         for isa in Isa::all() {
             let mut out = Vec::new();
-            run(isa, Sums { left: &left, out: &mut out });
+            run(isa, Lines { left: &left, out: &mut out });
             assert_eq!(out, expected, "{}", isa.name());
         }
     }

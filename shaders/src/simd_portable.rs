@@ -18,11 +18,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn add(self, left: Self::Vector, right: Self::Vector) -> Self::Vector {
-        std::array::from_fn(|i| left[i] + right[i])
-    }
-
-    #[inline(always)]
     fn multiply_add(
         self,
         left: Self::Vector,
@@ -37,6 +32,11 @@ impl Simd for Portable {
                 left[i] * right[i] + sum[i]
             }
         })
+    }
+
+    #[inline(always)]
+    fn inverse_root(self, value: Self::Vector) -> Self::Vector {
+        value.map(|value| 1.0 / value.sqrt())
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! The inner loop of convolutions: a tile of sums that stays in registers.
 
-use crate::simd::Simd;
+use crate::simd::{MOST_LANES, Simd};
 
 /// Something to do with a tile of `R` rows of `V` vectors, at most [`Simd::ROWS`] and 2.
 pub(crate) trait Tile {
@@ -62,6 +62,104 @@ pub(crate) unsafe fn accumulate<S: Simd, const R: usize, const V: usize>(
                 for (sum, factor) in sums.iter_mut().zip(factors) {
                     *sum = simd.multiply_add(number, factor, *sum);
                 }
+            }
+        }
+    }
+}
+
+/// A tile of numbers in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Numbers {
+    /// The first number of the first row.
+    pub(crate) first: *mut f32,
+    /// From a row to the next.
+    pub(crate) stride: usize,
+    /// The numbers of a row: the last vector may be cut off.
+    pub(crate) width: usize,
+}
+
+/// The most numbers in a row of a tile.
+const MOST_WIDTH: usize = 2 * MOST_LANES;
+
+impl Numbers {
+    /// The numbers in vectors, with anything beyond the width.
+    ///
+    /// # Safety
+    /// They can be read.
+    #[inline(always)]
+    pub(crate) unsafe fn load<S: Simd, const R: usize, const V: usize>(
+        self,
+        simd: S,
+    ) -> [[S::Vector; V]; R] {
+        let mut rows = [[0.0; MOST_WIDTH]; R];
+        let (first, stride) = if self.width == V * S::LANES {
+            (self.first.cast_const(), self.stride)
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.read(&mut rows) };
+            (rows.as_ptr().cast(), MOST_WIDTH)
+        };
+        let mut vectors = [[simd.splat(0.0); V]; R];
+        for (r, row) in vectors.iter_mut().enumerate() {
+            for (v, vector) in row.iter_mut().enumerate() {
+                // SAFETY: whole vectors, there or here.
+                *vector = unsafe { simd.load(first.add(r * stride + v * S::LANES)) };
+            }
+        }
+        vectors
+    }
+
+    /// Writes vectors, as far as the width goes.
+    ///
+    /// # Safety
+    /// The numbers can be written.
+    #[inline(always)]
+    pub(crate) unsafe fn store<S: Simd, const R: usize, const V: usize>(
+        self,
+        simd: S,
+        vectors: [[S::Vector; V]; R],
+    ) {
+        let mut rows = [[0.0; MOST_WIDTH]; R];
+        let is_whole = self.width == V * S::LANES;
+        let (first, stride) = if is_whole {
+            (self.first, self.stride)
+        } else {
+            (rows.as_mut_ptr().cast(), MOST_WIDTH)
+        };
+        for (r, row) in vectors.iter().enumerate() {
+            for (v, vector) in row.iter().enumerate() {
+                // SAFETY: whole vectors, there or here.
+                unsafe { simd.store(*vector, first.add(r * stride + v * S::LANES)) };
+            }
+        }
+        if !is_whole {
+            // SAFETY: the caller's promise.
+            unsafe { self.write(&rows) };
+        }
+    }
+
+    /// # Safety
+    /// As for [`Numbers::load`].
+    #[inline(never)]
+    unsafe fn read(self, rows: &mut [[f32; MOST_WIDTH]]) {
+        for (r, row) in rows.iter_mut().enumerate() {
+            // SAFETY: the caller's promise; the width is no more than a row has.
+            unsafe {
+                let from = self.first.add(r * self.stride);
+                row.as_mut_ptr().copy_from_nonoverlapping(from, self.width.min(MOST_WIDTH));
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Numbers::store`].
+    #[inline(never)]
+    unsafe fn write(self, rows: &[[f32; MOST_WIDTH]]) {
+        for (r, row) in rows.iter().enumerate() {
+            // SAFETY: the caller's promise; the width is no more than a row has.
+            unsafe {
+                let to = self.first.add(r * self.stride);
+                to.copy_from_nonoverlapping(row.as_ptr(), self.width.min(MOST_WIDTH));
             }
         }
     }

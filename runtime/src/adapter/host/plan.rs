@@ -309,3 +309,148 @@ fn common_multiple(numbers: &[usize]) -> usize {
     }
     numbers.iter().fold(1, |all, number| all / divisor(all, *number) * number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Tensor;
+    use crate::kernel::{Binding, Constants, Dtype, Kernel};
+
+    const fn kernel(name: &'static str, bindings: &'static [Binding]) -> Kernel {
+        Kernel {
+            name,
+            about: "",
+            bindings,
+            lengths: |_| Vec::new(),
+            terms: |_, _| 1,
+            variants: &[],
+            cpu: |_| {},
+            reference: |_| {},
+            cases: Vec::new,
+        }
+    }
+
+    static MAP: Kernel = kernel(
+        "map",
+        &[Binding::read("x", Extent::PerImage), Binding::write("y", Extent::PerImage)],
+    );
+    static WEIGH: Kernel = kernel(
+        "weigh",
+        &[
+            Binding::read("x", Extent::PerImage),
+            Binding::read("weights", Extent::Whole),
+            Binding::write("y", Extent::PerImage),
+        ],
+    );
+    static PARTS: Kernel = kernel(
+        "parts",
+        &[Binding::read("x", Extent::PerImage), Binding::write("sums", Extent::PerPart("PARTS"))],
+    );
+    static SUM: Kernel = kernel(
+        "sum",
+        &[Binding::read("parts", Extent::Summed), Binding::write("sum", Extent::Summed)],
+    );
+
+    /// Tensors 0 to 4 of so many numbers per image, 5 a sum in parts, 6 its sum, 7 weights.
+    fn graph(ops: &[(&'static Kernel, &[usize])]) -> Graph {
+        let tensor = |extent, length| Tensor {
+            name: String::new(),
+            dtype: Dtype::Real,
+            shape: vec![length],
+            extent,
+            role: Role::Activation,
+        };
+        let mut tensors = vec![tensor(Extent::PerImage, 100); 5];
+        tensors.push(tensor(Extent::Summed, 64));
+        tensors.push(tensor(Extent::Summed, 4));
+        tensors.push(tensor(Extent::Whole, 100_000));
+        let node = |(kernel, on): &(&'static Kernel, &[usize])| {
+            Node::Run(Op {
+                kernel,
+                tensors: on.iter().map(|at| TensorId(*at)).collect(),
+                constants: Constants::default().with("PARTS", 16),
+                layer: 0,
+            })
+        };
+        Graph { tensors, forward: ops.iter().map(node).collect(), ..Graph::default() }
+    }
+
+    fn plan(graph: &Graph, images: usize) -> Plan {
+        Plan::new(graph, &[graph.whole(Phase::Forward)], images, true)
+    }
+
+    /// The kernels of each group by their positions.
+    fn groups(plan: &Plan) -> Vec<Vec<usize>> {
+        plan.groups.iter().map(|group| group.ops().iter().map(|(_, at)| *at).collect()).collect()
+    }
+
+    #[test]
+    fn what_can_wait_does_not_part_a_group() {
+        let chain: [(_, &[usize]); 4] =
+            [(&MAP, &[0, 1]), (&PARTS, &[1, 5]), (&SUM, &[5, 6]), (&MAP, &[1, 2])];
+        let plan = plan(&graph(&chain), 128);
+        assert_eq!(groups(&plan), [vec![0, 1, 3], vec![2]]);
+        let Group::Sliced(group) = &plan.groups[0] else { panic!("it takes some images") };
+        assert_eq!(group.parts, [8]);
+        assert_eq!(group.task % 8, 0);
+        // Each image's 1 is only looked at here, as is 2; 0 comes from outside.
+        assert_eq!(group.locals, [(TensorId(1), 0), (TensorId(2), 112)]);
+        assert_eq!(plan.shared, [TensorId(0), TensorId(5), TensorId(6)]);
+    }
+
+    #[test]
+    fn what_cannot_wait_parts_a_group() {
+        static READ: Kernel = kernel(
+            "read",
+            &[Binding::read("sum", Extent::Summed), Binding::write("y", Extent::PerImage)],
+        );
+        let chain: [(_, &[usize]); 4] =
+            [(&MAP, &[0, 1]), (&PARTS, &[1, 5]), (&SUM, &[5, 6]), (&READ, &[6, 1])];
+        assert_eq!(groups(&plan(&graph(&chain), 128)), [vec![0, 1], vec![2], vec![3]]);
+        let chain: [(_, &[usize]); 2] = [(&PARTS, &[0, 5]), (&READ, &[5, 1])];
+        assert_eq!(groups(&plan(&graph(&chain), 128)), [vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn kernels_whose_weights_many_images_share_stand_alone() {
+        let chain: [(_, &[usize]); 3] = [(&MAP, &[0, 1]), (&WEIGH, &[1, 7, 2]), (&MAP, &[2, 3])];
+        let plan = plan(&graph(&chain), 128);
+        assert_eq!(groups(&plan), [vec![0], vec![1], vec![2]]);
+        let Group::Sliced(group) = &plan.groups[1] else { panic!("it takes some images") };
+        assert_eq!((group.at_once, group.task), (MOST_SHARING, MOST_SHARING));
+    }
+
+    #[test]
+    fn what_is_observed_or_used_elsewhere_is_shared() {
+        let chain: [(_, &[usize]); 3] = [(&MAP, &[0, 1]), (&MAP, &[1, 2]), (&MAP, &[2, 3])];
+        let mut graph = graph(&chain);
+        graph.observe(TensorId(1));
+        let Node::Run(op) = graph.forward[2].clone() else { panic!("a kernel") };
+        graph.backward.push(Node::Run(Op { tensors: vec![TensorId(2), TensorId(4)], ..op }));
+        let whole = plan(&graph, 128);
+        assert_eq!(whole.shared, [TensorId(0), TensorId(1), TensorId(2)]);
+        // Alone, a kernel leaves what another has to find.
+        let first = Span { phase: Phase::Forward, nodes: 2..3 };
+        assert_eq!(Plan::new(&graph, &[first], 128, true).shared, [TensorId(2)]);
+        let apart = Plan::new(&graph, &[graph.whole(Phase::Forward)], 128, false);
+        assert_eq!(groups(&apart), [vec![0], vec![1], vec![2]]);
+        assert_eq!(apart.shared, [0, 1, 2, 3].map(TensorId));
+    }
+
+    #[test]
+    fn local_tensors_share_memory_once_they_are_done_with() {
+        let chain: [(_, &[usize]); 4] =
+            [(&MAP, &[0, 1]), (&MAP, &[1, 2]), (&MAP, &[2, 3]), (&MAP, &[3, 4])];
+        let plan = plan(&graph(&chain), 128);
+        let Group::Sliced(group) = &plan.groups[0] else { panic!("it takes some images") };
+        let places: Vec<usize> = group.locals.iter().map(|(_, place)| *place).collect();
+        assert_eq!(places, [0, 112, 0, 112]);
+        assert_eq!(group.local_len, 224);
+    }
+
+    #[test]
+    fn common_multiples() {
+        assert_eq!(common_multiple(&[]), 1);
+        assert_eq!(common_multiple(&[4, 6, 1]), 12);
+    }
+}
