@@ -46,6 +46,24 @@ impl From<&Constants> for Conv2d {
 }
 
 impl Conv2d {
+    /// A dense layer: the images are the positions of a row under a single tap.
+    pub(crate) fn dense(images: usize, inputs: usize, outputs: usize) -> Self {
+        Self {
+            height: 1,
+            width: images,
+            channels: inputs,
+            out_height: 1,
+            out_width: images,
+            out_channels: outputs,
+            kernel_height: 1,
+            kernel_width: 1,
+            stride_y: 1,
+            stride_x: 1,
+            top: 0,
+            left: 0,
+        }
+    }
+
     /// Elements of an input image.
     pub(crate) fn input(&self) -> usize {
         self.height * self.width * self.channels

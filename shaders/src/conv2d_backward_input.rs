@@ -3,10 +3,9 @@
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
 use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
-use crate::conv2d_tiles::{Convolve, Panels, Planes};
+use crate::conv2d_tiles::convolve_back;
 use crate::product::{Matrix, product};
-use crate::scratch::{with_form, with_scratch};
-use crate::simd;
+use crate::scratch::with_scratch;
 
 /// Each output position gives its gradient, times the weights, to the inputs that it was made of:
 /// `input_gradients[y][x][i] = sum of output_gradients[oy][ox][o] * weights[ky][kx][i][o]` over
@@ -59,19 +58,7 @@ fn cpu(args: &mut Args<'_, f32>) {
     let weights = args.read("weights");
     let (from, to) = (args.read("output_gradients"), args.write("input_gradients"));
     match conv.reversed() {
-        Some(reversed) => {
-            let panels = Panels::of(&reversed);
-            let form = (weights, "reversed panels", args.pass);
-            let fill =
-                |to: &mut [f32]| panels.fill_reversed(weights, 2 * simd::lanes(args.isa), to);
-            with_form(form, panels.len(), fill, |panels| {
-                with_scratch(Planes::of(&reversed).len(&reversed), |planes| {
-                    let (conv, biases) = (reversed, None);
-                    let (input, output) = (from, to);
-                    simd::run(args.isa, Convolve { conv, input, panels, biases, planes, output });
-                });
-            });
-        }
+        Some(reversed) => convolve_back(args, reversed, weights, from, to),
         None => {
             let weights = Matrix::new(weights, conv.out_channels).transposed();
             let images = from.chunks(conv.output()).zip(to.chunks_mut(conv.input()));

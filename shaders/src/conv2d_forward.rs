@@ -3,9 +3,7 @@
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
 use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
-use crate::conv2d_tiles::{Convolve, Panels, Planes};
-use crate::scratch::{with_form, with_scratch};
-use crate::simd;
+use crate::conv2d_tiles::convolve;
 
 /// `output[y][x][o] = biases[o] + sum over taps and channels of input[y * STRIDE_Y + ky -
 /// PAD_TOP][x * STRIDE_X + kx - PAD_LEFT][i] * weights[ky][kx][i][o]`, where the input is 0
@@ -66,17 +64,9 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);
-    let (weights, biases) = (args.read("weights"), args.read("biases"));
+    let weights = (args.read("weights"), Some(args.read("biases")));
     let (input, output) = (args.read("input"), args.write("output"));
-    let panels = Panels::of(&conv);
-    let form = (weights, "panels", args.pass);
-    let fill = |to: &mut [f32]| panels.fill(weights, 2 * simd::lanes(args.isa), to);
-    with_form(form, panels.len(), fill, |panels| {
-        with_scratch(Planes::of(&conv).len(&conv), |planes| {
-            let biases = Some(biases);
-            simd::run(args.isa, Convolve { conv, input, panels, biases, planes, output });
-        });
-    });
+    convolve(args, conv, weights, input, output);
 }
 
 fn reference(args: &mut Args<'_, f64>) {

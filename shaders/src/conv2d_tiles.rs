@@ -7,33 +7,36 @@
 use std::iter;
 use std::ops::Range;
 
+use runtime::kernel::Args;
+
 use crate::conv2d::Conv2d;
-use crate::simd::{MOST_LANES, Simd, Vectorized};
+use crate::scratch::{with_form, with_scratch};
+use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
 
 /// The weights of a convolution in the order in which tiles read them: blocks of two vectors of
 /// output channels, in each the taps, in each the input channels. What is left of the last block
 /// beyond the output channels is 0.
 #[derive(Clone, Copy)]
-pub(crate) struct Panels {
+struct Panels {
     taps: usize,
     channels: usize,
     out_channels: usize,
 }
 
 impl Panels {
-    pub(crate) fn of(conv: &Conv2d) -> Self {
+    fn of(conv: &Conv2d) -> Self {
         let taps = conv.kernel_height * conv.kernel_width;
         Self { taps, channels: conv.channels, out_channels: conv.out_channels }
     }
 
     /// Numbers in all panels, whatever the vectors.
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.taps * self.channels * self.out_channels.next_multiple_of(2 * MOST_LANES)
     }
 
     /// Copies weights, kernel height x kernel width x input channels x output channels.
-    pub(crate) fn fill(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
+    fn fill(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
         let depth = self.taps * self.channels;
         for (at, panel) in panels.chunks_mut(depth * block).enumerate() {
             let from = at * block;
@@ -49,7 +52,7 @@ impl Panels {
 
     /// Copies the weights of the convolution whose input gradients this one gives: taps in reverse,
     /// input channels for output channels.
-    pub(crate) fn fill_reversed(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
+    fn fill_reversed(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
         let of_tap = self.channels * self.out_channels;
         for (at, panel) in panels.chunks_mut(self.taps * self.channels * block).enumerate() {
             let from = (at * block).min(self.out_channels);
@@ -78,14 +81,14 @@ const FEW_CHANNELS: usize = 16;
 /// With few channels it is rows x columns of the kernel x channels x positions: each pixel lies under
 /// all taps of its row.
 #[derive(Clone, Copy)]
-pub(crate) struct Planes {
+struct Planes {
     width: usize,
     row: usize,
     spread: bool,
 }
 
 impl Planes {
-    pub(crate) fn of(conv: &Conv2d) -> Self {
+    fn of(conv: &Conv2d) -> Self {
         if conv.channels < FEW_CHANNELS {
             let row = conv.kernel_width * conv.channels * conv.out_width;
             return Self { width: conv.out_width, row, spread: true };
@@ -95,7 +98,7 @@ impl Planes {
     }
 
     /// Numbers of an image.
-    pub(crate) fn len(&self, conv: &Conv2d) -> usize {
+    fn len(&self, conv: &Conv2d) -> usize {
         conv.height * self.row
     }
 
@@ -170,14 +173,51 @@ impl Planes {
     }
 }
 
+/// Convolves images with weights, and adds biases if there are any.
+pub(crate) fn convolve(
+    args: &Args<'_, f32>,
+    conv: Conv2d,
+    (weights, biases): (&[f32], Option<&[f32]>),
+    input: &[f32],
+    output: &mut [f32],
+) {
+    let panels = Panels::of(&conv);
+    let fill = |to: &mut [f32]| panels.fill(weights, 2 * simd::lanes(args.isa), to);
+    with_form((weights, "panels", args.pass), panels.len(), fill, |panels| {
+        with_scratch(Planes::of(&conv).len(&conv), |planes| {
+            simd::run(args.isa, Convolve { conv, input, panels, biases, planes, output });
+        });
+    });
+}
+
+/// Gives the gradients of a convolution's output back to its input, where `reversed` is the
+/// convolution that does so.
+pub(crate) fn convolve_back(
+    args: &Args<'_, f32>,
+    reversed: Conv2d,
+    weights: &[f32],
+    from: &[f32],
+    to: &mut [f32],
+) {
+    let panels = Panels::of(&reversed);
+    let fill = |to: &mut [f32]| panels.fill_reversed(weights, 2 * simd::lanes(args.isa), to);
+    with_form((weights, "reversed panels", args.pass), panels.len(), fill, |panels| {
+        with_scratch(Planes::of(&reversed).len(&reversed), |planes| {
+            let (conv, input, output) = (reversed, from, to);
+            let work = Convolve { conv, input, panels, biases: None, planes, output };
+            simd::run(args.isa, work);
+        });
+    });
+}
+
 /// Convolves images with weights in panels, and adds biases if there are any.
-pub(crate) struct Convolve<'a> {
-    pub(crate) conv: Conv2d,
-    pub(crate) input: &'a [f32],
-    pub(crate) panels: &'a [f32],
-    pub(crate) biases: Option<&'a [f32]>,
-    pub(crate) planes: &'a mut [f32],
-    pub(crate) output: &'a mut [f32],
+struct Convolve<'a> {
+    conv: Conv2d,
+    input: &'a [f32],
+    panels: &'a [f32],
+    biases: Option<&'a [f32]>,
+    planes: &'a mut [f32],
+    output: &'a mut [f32],
 }
 
 impl Vectorized for Convolve<'_> {

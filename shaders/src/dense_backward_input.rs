@@ -2,8 +2,9 @@
 
 use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
+use crate::conv2d::Conv2d;
+use crate::conv2d_tiles::convolve_back;
 use crate::dense::{by_four, cases, tiles, workgroups};
-use crate::product::{Matrix, product};
 
 /// `input_gradients[i] = sum of output_gradients[o] * weights[i][o]`.
 pub static KERNEL: Kernel = Kernel {
@@ -39,10 +40,10 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let outputs = args.size("OUTPUTS");
-    let weights = Matrix::new(args.read("weights"), outputs).transposed();
-    let gradients = Matrix::new(args.read("output_gradients"), outputs);
-    product(args.write("input_gradients"), gradients, weights);
+    // What gives the gradients back is a dense layer the other way.
+    let reversed = Conv2d::dense(args.images(), args.size("OUTPUTS"), args.size("INPUTS"));
+    let (from, to) = (args.read("output_gradients"), args.write("input_gradients"));
+    convolve_back(args, reversed, args.read("weights"), from, to);
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -2,8 +2,9 @@
 
 use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
+use crate::conv2d::Conv2d;
+use crate::conv2d_tiles::convolve;
 use crate::dense::{by_four, cases, tiles, workgroups};
-use crate::product::{Matrix, add_product};
 
 /// `output[o] = biases[o] + sum of input[i] * weights[i][o]`.
 pub static KERNEL: Kernel = Kernel {
@@ -40,14 +41,10 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
-    let biases = args.read("biases");
-    let output = args.write("output");
-    for image in output.chunks_exact_mut(outputs) {
-        image.copy_from_slice(biases);
-    }
-    let (input, weights) = (args.read("input"), args.read("weights"));
-    add_product(output, Matrix::new(input, inputs), Matrix::new(weights, outputs));
+    let dense = Conv2d::dense(args.images(), args.size("INPUTS"), args.size("OUTPUTS"));
+    let weights = (args.read("weights"), Some(args.read("biases")));
+    let (input, output) = (args.read("input"), args.write("output"));
+    convolve(args, dense, weights, input, output);
 }
 
 fn reference(args: &mut Args<'_, f64>) {
