@@ -9,7 +9,7 @@ use crate::graph::{Graph, Node, Op, Phase, Role, Span, TensorId};
 use crate::kernel::{Access, Extent};
 
 /// What a few images take in a group, in bytes: within the cache that a core has to itself.
-const CACHE_BYTES: usize = 512 << 10;
+const CACHE_BYTES: usize = 1 << 20;
 
 /// The most images that a group takes at once.
 const MOST_AT_ONCE: usize = 8;
