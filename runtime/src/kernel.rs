@@ -5,8 +5,11 @@
 //! variants without knowing what any kernel computes.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::{Pod, Zeroable};
+
+use crate::isa::Isa;
 
 /// The element type of a tensor on an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +27,11 @@ pub enum Extent {
     PerImage,
     /// A sum over images, taken in a fixed order: `Step::accumulate` says whether to add to it.
     Summed,
+    /// Several sums, one after the other, each over its share of the images; the constant of this
+    /// name says how many. A share is the next `images / parts`, rounded up, and a part that is
+    /// left without images is 0. The host hands a `cpu` form the sum of one part, already 0 or
+    /// begun with earlier images of it, and some images to add.
+    PerPart(&'static str),
     /// Independent of the images: weights, averages, statistics.
     Whole,
 }
@@ -187,7 +195,9 @@ pub struct Kernel {
     pub terms: fn(&Constants, usize) -> usize,
     /// The WGSL forms, the preferred first; the last must apply always.
     pub variants: &'static [Variant],
-    /// The `cpu` adapter's form.
+    /// The `cpu` adapter's form. That of a kernel which writes only [`Extent::PerImage`] and
+    /// [`Extent::PerPart`] is called for some images at a time, on the thread of the caller and
+    /// beside others of its kind. Any other is called once, and may use all threads.
     pub cpu: fn(&mut Args<'_, f32>),
     /// The slow, obvious twin in f64 that every other form is held against.
     pub reference: fn(&mut Args<'_, f64>),
@@ -241,13 +251,33 @@ impl Case {
     }
 }
 
+/// The most bindings of a kernel: as many storage buffers as WebGPU promises.
+pub const MOST_BINDINGS: usize = 8;
+
 /// What a host form of a kernel works on: real numbers of type `T`, and indices.
 pub struct Args<'a, T> {
     /// The fixed numbers.
     pub constants: &'a Constants,
     /// The numbers of this step.
     pub step: &'a Step,
-    slots: Vec<(&'static str, Slot<'a, T>)>,
+    /// The instructions to use.
+    pub isa: Isa,
+    /// The same in all calls between which nothing but [`Extent::PerImage`] and
+    /// [`Extent::PerPart`] changes: what a thread derives from weights holds for as long.
+    pub pass: Pass,
+    slots: [(&'static str, Slot<'a, T>); MOST_BINDINGS],
+}
+
+/// One pass of some kernels over a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass(u64);
+
+impl Pass {
+    /// A pass that is like no other.
+    pub fn begin() -> Self {
+        static PASSES: AtomicU64 = AtomicU64::new(0);
+        Self(PASSES.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// The memory behind one binding.
@@ -265,13 +295,25 @@ pub enum Slot<'a, T> {
 }
 
 impl<'a, T> Args<'a, T> {
-    /// Arguments over this memory, in the order of the kernel's bindings.
+    /// Arguments over this memory, in the order of the kernel's bindings, for a pass of their own.
+    ///
+    /// # Panics
+    /// If there are more than [`MOST_BINDINGS`]: a programming error.
     pub fn new(
         constants: &'a Constants,
         step: &'a Step,
-        slots: Vec<(&'static str, Slot<'a, T>)>,
+        given: impl IntoIterator<Item = (&'static str, Slot<'a, T>)>,
     ) -> Self {
-        Self { constants, step, slots }
+        let mut slots = [const { ("", Slot::Taken) }; MOST_BINDINGS];
+        for (at, slot) in given.into_iter().enumerate() {
+            slots[at] = slot;
+        }
+        Self { constants, step, isa: Isa::best(), pass: Pass::begin(), slots }
+    }
+
+    /// The same arguments with these instructions, as part of this pass.
+    pub fn within(self, isa: Isa, pass: Pass) -> Self {
+        Self { isa, pass, ..self }
     }
 
     /// Images in this micro-batch.

@@ -1,6 +1,7 @@
 //! The engine of Gradflow: it knows no stage, no layer and no kernel.
 
 pub mod adapter;
+pub mod aligned;
 pub mod bench;
 pub mod channel;
 pub mod checkpoint;
@@ -12,6 +13,7 @@ pub mod divergence;
 pub mod event;
 pub mod given;
 pub mod graph;
+pub mod isa;
 pub mod item;
 pub mod kernel;
 pub mod metrics;

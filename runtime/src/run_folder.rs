@@ -69,11 +69,14 @@ pub struct AdapterReport {
 }
 
 impl AdapterReport {
-    /// Whether both give the same bits. What is said of `cpu` beside its name is the number of its
-    /// threads, which changes none.
+    /// Whether both give the same bits. The number of threads, which `cpu` says, changes none; its
+    /// set of instructions does.
     pub fn computes_like(&self, other: &Self) -> bool {
+        fn driver(report: &AdapterReport) -> Vec<&str> {
+            report.driver.split(", ").filter(|part| !part.ends_with(" threads")).collect()
+        }
         let same = self.backend == other.backend && self.name == other.name;
-        same && (self.backend == "cpu" || self.driver == other.driver)
+        same && driver(self) == driver(other)
     }
 }
 
@@ -401,6 +404,17 @@ mod tests {
         assert_eq!(find(base.path(), Some("b")).expect("there"), base.path().join("b"));
         let wrong = find(base.path(), Some("c")).expect_err("not there").to_string();
         assert!(wrong.contains("a, b"), "{wrong}");
+    }
+
+    #[test]
+    fn threads_change_no_bit_and_instructions_do() {
+        let cpu = |driver: &str| AdapterReport {
+            backend: "cpu".to_owned(),
+            name: "cpu".to_owned(),
+            driver: driver.to_owned(),
+        };
+        assert!(cpu("2 threads, avx512").computes_like(&cpu("16 threads, avx512")));
+        assert!(!cpu("2 threads, avx512").computes_like(&cpu("2 threads, avx2")));
     }
 
     #[test]

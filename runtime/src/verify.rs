@@ -263,7 +263,8 @@ fn graph(kernel: &'static Kernel, case: &Case) -> Arc<Graph> {
         constants: case.constants.clone(),
         layer: 0,
     };
-    Arc::new(Graph { tensors, forward: vec![Node::Run(op)], ..Graph::default() })
+    let graph = Graph { tensors, forward: vec![Node::Run(op)], ..Graph::default() };
+    Arc::new(graph.observed())
 }
 
 /// What a binding holds before the kernel runs: what the case gives, else normal numbers, rounded

@@ -62,9 +62,9 @@ fn main() -> Result<()> {
 fn network() -> Vec<Use> {
     let mut uses = Vec::new();
     // The gradients of the first convolution's weights are few numbers and summed in as many parts
-    // as `model` ever takes; those of the second are 102,400, of which 20 parts fill the 2^21
+    // as `model` ever takes; those of the second are 102,400, of which 16 parts fit the 2^21
     // numbers that it allows for parts.
-    for (size, channels, splits) in [(24, 3, 64), (12, 64, 20)] {
+    for (size, channels, splits) in [(24, 3, 64), (12, 64, 16)] {
         let (kernel, out_channels) = (5, 64);
         let constants = Constants::default()
             .with("IN_HEIGHT", size)

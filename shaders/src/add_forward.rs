@@ -1,9 +1,9 @@
 //! The sum of two activations.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
-use crate::form::{CHUNK, WORKGROUP, lengths_per_image, only};
+use crate::form::{WORKGROUP, lengths_per_image, only};
+use crate::simd::vectorized;
 
 /// Adds two activations: `output = left + right`.
 pub static KERNEL: Kernel = Kernel {
@@ -25,14 +25,15 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let (left, right) = (args.read("left"), args.read("right"));
-    let output = args.write("output");
-    let chunks = output.par_chunks_mut(CHUNK).zip(left.par_chunks(CHUNK));
-    chunks.zip(right.par_chunks(CHUNK)).for_each(|((output, left), right)| {
+    add(args.isa, args.read("left"), args.read("right"), args.write("output"));
+}
+
+vectorized! {
+    fn add(left: &[f32], right: &[f32], output: &mut [f32]) {
         for ((output, left), right) in output.iter_mut().zip(left).zip(right) {
             *output = left + right;
         }
-    });
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,9 +1,9 @@
 //! Sums the gradients of an activation that several layers read.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
-use crate::form::{CHUNK, WORKGROUP, lengths_per_image, only};
+use crate::form::{WORKGROUP, lengths_per_image, only};
+use crate::simd::vectorized;
 
 /// Adds values onto sums: `sums += values`.
 pub static KERNEL: Kernel = Kernel {
@@ -21,13 +21,13 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let values = args.read("values");
-    let sums = args.write("sums");
-    sums.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(sums, values)| {
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += value;
-        }
-    });
+    add(args.isa, args.read("values"), args.write("sums"));
+}
+
+vectorized! {
+    fn add(values: &[f32], sums: &mut [f32]) {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,9 +1,9 @@
 //! The derivative of biases.
 
-use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::Summed, Kernel};
+use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::PerPart, Kernel};
 
 use crate::form::only;
+use crate::simd::vectorized;
 
 /// Channels of a workgroup.
 const WORKGROUP_CHANNELS: usize = 32;
@@ -14,7 +14,10 @@ const WORKGROUP_CHANNELS: usize = 32;
 pub static KERNEL: Kernel = Kernel {
     name: "bias_backward",
     about: "Gives a layer's gradient to its biases, in several sums over images.",
-    bindings: &[Binding::read("output_gradients", PerImage), Binding::write("partials", Summed)],
+    bindings: &[
+        Binding::read("output_gradients", PerImage),
+        Binding::write("partials", PerPart("SPLITS")),
+    ],
     lengths: |c| {
         let channels = c.size("CHANNELS");
         vec![c.size("POSITIONS") * channels, c.size("SPLITS") * channels]
@@ -48,19 +51,15 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let channels = args.size("CHANNELS");
-    let split_images = args.images().div_ceil(args.size("SPLITS"));
-    let split_length = split_images * args.size("POSITIONS") * channels;
-    let output_gradients = args.read("output_gradients");
-    let partials = args.write("partials").par_chunks_mut(channels);
-    partials.enumerate().for_each(|(split, sums)| {
-        sums.fill(0.0);
-        let begin = (split * split_length).min(output_gradients.len());
-        let end = (begin + split_length).min(output_gradients.len());
-        for position in output_gradients[begin..end].chunks(channels) {
-            sums.iter_mut().zip(position).for_each(|(sum, gradient)| *sum += gradient);
+    add_rows(args.isa, args.read("output_gradients"), args.write("partials"));
+}
+
+vectorized! {
+    fn add_rows(rows: &[f32], sums: &mut [f32]) {
+        for row in rows.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
-    });
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

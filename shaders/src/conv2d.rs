@@ -1,7 +1,6 @@
 //! What the three convolution kernels share: their sizes, the patches of the `cpu` forms, and
 //! the cases of their tests.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use runtime::kernel::{Constants, linear_workgroups};
@@ -47,6 +46,24 @@ impl From<&Constants> for Conv2d {
 }
 
 impl Conv2d {
+    /// A dense layer: the images are the positions of a row under a single tap.
+    pub(crate) fn dense(images: usize, inputs: usize, outputs: usize) -> Self {
+        Self {
+            height: 1,
+            width: images,
+            channels: inputs,
+            out_height: 1,
+            out_width: images,
+            out_channels: outputs,
+            kernel_height: 1,
+            kernel_width: 1,
+            stride_y: 1,
+            stride_x: 1,
+            top: 0,
+            left: 0,
+        }
+    }
+
     /// Elements of an input image.
     pub(crate) fn input(&self) -> usize {
         self.height * self.width * self.channels
@@ -87,6 +104,25 @@ impl Conv2d {
         self.axes().map(|axis| axis.most(|met| met.pixel)).iter().product()
     }
 
+    /// The convolution that turns the gradients of this one's output into those of its input, with
+    /// the taps in reverse and input for output channels; `None` if it takes more than that.
+    pub(crate) fn reversed(&self) -> Option<Self> {
+        if self.stride_y != 1 || self.stride_x != 1 {
+            return None;
+        }
+        Some(Self {
+            height: self.out_height,
+            width: self.out_width,
+            channels: self.out_channels,
+            out_height: self.height,
+            out_width: self.width,
+            out_channels: self.channels,
+            top: (self.kernel_height - 1).checked_sub(self.top)?,
+            left: (self.kernel_width - 1).checked_sub(self.left)?,
+            ..*self
+        })
+    }
+
     fn axes(&self) -> [Axis; 2] {
         [
             Axis {
@@ -109,19 +145,6 @@ impl Conv2d {
     /// Whether a row of taps slides by one column, and fits the registers of the tiled forms.
     pub(crate) fn slides(&self) -> bool {
         self.stride_x == 1 && self.kernel_width <= 5
-    }
-
-    /// Copies what the kernel sees at each position into one row per position.
-    pub(crate) fn gather(&self, image: &[f32], patches: &mut [f32]) {
-        for (position, patch) in patches.chunks_exact_mut(self.patch()).enumerate() {
-            for (ky, row) in patch.chunks_exact_mut(self.kernel_width * self.channels).enumerate() {
-                let (inside, at) = self.run(position, ky);
-                row[..inside.start].fill(0.0);
-                row[inside.end..].fill(0.0);
-                let length = inside.len();
-                row[inside].copy_from_slice(&image[at..at + length]);
-            }
-        }
     }
 
     /// Adds one row per position onto what the kernel sees there.
@@ -198,19 +221,6 @@ pub(crate) fn row_workgroups(rows: usize, width: usize, channels: usize) -> [u32
 /// Workgroups for this many invocations.
 pub(crate) fn workgroups(invocations: usize) -> [u32; 3] {
     linear_workgroups(invocations, WORKGROUP)
-}
-
-/// Lends a thread's scratch memory. It only ever grows, so that training allocates nothing.
-pub(crate) fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < length {
-            scratch.resize(length, 0.0);
-        }
-        work(&mut scratch[..length]);
-    });
 }
 
 /// The constants of a convolution.

@@ -1,10 +1,11 @@
 //! The derivative of a convolution by its input.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
-use crate::conv2d::{Conv2d, row_workgroups, sizes, with_scratch, workgroups};
+use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
+use crate::conv2d_tiles::convolve_back;
 use crate::product::{Matrix, product};
+use crate::scratch::with_scratch;
 
 /// Each output position gives its gradient, times the weights, to the inputs that it was made of:
 /// `input_gradients[y][x][i] = sum of output_gradients[oy][ox][o] * weights[ky][kx][i][o]` over
@@ -54,16 +55,22 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);
-    let weights = Matrix::new(args.read("weights"), conv.out_channels).transposed();
-    let output_gradients = args.read("output_gradients").par_chunks(conv.output());
-    let input_gradients = args.write("input_gradients").par_chunks_mut(conv.input());
-    output_gradients.zip(input_gradients).for_each(|(output_gradients, input_gradients)| {
-        with_scratch(conv.positions() * conv.patch(), |patches| {
-            product(patches, Matrix::new(output_gradients, conv.out_channels), weights);
-            input_gradients.fill(0.0);
-            conv.scatter(patches, input_gradients);
-        });
-    });
+    let weights = args.read("weights");
+    let (from, to) = (args.read("output_gradients"), args.write("input_gradients"));
+    match conv.reversed() {
+        Some(reversed) => convolve_back(args, reversed, weights, from, to),
+        None => {
+            let weights = Matrix::new(weights, conv.out_channels).transposed();
+            let images = from.chunks(conv.output()).zip(to.chunks_mut(conv.input()));
+            for (from, to) in images {
+                with_scratch(conv.positions() * conv.patch(), |patches| {
+                    product(patches, Matrix::new(from, conv.out_channels), weights);
+                    to.fill(0.0);
+                    conv.scatter(patches, to);
+                });
+            }
+        }
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,10 +1,11 @@
 //! The derivative of a convolution by its weights.
 
-use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel, Variant};
+use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel, Variant};
 
-use crate::conv2d::{Conv2d, size, sizes, with_scratch, workgroups};
-use crate::product::{Matrix, add_product};
+use crate::conv2d::{Conv2d, size, sizes, workgroups};
+use crate::conv2d_tiles::{Padded, Weigh};
+use crate::scratch::with_scratch;
+use crate::simd;
 
 /// `partials[s][ky][kx][i][o] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
 /// PAD_LEFT][i] * output_gradients[y][x][o]` over the positions of the images of split s, where
@@ -16,7 +17,7 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[
         Binding::read("input", PerImage),
         Binding::read("output_gradients", PerImage),
-        Binding::write("partials", Summed),
+        Binding::write("partials", PerPart("SPLITS")),
     ],
     lengths: |c| {
         let conv = Conv2d::from(c);
@@ -77,21 +78,10 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);
-    let split_images = args.images().div_ceil(args.size("SPLITS"));
-    let (input, output_gradients) = (args.read("input"), args.read("output_gradients"));
-    let partials = args.write("partials").par_chunks_mut(conv.weights());
-    partials.enumerate().for_each(|(split, partial)| {
-        let images = split * split_images..(split + 1) * split_images;
-        partial.fill(0.0);
-        let input = input.chunks(conv.input()).skip(images.start);
-        let gradients = output_gradients.chunks(conv.output()).skip(images.start);
-        for (input, gradients) in input.zip(gradients).take(images.len()) {
-            with_scratch(conv.positions() * conv.patch(), |patches| {
-                conv.gather(input, patches);
-                let patches = Matrix::new(patches, conv.patch()).transposed();
-                add_product(partial, patches, Matrix::new(gradients, conv.out_channels));
-            });
-        }
+    let (input, gradients) = (args.read("input"), args.read("output_gradients"));
+    let sums = args.write("partials");
+    with_scratch(Padded::of(&conv).len(&conv, args.images()), |memory| {
+        simd::run(args.isa, Weigh { conv, input, gradients, memory, sums });
     });
 }
 

@@ -1,10 +1,9 @@
 //! Convolution.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
-use crate::conv2d::{Conv2d, row_workgroups, sizes, with_scratch, workgroups};
-use crate::product::{Matrix, add_product};
+use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
+use crate::conv2d_tiles::convolve;
 
 /// `output[y][x][o] = biases[o] + sum over taps and channels of input[y * STRIDE_Y + ky -
 /// PAD_TOP][x * STRIDE_X + kx - PAD_LEFT][i] * weights[ky][kx][i][o]`, where the input is 0
@@ -65,19 +64,9 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);
-    let (weights, biases) = (args.read("weights"), args.read("biases"));
-    let weights = Matrix::new(weights, conv.out_channels);
-    let input = args.read("input").par_chunks(conv.input());
-    let output = args.write("output").par_chunks_mut(conv.output());
-    input.zip(output).for_each(|(input, output)| {
-        for position in output.chunks_mut(conv.out_channels) {
-            position.copy_from_slice(biases);
-        }
-        with_scratch(conv.positions() * conv.patch(), |patches| {
-            conv.gather(input, patches);
-            add_product(output, Matrix::new(patches, conv.patch()), weights);
-        });
-    });
+    let weights = (args.read("weights"), Some(args.read("biases")));
+    let (input, output) = (args.read("input"), args.write("output"));
+    convolve(args, conv, weights, input, output);
 }
 
 fn reference(args: &mut Args<'_, f64>) {

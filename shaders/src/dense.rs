@@ -5,10 +5,6 @@ use runtime::kernel::{Case, Constants, linear_workgroups};
 /// Invocations in a workgroup of the dense kernels.
 const WORKGROUP: usize = 64;
 
-/// Rows of a product that a thread takes at once. Fixed, so that the number of threads changes
-/// no result.
-pub(crate) const ROWS: usize = 32;
-
 /// Whether inputs and outputs can be taken four at once.
 pub(crate) fn by_four(c: &Constants) -> bool {
     c.size("INPUTS").is_multiple_of(4) && c.size("OUTPUTS").is_multiple_of(4)

@@ -1,10 +1,10 @@
 //! The derivative of a dense layer by its input.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
-use crate::dense::{ROWS, by_four, cases, tiles, workgroups};
-use crate::product::{Matrix, product};
+use crate::conv2d::Conv2d;
+use crate::conv2d_tiles::convolve_back;
+use crate::dense::{by_four, cases, tiles, workgroups};
 
 /// `input_gradients[i] = sum of output_gradients[o] * weights[i][o]`.
 pub static KERNEL: Kernel = Kernel {
@@ -40,13 +40,10 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
-    let weights = Matrix::new(args.read("weights"), outputs).transposed();
-    let output_gradients = args.read("output_gradients").par_chunks(ROWS * outputs);
-    let input_gradients = args.write("input_gradients").par_chunks_mut(ROWS * inputs);
-    output_gradients.zip(input_gradients).for_each(|(output_gradients, input_gradients)| {
-        product(input_gradients, Matrix::new(output_gradients, outputs), weights);
-    });
+    // What gives the gradients back is a dense layer the other way.
+    let reversed = Conv2d::dense(args.images(), args.size("OUTPUTS"), args.size("INPUTS"));
+    let (from, to) = (args.read("output_gradients"), args.write("input_gradients"));
+    convolve_back(args, reversed, args.read("weights"), from, to);
 }
 
 fn reference(args: &mut Args<'_, f64>) {

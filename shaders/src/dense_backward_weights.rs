@@ -3,8 +3,14 @@
 use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel, Variant};
 
-use crate::dense::{ROWS, by_four, cases, workgroups};
-use crate::product::{Matrix, add_product, product};
+use crate::dense::{by_four, cases, workgroups};
+use crate::scratch::with_scratch;
+use crate::simd::{self, MOST_LANES, Simd, Vectorized};
+use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
+
+/// Rows of the sums that a thread takes at once. Fixed, so that the number of threads changes no
+/// result; whole tiles, whatever the instructions.
+const ROWS: usize = 48;
 
 /// `weight_gradients[i][o] = sum over images of input[i] * output_gradients[o]`, added to what is
 /// there in micro-batches after the first.
@@ -46,18 +52,97 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cpu(args: &mut Args<'_, f32>) {
     let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
-    let input = Matrix::new(args.read("input"), inputs).transposed();
-    let output_gradients = Matrix::new(args.read("output_gradients"), outputs);
-    let accumulate = args.step.accumulate != 0;
-    let weight_gradients = args.write("weight_gradients").par_chunks_mut(ROWS * outputs);
-    weight_gradients.enumerate().for_each(|(chunk, sums)| {
-        let input = input.rows(chunk * ROWS, sums.len() / outputs);
-        if accumulate {
-            add_product(sums, input, output_gradients);
-        } else {
-            product(sums, input, output_gradients);
+    let (input, gradients) = (args.read("input"), args.read("output_gradients"));
+    let (isa, accumulate) = (args.isa, args.step.accumulate != 0);
+    let sums = args.write("weight_gradients").par_chunks_mut(ROWS * outputs);
+    sums.enumerate().for_each(|(chunk, sums)| {
+        if !accumulate {
+            sums.fill(0.0);
         }
+        let padded = outputs.next_multiple_of(MOST_LANES);
+        let copied = if padded == outputs { 0 } else { gradients.len() / outputs * padded };
+        with_scratch(copied, |copy| {
+            let gradients = if padded == outputs {
+                gradients
+            } else {
+                // A row may then be read in whole vectors.
+                let rows = copy.chunks_exact_mut(padded).zip(gradients.chunks_exact(outputs));
+                rows.for_each(|(to, from)| to[..outputs].copy_from_slice(from));
+                &*copy
+            };
+            let first = chunk * ROWS;
+            let sizes = Sizes { inputs, outputs, padded, first };
+            simd::run(isa, Outer { sizes, input, gradients, sums });
+        });
     });
+}
+
+/// Sizes of some rows of the sums.
+#[derive(Clone, Copy)]
+struct Sizes {
+    inputs: usize,
+    outputs: usize,
+    /// Numbers in a row of the gradients.
+    padded: usize,
+    /// The input that the first row belongs to.
+    first: usize,
+}
+
+/// Adds the products of inputs and gradients of all images to some rows of the sums.
+struct Outer<'a> {
+    sizes: Sizes,
+    input: &'a [f32],
+    gradients: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Vectorized for Outer<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { sizes, input, gradients, sums } = self;
+        let images = input.len() / sizes.inputs;
+        let rows = sums.len() / sizes.outputs;
+        assert!(sizes.first + rows <= sizes.inputs && gradients.len() >= images * sizes.padded);
+        let block = 2 * S::LANES;
+        for from in (0..sizes.outputs).step_by(block) {
+            let width = block.min(sizes.outputs - from);
+            for (row, end) in cut(rows, S::ROWS) {
+                let to = Numbers {
+                    first: sums[row * sizes.outputs + from..].as_mut_ptr(),
+                    stride: sizes.outputs,
+                    width,
+                };
+                let left = input[sizes.first + row..].as_ptr();
+                let right = gradients[from..].as_ptr();
+                let tile = Products { sizes, left, right, images, to };
+                // SAFETY: the tile's rows and columns lie in the sums, and each image has all of
+                // them, its gradients in whole vectors.
+                unsafe { with_size(simd, end - row, width.div_ceil(S::LANES), &tile) };
+            }
+        }
+    }
+}
+
+/// Neighbouring inputs, and a block of outputs.
+struct Products {
+    sizes: Sizes,
+    left: *const f32,
+    right: *const f32,
+    images: usize,
+    to: Numbers,
+}
+
+impl Tile for Products {
+    #[inline(always)]
+    unsafe fn run<S: Simd, const R: usize, const V: usize>(&self, simd: S) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sums: [[S::Vector; V]; R] = self.to.load(simd);
+            let (left, right) = ((self.left, self.sizes.inputs), (self.right, self.sizes.padded));
+            accumulate(simd, &mut sums, left, right, self.images);
+            self.to.store(simd, sums);
+        }
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,10 +1,10 @@
 //! A dense layer.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
-use crate::dense::{ROWS, by_four, cases, tiles, workgroups};
-use crate::product::{Matrix, add_product};
+use crate::conv2d::Conv2d;
+use crate::conv2d_tiles::convolve;
+use crate::dense::{by_four, cases, tiles, workgroups};
 
 /// `output[o] = biases[o] + sum of input[i] * weights[i][o]`.
 pub static KERNEL: Kernel = Kernel {
@@ -41,16 +41,10 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
-    let (weights, biases) = (args.read("weights"), args.read("biases"));
-    let input = args.read("input").par_chunks(ROWS * inputs);
-    let output = args.write("output").par_chunks_mut(ROWS * outputs);
-    input.zip(output).for_each(|(input, output)| {
-        for image in output.chunks_mut(outputs) {
-            image.copy_from_slice(biases);
-        }
-        add_product(output, Matrix::new(input, inputs), Matrix::new(weights, outputs));
-    });
+    let dense = Conv2d::dense(args.images(), args.size("INPUTS"), args.size("OUTPUTS"));
+    let weights = (args.read("weights"), Some(args.read("biases")));
+    let (input, output) = (args.read("input"), args.write("output"));
+    convolve(args, dense, weights, input, output);
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -4,9 +4,18 @@
 //! reference in f64.
 
 mod conv2d;
+mod conv2d_tiles;
 mod dense;
 mod form;
+mod local_response_norm;
+mod max_pool;
 mod product;
+mod scratch;
+mod simd;
+mod simd_portable;
+#[cfg(target_arch = "x86_64")]
+mod simd_x86;
+mod tile;
 
 pub mod adam_update;
 pub mod add_forward;

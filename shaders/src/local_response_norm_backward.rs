@@ -1,11 +1,13 @@
 //! The derivative of local response normalisation.
 
-use rayon::prelude::*;
 use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Constants, Extent::PerImage, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
-use crate::local_response_norm_forward::{Position, cases, length, window};
+use crate::local_response_norm::{Norm, load, store};
+use crate::local_response_norm_forward::{cases, length, window};
+use crate::scratch::with_scratch;
+use crate::simd::{self, MOST_LANES, Simd, Strip, Vectorized};
 
 /// The largest radius for which 256 elements and their neighbours fit the workgroup memory that
 /// WebGPU promises.
@@ -47,29 +49,58 @@ fn workgroups(c: &Constants, images: usize) -> [u32; 3] {
 }
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let (length, channels) = (length(args.constants), args.size("CHANNELS"));
-    let constants = args.constants;
-    let factor = (2.0 * constants.real("ALPHA") * constants.real("BETA")) as f32;
+    let norm = Norm::from(args.constants);
+    let factor = (2.0 * args.constants.real("ALPHA") * args.constants.real("BETA")) as f32;
     let (input, from) = (args.read("input"), args.read("output_gradients"));
     let to = args.write("input_gradients");
-    let images = to.par_chunks_mut(length).zip(input.par_chunks(length));
-    images.zip(from.par_chunks(length)).for_each(|((to, input), from)| {
-        let mut position = Position::new(constants);
-        let (mut sums, mut powers) = (vec![0.0; channels], vec![0.0; channels]);
-        let mut neighbours = vec![0.0; channels];
-        let positions = to.chunks_mut(channels).zip(input.chunks(channels));
-        for ((to, input), from) in positions.zip(from.chunks(channels)) {
-            position.window_sums(input.iter().map(|x| x * x), &mut sums);
-            position.powers(&mut sums, &mut powers);
-            let terms = input.iter().zip(from).zip(&powers).zip(&sums);
-            let terms = terms.map(|(((x, gradient), power), scale)| gradient * x * power / scale);
-            position.window_sums(terms, &mut neighbours);
-            let inputs = input.iter().zip(from).zip(&powers).zip(&neighbours);
-            for (to, (((x, gradient), power), neighbours)) in to.iter_mut().zip(inputs) {
-                *to = gradient * power - factor * x * neighbours;
+    with_scratch(2 * norm.rows(), |rows| {
+        simd::run(args.isa, GoBack { norm, factor, input, from, to, rows });
+    });
+}
+
+struct GoBack<'a> {
+    norm: Norm,
+    factor: f32,
+    input: &'a [f32],
+    from: &'a [f32],
+    to: &'a mut [f32],
+    rows: &'a mut [f32],
+}
+
+impl Vectorized for GoBack<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { norm, factor, input, from, to, rows } = self;
+        rows.fill(0.0);
+        let (squares, terms) = rows.split_at_mut(norm.rows());
+        let blocks = input.chunks(norm.block()).zip(from.chunks(norm.block()));
+        for ((input, from), to) in blocks.zip(to.chunks_mut(norm.block())) {
+            norm.square(input, squares);
+            let inputs = || input.chunks_exact(norm.channels);
+            let rows = squares.chunks_exact(norm.row()).zip(terms.chunks_exact_mut(norm.row()));
+            let outer = from.chunks_exact(norm.channels).zip(to.chunks_exact_mut(norm.channels));
+            for ((input, (squares, terms)), (from, to)) in inputs().zip(rows).zip(outer) {
+                let strips = input.chunks(MOST_LANES).zip(from.chunks(MOST_LANES)).enumerate();
+                for ((strip, (input, from)), to) in strips.zip(to.chunks_mut(MOST_LANES)) {
+                    let [powers, inverses] = norm.powers(simd, norm.window_sums(squares, strip));
+                    let (input, from) = (load(input), load(from));
+                    let scaled: Strip = std::array::from_fn(|i| from[i] * powers[i]);
+                    let term = std::array::from_fn(|i| scaled[i] * input[i] * inverses[i]);
+                    store(term, norm.strip_mut(terms, strip));
+                    store(scaled, to);
+                }
+            }
+            let rows = terms.chunks_exact(norm.row()).zip(to.chunks_exact_mut(norm.channels));
+            for (input, (terms, to)) in inputs().zip(rows) {
+                let strips = input.chunks(MOST_LANES).zip(to.chunks_mut(MOST_LANES));
+                for (strip, (input, to)) in strips.enumerate() {
+                    let sums = norm.window_sums(terms, strip);
+                    let (input, scaled) = (load(input), load(to));
+                    store(std::array::from_fn(|i| scaled[i] - factor * input[i] * sums[i]), to);
+                }
             }
         }
-    });
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,10 +1,12 @@
 //! Local response normalisation.
 
-use rayon::prelude::*;
 use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
+use crate::local_response_norm::{Norm, load, store};
+use crate::scratch::with_scratch;
+use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 
 /// Divides each channel by a power of `N`, which grows with the channels around it:
 /// `N_i = BIAS + ALPHA * sum of x_j^2 over |j - i| <= RADIUS`, `y_i = x_i * N_i^-BETA`.
@@ -66,72 +68,41 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// What one position needs while its channels are worked on, for the `cpu` forms.
-pub(crate) struct Position {
-    radius: usize,
-    bias: f32,
-    alpha: f32,
-    beta: f32,
-    /// The channels with `radius` zeros on both sides, so that every window has its full width.
-    padded: Vec<f32>,
-}
-
-impl Position {
-    pub(crate) fn new(constants: &Constants) -> Self {
-        // A wider window reaches no further channel.
-        let radius = constants.size("RADIUS").min(constants.size("CHANNELS"));
-        Self {
-            radius,
-            bias: constants.real("BIAS") as f32,
-            alpha: constants.real("ALPHA") as f32,
-            beta: constants.real("BETA") as f32,
-            padded: vec![0.0; constants.size("CHANNELS") + 2 * radius],
-        }
-    }
-
-    /// Writes the sums of the neighbours' `values` within the radius.
-    pub(crate) fn window_sums(&mut self, values: impl Iterator<Item = f32>, sums: &mut [f32]) {
-        let inner = &mut self.padded[self.radius..][..sums.len()];
-        inner.iter_mut().zip(values).for_each(|(to, value)| *to = value);
-        sums.fill(0.0);
-        for shift in 0..=2 * self.radius {
-            sums.iter_mut().zip(&self.padded[shift..]).for_each(|(sum, value)| *sum += value);
-        }
-    }
-
-    /// Turns sums of squares into `N`, and writes `N^-BETA`.
-    pub(crate) fn powers(&self, sums: &mut [f32], powers: &mut [f32]) {
-        for sum in sums.iter_mut() {
-            *sum = self.bias + self.alpha * *sum;
-        }
-        for (power, scale) in powers.iter_mut().zip(sums) {
-            *power = if self.beta == 0.75 {
-                // Two square roots are much faster than a power.
-                let root = scale.sqrt();
-                1.0 / (root * root.sqrt())
-            } else {
-                scale.powf(-self.beta)
-            };
-        }
-    }
-}
-
 fn cpu(args: &mut Args<'_, f32>) {
-    let (length, channels) = (length(args.constants), args.size("CHANNELS"));
-    let constants = args.constants;
-    let input = args.read("input");
-    let output = args.write("output");
-    output.par_chunks_mut(length).zip(input.par_chunks(length)).for_each(|(output, input)| {
-        let mut position = Position::new(constants);
-        let (mut sums, mut powers) = (vec![0.0; channels], vec![0.0; channels]);
-        for (output, input) in output.chunks_mut(channels).zip(input.chunks(channels)) {
-            position.window_sums(input.iter().map(|x| x * x), &mut sums);
-            position.powers(&mut sums, &mut powers);
-            for ((output, input), power) in output.iter_mut().zip(input).zip(&powers) {
-                *output = input * power;
+    let norm = Norm::from(args.constants);
+    let (input, output) = (args.read("input"), args.write("output"));
+    with_scratch(norm.rows(), |squares| {
+        simd::run(args.isa, Normalize { norm, input, output, squares });
+    });
+}
+
+struct Normalize<'a> {
+    norm: Norm,
+    input: &'a [f32],
+    output: &'a mut [f32],
+    squares: &'a mut [f32],
+}
+
+impl Vectorized for Normalize<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { norm, input, output, squares } = self;
+        squares.fill(0.0);
+        let output = output.chunks_mut(norm.block());
+        for (input, output) in input.chunks(norm.block()).zip(output) {
+            norm.square(input, squares);
+            let positions = input.chunks_exact(norm.channels).zip(squares.chunks_exact(norm.row()));
+            for ((input, squares), output) in positions.zip(output.chunks_exact_mut(norm.channels))
+            {
+                let strips = input.chunks(MOST_LANES).zip(output.chunks_mut(MOST_LANES));
+                for (strip, (input, output)) in strips.enumerate() {
+                    let [power, _] = norm.powers(simd, norm.window_sums(squares, strip));
+                    let input = load(input);
+                    store(std::array::from_fn(|i| input[i] * power[i]), output);
+                }
             }
         }
-    });
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,11 +1,12 @@
 //! The derivative of max pooling.
 
-use rayon::prelude::*;
 use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
+use crate::max_pool::Pool;
 use crate::max_pool_forward::sizes;
+use crate::simd::vectorized;
 
 /// Gives each gradient to the element of the input that won its window.
 pub static KERNEL: Kernel = Kernel {
@@ -50,38 +51,33 @@ fn input_length(c: &Constants) -> usize {
 }
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let [height, width] = ["IN_HEIGHT", "IN_WIDTH"].map(|name| args.size(name));
-    let [out_height, out_width] = ["OUT_HEIGHT", "OUT_WIDTH"].map(|name| args.size(name));
-    let [window_height, window_width] =
-        ["KERNEL_HEIGHT", "KERNEL_WIDTH"].map(|name| args.size(name));
-    let [stride_y, stride_x] = ["STRIDE_Y", "STRIDE_X"].map(|name| args.size(name));
-    let [top, left] = ["PAD_TOP", "PAD_LEFT"].map(|name| args.size(name));
-    let channels = args.size("CHANNELS");
+    let pool = Pool::from(args.constants);
+    let gradients = args.read("output_gradients").chunks_exact(pool.output());
+    let winners = args.read_index("winners").chunks_exact(pool.output());
+    let to = args.write("input_gradients").chunks_exact_mut(pool.input());
+    for ((to, gradients), winners) in to.zip(gradients).zip(winners) {
+        give_back(args.isa, &pool, gradients, winners, to);
+    }
+}
 
-    let gradients = args.read("output_gradients").par_chunks(out_height * out_width * channels);
-    let winners = args.read_index("winners").par_chunks(out_height * out_width * channels);
-    let to = args.write("input_gradients").par_chunks_mut(height * width * channels);
-    to.zip(gradients).zip(winners).for_each(|((to, gradients), winners)| {
+vectorized! {
+    fn give_back(pool: &Pool, gradients: &[f32], winners: &[u32], to: &mut [f32]) {
         to.fill(0.0);
-        // An image belongs to one thread, so windows in order may scatter: the sums have the same
-        // order as when each element looks for its windows.
-        let cells = gradients.chunks(channels).zip(winners.chunks(channels));
-        for (cell, (gradient, winner)) in cells.enumerate() {
-            let (row, column) = (cell / out_width * stride_y, cell % out_width * stride_x);
-            for position in 0..window_height * window_width {
-                let y = (row + position / window_width).wrapping_sub(top);
-                let x = (column + position % window_width).wrapping_sub(left);
-                // Above or left of the image the subtraction wrapped to a large number.
-                if y >= height || x >= width {
-                    continue;
-                }
-                let to = &mut to[(y * width + x) * channels..][..channels];
-                for ((to, gradient), winner) in to.iter_mut().zip(gradient).zip(winner) {
-                    *to += if *winner == position as u32 { *gradient } else { 0.0 };
+        // Windows in order may scatter: the sums have the same order as when each element looks for
+        // its windows.
+        let cells = gradients.chunks_exact(pool.channels).zip(winners.chunks_exact(pool.channels));
+        for ((gradients, winners), window) in cells.zip(pool.windows()) {
+            for ky in window.rows.clone() {
+                for kx in window.columns.clone() {
+                    let to = &mut to[pool.place(&window, [ky, kx])..][..pool.channels];
+                    let position = pool.number([ky, kx]);
+                    for ((to, gradient), winner) in to.iter_mut().zip(gradients).zip(winners) {
+                        *to += if *winner == position { *gradient } else { 0.0 };
+                    }
                 }
             }
         }
-    });
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

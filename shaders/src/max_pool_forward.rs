@@ -1,10 +1,11 @@
 //! Max pooling.
 
-use rayon::prelude::*;
 use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
+use crate::max_pool::{Pool, Window};
+use crate::simd::{MOST_LANES, vectorized};
 
 /// The maximum over windows of each channel, and where in its window each maximum was.
 ///
@@ -82,44 +83,66 @@ pub(crate) fn sizes() -> Vec<(usize, Constants)> {
 }
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let [height, width] = ["IN_HEIGHT", "IN_WIDTH"].map(|name| args.size(name));
-    let [out_height, out_width] = ["OUT_HEIGHT", "OUT_WIDTH"].map(|name| args.size(name));
-    let [window_height, window_width] =
-        ["KERNEL_HEIGHT", "KERNEL_WIDTH"].map(|name| args.size(name));
-    let [stride_y, stride_x] = ["STRIDE_Y", "STRIDE_X"].map(|name| args.size(name));
-    let [top, left] = ["PAD_TOP", "PAD_LEFT"].map(|name| args.size(name));
-    let channels = args.size("CHANNELS");
+    let pool = Pool::from(args.constants);
+    let input = args.read("input").chunks_exact(pool.input());
+    let output = args.write("output").chunks_exact_mut(pool.output());
+    let winners = args.write_index("winners").chunks_exact_mut(pool.output());
+    for ((input, output), winners) in input.zip(output).zip(winners) {
+        find_maxima(args.isa, &pool, input, output, winners);
+    }
+}
 
-    let input = args.read("input").par_chunks(height * width * channels);
-    let output = args.write("output").par_chunks_mut(out_height * out_width * channels);
-    let winners = args.write_index("winners").par_chunks_mut(out_height * out_width * channels);
-    input.zip(output).zip(winners).for_each(|((input, output), winners)| {
-        let cells = output.chunks_mut(channels).zip(winners.chunks_mut(channels));
-        for (cell, (best, winner)) in cells.enumerate() {
-            let (row, column) = (cell / out_width * stride_y, cell % out_width * stride_x);
-            best.fill(0.0);
-            winner.fill((window_height * window_width) as u32);
-            let mut first = true;
-            for position in 0..window_height * window_width {
-                let y = (row + position / window_width).wrapping_sub(top);
-                let x = (column + position % window_width).wrapping_sub(left);
-                // Above or left of the image the subtraction wrapped to a large number.
-                if y >= height || x >= width {
-                    continue;
-                }
-                let from = &input[(y * width + x) * channels..][..channels];
-                if std::mem::take(&mut first) {
-                    best.copy_from_slice(from);
-                    winner.fill(position as u32);
-                }
-                for ((best, winner), from) in best.iter_mut().zip(winner.iter_mut()).zip(from) {
-                    let wins = *from > *best || from.is_nan();
-                    *best = if wins { *from } else { *best };
-                    *winner = if wins { position as u32 } else { *winner };
+vectorized! {
+    fn find_maxima(pool: &Pool, input: &[f32], output: &mut [f32], winners: &mut [u32]) {
+        let cells = output.chunks_exact_mut(pool.channels);
+        let cells = cells.zip(winners.chunks_exact_mut(pool.channels));
+        for ((output, winners), window) in cells.zip(pool.windows()) {
+            let strips = output.chunks_mut(MOST_LANES).zip(winners.chunks_mut(MOST_LANES)).enumerate();
+            for (strip, (output, winners)) in strips {
+                let from = strip * MOST_LANES;
+                match (output.first_chunk_mut(), winners.first_chunk_mut()) {
+                    (Some(output), Some(winners)) => {
+                        (*output, *winners) = maxima::<MOST_LANES>(pool, input, from, &window);
+                    }
+                    // What is left of the channels, one by one.
+                    _ => for (i, (output, winner)) in output.iter_mut().zip(winners).enumerate() {
+                        let ([best], [at]) = maxima::<1>(pool, input, from + i, &window);
+                        (*output, *winner) = (best, at);
+                    },
                 }
             }
         }
-    });
+    }
+}
+
+/// The maxima of neighbouring channels in a window, and at which of its positions they are.
+#[inline(always)]
+fn maxima<const N: usize>(
+    pool: &Pool,
+    input: &[f32],
+    channel: usize,
+    window: &Window,
+) -> ([f32; N], [u32; N]) {
+    let values = |position| -> [f32; N] {
+        let channels = &input[pool.place(window, position) + channel..][..N];
+        std::array::from_fn(|i| channels[i])
+    };
+    if window.rows.is_empty() || window.columns.is_empty() {
+        return ([0.0; N], [pool.positions() as u32; N]);
+    }
+    let first = [window.rows.start, window.columns.start];
+    let (mut best, mut winners) = (values(first), [pool.number(first); N]);
+    for ky in window.rows.clone() {
+        for kx in window.columns.clone() {
+            let (values, position) = (values([ky, kx]), pool.number([ky, kx]));
+            for i in 0..N {
+                let wins = values[i] > best[i] || values[i].is_nan();
+                best[i] = if wins { values[i] } else { best[i] };
+                winners[i] = if wins { position } else { winners[i] };
+            }
+        }
+    }
+    (best, winners)
 }
 
 fn reference(args: &mut Args<'_, f64>) {

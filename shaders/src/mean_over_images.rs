@@ -6,7 +6,7 @@ use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use crate::form::only;
 
 /// Means that a thread takes at once. Fixed, so that the number of threads changes no result.
-const MEANS: usize = 1 << 12;
+const MEANS: usize = 1 << 10;
 
 /// `means[OFFSET + i] = sum of image_values[i] over the images / batch`, added to what is there
 /// in micro-batches after the first. The other elements of `means` stay as they are.
@@ -54,9 +54,9 @@ fn cpu(args: &mut Args<'_, f32>) {
     let values = args.read("image_values");
     let means = &mut args.write("means")[offset..][..length];
     means.par_chunks_mut(MEANS).enumerate().for_each(|(chunk, means)| {
-        let mut sums = vec![0.0; means.len()];
-        for image in values.chunks(length) {
-            let image = &image[chunk * MEANS..];
+        let mut sums = [0.0; MEANS];
+        for image in values.chunks_exact(length) {
+            let image = &image[chunk * MEANS..][..means.len()];
             sums.iter_mut().zip(image).for_each(|(sum, value)| *sum += value);
         }
         for (mean, sum) in means.iter_mut().zip(sums) {

@@ -1,9 +1,9 @@
 //! The derivative of rectified linear units.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
-use crate::form::{CHUNK, WORKGROUP, lengths_per_image, only};
+use crate::form::{WORKGROUP, lengths_per_image, only};
+use crate::simd::vectorized;
 
 /// Passes the gradient on where the output was positive.
 pub static KERNEL: Kernel = Kernel {
@@ -34,13 +34,15 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cpu(args: &mut Args<'_, f32>) {
     let (output, from) = (args.read("output"), args.read("output_gradients"));
-    let to = args.write("input_gradients");
-    let chunks = to.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK));
-    chunks.zip(from.par_chunks(CHUNK)).for_each(|((to, output), from)| {
+    pass_on(args.isa, output, from, args.write("input_gradients"));
+}
+
+vectorized! {
+    fn pass_on(output: &[f32], from: &[f32], to: &mut [f32]) {
         for ((to, output), from) in to.iter_mut().zip(output).zip(from) {
             *to = if *output > 0.0 { *from } else { 0.0 };
         }
-    });
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,9 +1,9 @@
 //! Rectified linear units.
 
-use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
-use crate::form::{CHUNK, WORKGROUP, lengths_per_image, only};
+use crate::form::{WORKGROUP, lengths_per_image, only};
+use crate::simd::vectorized;
 
 /// Makes negative numbers zero: `output = max(input, 0)`.
 pub static KERNEL: Kernel = Kernel {
@@ -21,14 +21,16 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let input = args.read("input");
-    let output = args.write("output");
-    output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
+    rectify(args.isa, args.read("input"), args.write("output"));
+}
+
+vectorized! {
+    fn rectify(input: &[f32], output: &mut [f32]) {
         for (output, input) in output.iter_mut().zip(input) {
             // Not `max`: that would hide a NaN.
             *output = if *input < 0.0 { 0.0 } else { *input };
         }
-    });
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,6 +1,5 @@
 //! The loss of a classifier.
 
-use rayon::prelude::*;
 use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
@@ -65,10 +64,10 @@ fn cpu(args: &mut Args<'_, f32>) {
     let smoothing = if args.step.training == 0 { 0.0 } else { args.constants.real("SMOOTHING") };
     let (kept, shared) = (1.0 - smoothing as f32, (smoothing / classes as f64) as f32);
     let target = |label: &f32| kept * label + shared;
-    let logits = args.read("logits").par_chunks(classes);
-    let labels = args.read("labels").par_chunks(classes);
-    let losses = args.write("image_loss").par_iter_mut();
-    let gradients = args.write("logit_gradients").par_chunks_mut(classes);
+    let logits = args.read("logits").chunks_exact(classes);
+    let labels = args.read("labels").chunks_exact(classes);
+    let losses = args.write("image_loss").iter_mut();
+    let gradients = args.write("logit_gradients").chunks_exact_mut(classes);
     logits.zip(labels).zip(losses.zip(gradients)).for_each(
         |((logits, labels), (loss, gradients))| {
             let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -5,13 +5,14 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
+use crate::simd::vectorized;
 
 /// Sums that get a workgroup each: fewer than a GPU runs at once, of which most would idle if
 /// every sum had one invocation.
 const FEW: usize = 16;
 
 /// Sums that a thread takes at once. Fixed, so that the number of threads changes no result.
-const SUMS: usize = 1 << 12;
+const SUMS: usize = 1 << 10;
 
 /// `sums[OFFSET + i] = SCALE * sum of partials[part][i] over the parts`, added to what is there
 /// in micro-batches after the first. The other elements of `sums` stay as they are.
@@ -66,16 +67,30 @@ fn cpu(args: &mut Args<'_, f32>) {
     let accumulate = args.step.accumulate != 0;
     let partials = args.read("partials");
     let sums = &mut args.write("sums")[offset..][..length];
+    let isa = args.isa;
     sums.par_chunks_mut(SUMS).enumerate().for_each(|(chunk, sums)| {
-        let mut totals = vec![0.0; sums.len()];
-        for part in partials.chunks(length) {
-            let part = &part[chunk * SUMS..];
+        add_up(isa, partials, length, chunk * SUMS, scale, accumulate, sums);
+    });
+}
+
+vectorized! {
+    fn add_up(
+        partials: &[f32],
+        length: usize,
+        first: usize,
+        scale: f32,
+        accumulate: bool,
+        sums: &mut [f32],
+    ) {
+        let mut totals = [0.0; SUMS];
+        for part in partials.chunks_exact(length) {
+            let part = &part[first..][..sums.len()];
             totals.iter_mut().zip(part).for_each(|(total, value)| *total += value);
         }
         for (sum, total) in sums.iter_mut().zip(totals) {
             *sum = if accumulate { *sum + scale * total } else { scale * total };
         }
-    });
+    }
 }
 
 fn reference(args: &mut Args<'_, f64>) {

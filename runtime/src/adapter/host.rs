@@ -5,19 +5,36 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
+mod memory;
+mod plan;
+mod work;
+
+use memory::Memory;
+use plan::{Plan, is_kept};
+use work::Work;
+
 use super::{Adapter, DeviceKind, Identity, Info, Limits, Replica, Values};
-use crate::graph::{Graph, Node, Op, Span, TensorId};
-use crate::kernel::{Access, Args, Dtype, Extent, Kernel, Slot, Step};
+use crate::aligned::Aligned;
+use crate::graph::{Graph, Phase, Span, TensorId};
+use crate::isa::Isa;
+use crate::kernel::{Args, Dtype, Kernel, Step};
 
 /// The `cpu` adapter: the same named kernels in Rust, on all cores.
 pub struct Cpu {
     info: Info,
     pool: Arc<rayon::ThreadPool>,
+    isa: Isa,
 }
 
 impl Cpu {
-    /// The adapter with this many threads; 0 for one per core.
+    /// The adapter with this many threads; 0 for one per core. It uses the instructions that
+    /// `GRADFLOW_ISA` names, or the best there are.
     pub fn new(threads: usize) -> Result<Self> {
+        Self::with_isa(threads, Isa::of_environment()?)
+    }
+
+    /// The same with these instructions.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("cpu-adapter-{i}"))
@@ -26,12 +43,12 @@ impl Cpu {
         let info = Info {
             name: "cpu".to_owned(),
             backend: "cpu",
-            driver: format!("{} threads", pool.current_num_threads()),
+            driver: format!("{} threads, {}", pool.current_num_threads(), isa.name()),
             kind: DeviceKind::Cpu,
             identity: Identity::default(),
             limits: Limits { memory_bytes: free_memory(), ..Limits::NONE },
         };
-        Ok(Self { info, pool: Arc::new(pool) })
+        Ok(Self { info, pool: Arc::new(pool), isa })
     }
 }
 
@@ -55,7 +72,7 @@ impl Adapter for Cpu {
     }
 
     fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> Result<Box<dyn Replica>> {
-        Ok(Box::new(Host::<f32>::new(graph, micro_batch, Arc::clone(&self.pool))))
+        Ok(Box::new(Host::<f32>::new(graph, micro_batch, Arc::clone(&self.pool), self.isa)))
     }
 }
 
@@ -66,12 +83,14 @@ impl Reference {
     /// A replica whose f64 values can be read and written without rounding.
     pub fn lower(graph: &Arc<Graph>, micro_batch: usize) -> Result<Host<f64>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-        Ok(Host::new(graph, micro_batch, Arc::new(pool)))
+        Ok(Host::new(graph, micro_batch, Arc::new(pool), Isa::best()))
     }
 }
 
 /// A number that host kernels compute in.
 pub trait Number: Copy + Default + Send + Sync + 'static {
+    /// Whether forms take some images at a time, where their kernel allows it.
+    const SLICED: bool;
     /// The form of a kernel that computes in this number.
     fn form(kernel: &Kernel) -> fn(&mut Args<'_, Self>)
     where
@@ -83,6 +102,8 @@ pub trait Number: Copy + Default + Send + Sync + 'static {
 }
 
 impl Number for f32 {
+    const SLICED: bool = true;
+
     fn form(kernel: &Kernel) -> fn(&mut Args<'_, Self>) {
         kernel.cpu
     }
@@ -95,6 +116,8 @@ impl Number for f32 {
 }
 
 impl Number for f64 {
+    const SLICED: bool = false;
+
     fn form(kernel: &Kernel) -> fn(&mut Args<'_, Self>) {
         kernel.reference
     }
@@ -106,16 +129,13 @@ impl Number for f64 {
     }
 }
 
+/// The numbers of a tensor.
 #[derive(Debug)]
 enum Buffer<T> {
-    Real(Vec<T>),
-    Index(Vec<u32>),
-}
-
-impl<T> Default for Buffer<T> {
-    fn default() -> Self {
-        Self::Real(Vec::new())
-    }
+    Real(Aligned<T>),
+    Index(Aligned<u32>),
+    /// What no kernel outside its group looks at lies in the memory of a thread.
+    Absent,
 }
 
 /// A replica in host memory.
@@ -125,29 +145,67 @@ pub struct Host<T> {
     buffers: Vec<Buffer<T>>,
     micro_batch: usize,
     pool: Arc<rayon::ThreadPool>,
+    isa: Isa,
+    plans: Vec<Plan>,
+    memory: Memory<T>,
 }
 
 impl<T: Number> Host<T> {
-    fn new(graph: &Arc<Graph>, micro_batch: usize, pool: Arc<rayon::ThreadPool>) -> Self {
-        let buffers = graph
-            .tensors
-            .iter()
-            .map(|tensor| match tensor.dtype {
-                Dtype::Real => Buffer::Real(vec![T::default(); tensor.len_for(micro_batch)]),
-                Dtype::Index => Buffer::Index(vec![0; tensor.len_for(micro_batch)]),
-            })
-            .collect();
-        Self { graph: Arc::clone(graph), buffers, micro_batch, pool }
+    fn new(graph: &Arc<Graph>, micro_batch: usize, pool: Arc<rayon::ThreadPool>, isa: Isa) -> Self {
+        let mut host = Self {
+            graph: Arc::clone(graph),
+            buffers: graph.tensors.iter().map(|_| Buffer::Absent).collect(),
+            micro_batch,
+            memory: Memory::new(pool.current_num_threads()),
+            pool,
+            isa,
+            plans: Vec::new(),
+        };
+        // What a step and what scoring run; anything else is planned when it is first asked for.
+        let training = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
+        let phases = if graph.update.is_empty() { &training[..2] } else { &training };
+        for stretch in graph.stretches(phases) {
+            host.plan(&stretch.spans, micro_batch);
+        }
+        for at in (0..graph.tensors.len()).filter(|at| is_kept(graph, TensorId(*at))) {
+            host.allocate(TensorId(at));
+        }
+        host
+    }
+
+    /// The position of the plan for these nodes and this many images.
+    fn plan(&mut self, spans: &[Span], images: usize) -> usize {
+        let known = self.plans.iter().position(|plan| plan.is_for(spans, images));
+        known.unwrap_or_else(|| {
+            let plan = Plan::new(&self.graph, spans, images, T::SLICED);
+            plan.shared.iter().for_each(|tensor| self.allocate(*tensor));
+            self.memory.reserve(&plan);
+            self.plans.push(plan);
+            self.plans.len() - 1
+        })
+    }
+
+    fn allocate(&mut self, tensor: TensorId) {
+        let buffer = &mut self.buffers[tensor.0];
+        if !matches!(buffer, Buffer::Absent) {
+            return;
+        }
+        let tensor = self.graph.tensor(tensor);
+        let len = tensor.len_for(self.micro_batch);
+        *buffer = match tensor.dtype {
+            Dtype::Real => Buffer::Real(Aligned::zeros(len)),
+            Dtype::Index => Buffer::Index(Aligned::zeros(len)),
+        };
     }
 
     /// The values of a real tensor, unrounded.
     ///
     /// # Panics
-    /// If the tensor holds indices.
+    /// If the tensor holds indices or is not kept.
     pub fn values(&self, tensor: TensorId) -> &[T] {
         match &self.buffers[tensor.0] {
             Buffer::Real(values) => values,
-            Buffer::Index(_) => panic!("{} holds indices", self.graph.tensor(tensor).name),
+            _ => panic!("{} holds no reals", self.graph.tensor(tensor).name),
         }
     }
 
@@ -155,67 +213,14 @@ impl<T: Number> Host<T> {
     pub fn values_mut(&mut self, tensor: TensorId) -> &mut [T] {
         match &mut self.buffers[tensor.0] {
             Buffer::Real(values) => values,
-            Buffer::Index(_) => panic!("{} holds indices", self.graph.tensor(tensor).name),
-        }
-    }
-
-    fn run_op(&mut self, op: &Op, step: &Step) {
-        // Outputs are taken out of the list while the kernel runs, so that it can borrow them
-        // beside its inputs; a kernel never binds one tensor twice when it writes it.
-        let mut written: Vec<Buffer<T>> = op
-            .kernel
-            .bindings
-            .iter()
-            .zip(&op.tensors)
-            .filter(|(binding, _)| binding.access == Access::Write)
-            .map(|(_, id)| std::mem::take(&mut self.buffers[id.0]))
-            .collect();
-        let images = step.images as usize;
-        let mut outputs = written.iter_mut();
-        let slots = op
-            .kernel
-            .bindings
-            .iter()
-            .zip(&op.tensors)
-            .map(|(binding, id)| {
-                let tensor = self.graph.tensor(*id);
-                let len = match tensor.extent {
-                    Extent::PerImage => tensor.len() * images,
-                    Extent::Summed | Extent::Whole => tensor.len(),
-                };
-                let slot = if binding.access == Access::Write {
-                    match outputs.next() {
-                        Some(Buffer::Real(values)) => Slot::Write(&mut values[..len]),
-                        Some(Buffer::Index(values)) => Slot::WriteIndex(&mut values[..len]),
-                        None => Slot::Taken,
-                    }
-                } else {
-                    match &self.buffers[id.0] {
-                        Buffer::Real(values) => Slot::Read(&values[..len]),
-                        Buffer::Index(values) => Slot::ReadIndex(&values[..len]),
-                    }
-                };
-                (binding.name, slot)
-            })
-            .collect();
-        let mut args = Args::new(&op.constants, step, slots);
-        let form = T::form(op.kernel);
-        self.pool.install(|| form(&mut args));
-        drop(args);
-        let ids = op
-            .kernel
-            .bindings
-            .iter()
-            .zip(&op.tensors)
-            .filter(|(binding, _)| binding.access == Access::Write);
-        for ((_, id), buffer) in ids.zip(written) {
-            self.buffers[id.0] = buffer;
+            _ => panic!("{} holds no reals", self.graph.tensor(tensor).name),
         }
     }
 }
 
 impl<T: Number> Replica for Host<T> {
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()> {
+        self.allocate(tensor);
         let name = &self.graph.tensor(tensor).name;
         match (&mut self.buffers[tensor.0], values) {
             (Buffer::Real(to), Values::Real(from)) if from.len() <= to.len() => {
@@ -230,34 +235,39 @@ impl<T: Number> Replica for Host<T> {
     }
 
     fn run(&mut self, spans: &[Span], step: &Step) -> Result<()> {
-        if step.images as usize > self.micro_batch {
-            bail!("{} images in a micro-batch of {}", step.images, self.micro_batch);
+        let images = step.images as usize;
+        if images > self.micro_batch {
+            bail!("{images} images in a micro-batch of {}", self.micro_batch);
         }
-        let graph = Arc::clone(&self.graph);
         for span in spans {
-            let Some(nodes) = graph.phase(span.phase).get(span.nodes.clone()) else {
+            if self.graph.phase(span.phase).get(span.nodes.clone()).is_none() {
                 bail!("the model has no {span:?}");
-            };
-            for node in nodes {
-                if let Node::Run(op) = node {
-                    self.run_op(op, step);
-                }
             }
         }
+        let plan = self.plan(spans, images);
+        self.memory.place(&mut self.buffers);
+        let work = Work {
+            graph: &self.graph,
+            plan: &self.plans[plan],
+            memory: &self.memory,
+            step,
+            isa: self.isa,
+        };
+        self.pool.install(|| work.run());
         Ok(())
     }
 
     fn read(&mut self, tensor: TensorId, len: usize) -> Result<Vec<f32>> {
         match &self.buffers[tensor.0] {
             Buffer::Real(values) => Ok(values[..len].iter().map(|v| v.to_f32()).collect()),
-            Buffer::Index(_) => bail!("{} holds indices", self.graph.tensor(tensor).name),
+            _ => bail!("{} holds no reals to be read", self.graph.tensor(tensor).name),
         }
     }
 
     fn read_index(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u32>> {
         match &self.buffers[tensor.0] {
             Buffer::Index(values) => Ok(values[..len].to_vec()),
-            Buffer::Real(_) => bail!("{} holds reals", self.graph.tensor(tensor).name),
+            _ => bail!("{} holds no indices to be read", self.graph.tensor(tensor).name),
         }
     }
 

@@ -86,7 +86,7 @@ impl Tensor {
     pub fn len_for(&self, images: usize) -> usize {
         match self.extent {
             Extent::PerImage => self.len() * images,
-            Extent::Summed | Extent::Whole => self.len(),
+            Extent::Summed | Extent::PerPart(_) | Extent::Whole => self.len(),
         }
     }
 }

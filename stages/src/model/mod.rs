@@ -31,10 +31,13 @@ use layer::LayerKind;
 use crate::data::thousands;
 
 /// Parts in which a gradient of this length is summed over images. Enough for a GPU to be busy
-/// with small gradients, few enough that large ones need no more memory than a batch.
+/// with small gradients, few enough that large ones need no more memory than a batch. A power of
+/// two: the parts of all gradients then begin at the same images of a usual batch, which lets the
+/// host take the same few images through several layers.
 pub(crate) fn splits(length: usize) -> usize {
     const MOST_NUMBERS: usize = 1 << 21;
-    (MOST_NUMBERS / length.max(1)).clamp(1, 64)
+    let most = (MOST_NUMBERS / length.max(1)).clamp(1, 64);
+    1 << most.ilog2()
 }
 
 /// The fields of the stage beside `layers`, whose kinds have a parser of their own.

@@ -1,0 +1,98 @@
+//! What the `cpu` forms of max pooling share: which part of a window lies inside the image.
+
+use std::ops::Range;
+
+use runtime::kernel::Constants;
+
+/// The sizes of a pool.
+pub(crate) struct Pool {
+    pub(crate) channels: usize,
+    rows: Axis,
+    columns: Axis,
+}
+
+/// One direction of a pool.
+struct Axis {
+    pixels: usize,
+    windows: usize,
+    window: usize,
+    stride: usize,
+    pad: usize,
+}
+
+impl From<&Constants> for Pool {
+    fn from(c: &Constants) -> Self {
+        let axis = |[pixels, windows, window, stride, pad]: [&str; 5]| Axis {
+            pixels: c.size(pixels),
+            windows: c.size(windows),
+            window: c.size(window),
+            stride: c.size(stride),
+            pad: c.size(pad),
+        };
+        Self {
+            channels: c.size("CHANNELS"),
+            rows: axis(["IN_HEIGHT", "OUT_HEIGHT", "KERNEL_HEIGHT", "STRIDE_Y", "PAD_TOP"]),
+            columns: axis(["IN_WIDTH", "OUT_WIDTH", "KERNEL_WIDTH", "STRIDE_X", "PAD_LEFT"]),
+        }
+    }
+}
+
+impl Pool {
+    /// Elements of an input image.
+    pub(crate) fn input(&self) -> usize {
+        self.rows.pixels * self.columns.pixels * self.channels
+    }
+
+    /// Elements of an output image.
+    pub(crate) fn output(&self) -> usize {
+        self.rows.windows * self.columns.windows * self.channels
+    }
+
+    /// Positions in a window.
+    pub(crate) fn positions(&self) -> usize {
+        self.rows.window * self.columns.window
+    }
+
+    /// The windows of an image in order.
+    #[inline(always)]
+    pub(crate) fn windows(&self) -> impl Iterator<Item = Window> {
+        let rows = (0..self.rows.windows).map(|row| (row, self.rows.inside(row)));
+        rows.flat_map(move |(row, inside)| {
+            (0..self.columns.windows).map(move |column| Window {
+                rows: inside.clone(),
+                columns: self.columns.inside(column),
+                at: [row * self.rows.stride, column * self.columns.stride],
+            })
+        })
+    }
+
+    /// Where the channels under a position of a window, inside the image, begin there.
+    #[inline(always)]
+    pub(crate) fn place(&self, window: &Window, [ky, kx]: [usize; 2]) -> usize {
+        let (y, x) = (window.at[0] + ky - self.rows.pad, window.at[1] + kx - self.columns.pad);
+        (y * self.columns.pixels + x) * self.channels
+    }
+
+    /// The number of a position of a window.
+    #[inline(always)]
+    pub(crate) fn number(&self, [ky, kx]: [usize; 2]) -> u32 {
+        (ky * self.columns.window + kx) as u32
+    }
+}
+
+/// A window of a pool: which of its rows and columns lie inside the image, and where it begins in
+/// the padded image.
+pub(crate) struct Window {
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+    at: [usize; 2],
+}
+
+impl Axis {
+    /// The positions of a window that lie inside the image.
+    fn inside(&self, window: usize) -> Range<usize> {
+        let at = window * self.stride;
+        let end = (self.pixels + self.pad).saturating_sub(at).min(self.window);
+        self.pad.saturating_sub(at).min(end)..end
+    }
+}

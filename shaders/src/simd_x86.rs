@@ -1,0 +1,105 @@
+//! Vectors of x86 processors.
+
+use std::arch::x86_64::{
+    __m256, __m512, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
+    _mm256_sqrt_ps, _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
+    _mm512_mul_ps, _mm512_rsqrt14_ps, _mm512_set1_ps, _mm512_storeu_ps,
+};
+
+use crate::simd::Simd;
+
+/// One set of instructions. A value of it is the proof that the processor has them: it can be made
+/// only where they are enabled.
+macro_rules! instructions {
+    ($name:ident, $features:literal, $vector:ident, $lanes:literal, $rows:literal, $splat:ident,
+ $multiply_add:ident, $inverse_root:ident, $load:ident, $store:ident) => {
+        #[doc = concat!("Vectors of ", $lanes, " numbers.")]
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name(());
+
+        impl $name {
+            #[target_feature(enable = $features)]
+            pub(crate) fn new() -> Self {
+                Self(())
+            }
+        }
+
+        impl Simd for $name {
+            type Vector = $vector;
+            const LANES: usize = $lanes;
+            const ROWS: usize = $rows;
+
+            #[inline(always)]
+            fn splat(self, value: f32) -> $vector {
+                // SAFETY: `self` proves that the processor has the instruction.
+                unsafe { $splat(value) }
+            }
+
+            #[inline(always)]
+            fn multiply_add(self, left: $vector, right: $vector, sum: $vector) -> $vector {
+                // SAFETY: as above.
+                unsafe { $multiply_add(left, right, sum) }
+            }
+
+            #[inline(always)]
+            fn inverse_root(self, value: $vector) -> $vector {
+                // SAFETY: as above.
+                unsafe { $inverse_root(value) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(self, from: *const f32) -> $vector {
+                // SAFETY: as above, and the caller promises the numbers; any alignment will do.
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, value: $vector, to: *mut f32) {
+                // SAFETY: as for `load`.
+                unsafe { $store(to, value) }
+            }
+        }
+    };
+}
+
+// Of 16 registers 12 hold sums, of 32 it is 24; two more hold what all rows are multiplied by.
+instructions!(
+    Avx2,
+    "avx2,fma",
+    __m256,
+    8,
+    6,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps,
+    inverse_root_256,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps
+);
+instructions!(
+    Avx512,
+    "avx512f",
+    __m512,
+    16,
+    12,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    inverse_root_512,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps
+);
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn inverse_root_256(value: __m256) -> __m256 {
+    _mm256_div_ps(_mm256_set1_ps(1.0), _mm256_sqrt_ps(value))
+}
+
+/// A guess that is right to 2^-14, and one step of Newton's method: `r * (1.5 - value / 2 * r^2)`.
+/// A division and a root of 16 numbers take several times as long.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn inverse_root_512(value: __m512) -> __m512 {
+    let guess = _mm512_rsqrt14_ps(value);
+    let half = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(0.5), value), guess);
+    _mm512_mul_ps(guess, _mm512_fnmadd_ps(half, guess, _mm512_set1_ps(1.5)))
+}

@@ -1,0 +1,58 @@
+//! Training allocates nothing on the `cpu` adapter once it is under way.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use runtime::adapter::host::Cpu;
+use runtime::adapter::{Adapter, Values};
+use runtime::graph::Phase;
+use runtime::kernel::Step;
+use runtime::verify::network;
+use stages::model::golden;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// The system's allocator, counted.
+struct Counted;
+
+// SAFETY: the system's allocator keeps all promises, and is asked for just what was asked for.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) };
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counted = Counted;
+
+#[test]
+fn steps_after_the_first_allocate_nothing() {
+    const IMAGES: usize = 32;
+    const STEPS: usize = 32;
+    let graph = golden::graph().expect("the tutorial's network compiles");
+    let adapter = Cpu::new(2).expect("the cpu adapter starts");
+    let mut replica = adapter.lower(&graph, IMAGES).expect("it fits");
+    let batch = network::fixed_batch(&graph, IMAGES, 0).expect("a batch");
+    let phases = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
+    let [stretch] = &graph.stretches(&phases)[..] else { panic!("nothing is averaged") };
+    let step = Step { learning_rate: 0.1, ..Step::of(IMAGES) };
+    let images = graph.images.expect("it takes images");
+    let mut train = || {
+        replica.write(images, Values::Real(&batch.images)).expect("it takes images");
+        replica.run(&stretch.spans, &step).expect("it trains");
+    };
+    // Threads get their memory when they first need it, which may not be in the first step.
+    (0..STEPS).for_each(|_| train());
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (0..STEPS).for_each(|_| train());
+    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    // The queue by which threads are given work grows in blocks of many steps.
+    assert!(made <= STEPS / 8, "{made} allocations in {STEPS} steps");
+}
