@@ -209,6 +209,9 @@ fn a_run_is_watched_until_its_end() {
         lock.lock().expect("the run is at work");
         let checkpoint = |step: u64| checkpoints.join(format!("step-{step:09}.safetensors"));
 
+        // No checkpoint of the run, though the last by its name.
+        fs::write(checkpoints.join("z.safetensors"), b"stray").expect("it is written");
+
         // They wait for the first.
         let mut watching = [Watching::begin(folder.path()), Watching::begin(folder.path())];
         write(&checkpoint(5), &weights(), PIPELINE, 5);

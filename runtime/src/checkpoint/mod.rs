@@ -15,6 +15,7 @@ use crate::item::{Progress, Source, Weights};
 use crate::run_folder::AdapterReport;
 
 pub use file::{read, write};
+pub(crate) use store::list;
 pub use store::{Best, Store, awaiting, latest_good};
 
 /// What a checkpoint says of the run that wrote it.

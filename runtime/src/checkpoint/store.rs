@@ -186,7 +186,7 @@ pub fn awaiting(folder: &Path, told: u64, latest: u64) -> Option<(PathBuf, Store
 }
 
 /// Steps of the checkpoints in a folder, in order.
-pub(super) fn list(folder: &Path) -> Vec<u64> {
+pub(crate) fn list(folder: &Path) -> Vec<u64> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let step = |name: String| {
         let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()?;

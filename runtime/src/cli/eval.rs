@@ -1,13 +1,11 @@
 //! `runtime eval`: how good trained weights are.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Error, Result};
 use async_channel::Sender;
 use clap::Args;
 
@@ -17,6 +15,7 @@ use super::interrupt::listen;
 use super::output::{Failure, complain, print};
 use super::trained::{Change, Trained, evaluations, find};
 use crate::channel::Stop;
+use crate::checkpoint;
 use crate::event::{EvaluationReport, Event};
 use crate::graph::Graph;
 use crate::item::Item;
@@ -97,7 +96,7 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     }
     let stop = Stop::default();
     listen(&stop).map_err(Failure::Run)?;
-    if arguments.watch && !await_first(path, &stop).map_err(Failure::Run)? {
+    if arguments.watch && !await_first(path, &stop) {
         return Err(Failure::Interrupted);
     }
     let first = Trained::read(path, arguments.best).map_err(Failure::Run)?;
@@ -119,7 +118,7 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     }
     let result = thread::scope(|scope| {
         if arguments.watch {
-            let (run, stop, last) = (path, &stop, first.path.clone());
+            let (run, stop, last) = (path, &stop, first.stored.progress.steps);
             scope.spawn(move || watch(run, last, &graph, &sender, stop));
         } else {
             drop(sender);
@@ -171,18 +170,18 @@ impl Shown {
 }
 
 /// Waits until a run has a checkpoint; `false` if it was asked to stop before.
-fn await_first(run: &Path, stop: &Stop) -> Result<bool> {
-    while newest(run)?.is_none() && is_at_work(run) {
+fn await_first(run: &Path, stop: &Stop) -> bool {
+    while newest(run).is_none() && is_at_work(run) {
         if stop.is_stopped() {
-            return Ok(false);
+            return false;
         }
         thread::sleep(PERIOD);
     }
-    Ok(true)
+    true
 }
 
 /// Hands on the weights of each new checkpoint until the run has ended.
-fn watch(run: &Path, last: PathBuf, graph: &Arc<Graph>, weights: &Sender<Item>, stop: &Stop) {
+fn watch(run: &Path, last: u64, graph: &Arc<Graph>, weights: &Sender<Item>, stop: &Stop) {
     if let Err(error) = follow(run, last, graph, weights, stop) {
         complain(&format!("warning: {} is not watched any more: {error:#}\n", run.display()));
     }
@@ -190,26 +189,27 @@ fn watch(run: &Path, last: PathBuf, graph: &Arc<Graph>, weights: &Sender<Item>, 
 
 fn follow(
     run: &Path,
-    mut last: PathBuf,
+    mut last: u64,
     graph: &Arc<Graph>,
     weights: &Sender<Item>,
     stop: &Stop,
 ) -> Result<()> {
-    let mut seen = Some(last.clone());
+    let mut seen = Some(last);
     while !stop.is_stopped() {
         // Asked first: what it leaves behind at its end is still evaluated.
         let ended = !is_at_work(run);
-        let newest = newest(run)?;
+        let newest = newest(run);
         if newest != seen {
             seen = newest;
             let trained = Trained::latest(run)?;
             // A damaged one is passed over in favour of one that is known.
-            if trained.path != last {
+            let step = trained.stored.progress.steps;
+            if step != last {
                 let found = trained.stored.inference_weights(graph).map_err(Error::new)?;
                 if weights.send_blocking(Item::Weights(Arc::new(found))).is_err() {
                     return Ok(());
                 }
-                last = trained.path;
+                last = step;
                 continue;
             }
         }
@@ -221,16 +221,7 @@ fn follow(
     Ok(())
 }
 
-/// The checkpoint with the highest step, by its name.
-fn newest(run: &Path) -> Result<Option<PathBuf>> {
-    let folder = checkpoints(run);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", folder.display()));
-        }
-    };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    Ok(paths.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).max())
+/// The highest step of a run's checkpoints.
+fn newest(run: &Path) -> Option<u64> {
+    checkpoint::list(&checkpoints(run)).pop()
 }
