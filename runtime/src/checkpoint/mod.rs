@@ -1,5 +1,6 @@
 //! Checkpoints: all that a run needs to go on, or to be evaluated, in one file.
 
+mod best;
 mod file;
 mod store;
 
@@ -14,6 +15,7 @@ use crate::graph::Graph;
 use crate::item::{Progress, Source, Weights};
 use crate::run_folder::AdapterReport;
 
+pub use best::best;
 pub use file::{read, write};
 pub(crate) use store::list;
 pub use store::{Best, Store, awaiting, latest_good};

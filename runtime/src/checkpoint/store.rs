@@ -204,7 +204,7 @@ fn file_name(step: u64) -> String {
 
 const BEST: &str = "best.json";
 
-fn best_file(folder: &Path) -> PathBuf {
+pub(super) fn best_file(folder: &Path) -> PathBuf {
     folder.join(BEST)
 }
 

@@ -168,7 +168,7 @@ fn report(step: u64, precision_at_1: f64, split: &str) -> EvaluationReport {
 }
 
 fn steps(folder: &Path) -> Vec<u64> {
-    store::list(folder)
+    list(folder)
 }
 
 #[test]
