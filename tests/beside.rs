@@ -159,3 +159,24 @@ fn several_seeds_have_a_folder_each_and_are_summed_up() {
     place.train("alone", &[rate]).done();
     assert_eq!(place.latest("alone").tensors, weights[0]);
 }
+
+/// What the seeds before came to is not lost with the next.
+#[cfg(unix)]
+#[test]
+fn seeds_that_ended_are_summed_up_when_the_next_does_not() {
+    let place = Place::new();
+    let set = ["steps=500"];
+    let command = place.command(&with_settings(&["run", "tiny.yaml", "--seeds", "100"], &set));
+    let run = command::Started::new(command, "tiny-002");
+    run.signal("-INT");
+    let ran = run.end().failed(130, &["stopping after the work at hand"]);
+    let line = ran.out.lines().last().expect("a line");
+    let (ended, rest) = line.split_once(" of 100 seeds: ").expect("what ended is summed up");
+    let ended: usize = ended.parse().expect("a number");
+    let last = |number| {
+        let evaluations = evaluations(&place.run(&format!("tiny-{number:03}")));
+        evaluations.last().expect("an evaluation").1
+    };
+    let mean = (1..=ended).map(last).sum::<f64>() / ended as f64;
+    assert!(rest.starts_with(&format!("precision @ 1 = {mean:.4} on average")), "{line}");
+}

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use command::Place;
 use runtime::adapter::Adapter;
 use runtime::divergence::Diagnosis;
-use runtime::graph::{Graph, Node, Op, Phase, TensorId};
-use runtime::kernel::{Access, Args, Binding, Constants, Extent, Kernel, Step, Variant};
+use runtime::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
+use runtime::kernel::{Access, Args, Binding, Constants, Dtype, Extent, Kernel, Step, Variant};
 use runtime::plan::Plan;
 use runtime::port::Port;
 use runtime::session::Session;
@@ -66,12 +66,16 @@ const BAD: [u32; 7] = [
 const NEGATIVE_INFINITY: u32 = 0xff80_0000;
 
 /// Puts the number with the bits of the step's seed, if it is not 0, into an element of its own for
-/// each of the bad steps.
+/// each of the bad steps. It says that it writes something of the whole batch as well, so that it
+/// gets all images at once.
 static POISON: Kernel = Kernel {
     name: "poison",
     about: "Makes one number bad.",
-    bindings: &[Binding::write("values", Extent::PerImage)],
-    lengths: |c| vec![c.size("LENGTH")],
+    bindings: &[
+        Binding::write("values", Extent::PerImage),
+        Binding::write("steps", Extent::Whole),
+    ],
+    lengths: |c| vec![c.size("LENGTH"), 1],
     terms: |_, _| 1,
     variants: &[Variant {
         name: "poison",
@@ -82,6 +86,7 @@ static POISON: Kernel = Kernel {
             override FIRST_STEP: u32;
 
             @group(0) @binding(0) var<storage, read_write> values: array<u32>;
+            @group(0) @binding(1) var<storage, read_write> steps: array<f32>;
             @group(1) @binding(0) var<uniform> step: Step;
 
             @compute @workgroup_size(1)
@@ -89,6 +94,7 @@ static POISON: Kernel = Kernel {
                 if (step.seed != 0u) {
                     let at = (step.step - FIRST_STEP) * ((LAST + 1u) / 2u);
                     values[min(at, LAST)] = step.seed;
+                    steps[0] = f32(step.step);
                 }
             }",
         applies: |_| true,
@@ -99,6 +105,7 @@ static POISON: Kernel = Kernel {
         if seed != 0 {
             let at = (args.step.step as usize - args.size("FIRST_STEP")) * last.div_ceil(2);
             args.write("values")[at.min(last)] = f32::from_bits(seed);
+            args.write("steps")[0] = args.step.step as f32;
         }
     },
     reference: |_| {},
@@ -106,8 +113,10 @@ static POISON: Kernel = Kernel {
 };
 
 /// The same for what belongs to no image.
-static POISON_SUM: Kernel =
-    Kernel { bindings: &[Binding::write("values", Extent::Whole)], ..POISON };
+static POISON_SUM: Kernel = Kernel {
+    bindings: &[Binding::write("values", Extent::Whole), Binding::write("steps", Extent::Whole)],
+    ..POISON
+};
 
 /// The network as a reducer trains it.
 fn graph() -> Graph {
@@ -142,9 +151,17 @@ fn poisoned(graph: &Graph, tensor: TensorId) -> (Graph, String) {
     let (phase, at, layer) = made(graph, tensor);
     let mut poisoned = graph.clone();
     let of_images = graph.tensor(tensor).extent == Extent::PerImage;
+    let steps = TensorId(poisoned.tensors.len());
+    poisoned.tensors.push(Tensor {
+        name: "poison/steps".to_owned(),
+        dtype: Dtype::Real,
+        shape: vec![1],
+        extent: Extent::Whole,
+        role: Role::Partial,
+    });
     let node = Node::Run(Op {
         kernel: if of_images { &POISON } else { &POISON_SUM },
-        tensors: vec![tensor],
+        tensors: vec![tensor, steps],
         constants: Constants::default()
             .with("LENGTH", graph.tensor(tensor).len())
             .with("LAST", graph.tensor(tensor).len_for(IMAGES) - 1)

@@ -6,7 +6,7 @@ mod trained;
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -133,20 +133,26 @@ fn checkpoints_that_cannot_be_used_are_told() {
     }
 }
 
-#[test]
-fn checkpoints_of_a_newer_version_are_refused() {
-    let folder = folder();
-    let path = folder.path().join(FILE);
-    let bytes = fs::read(&path).expect("it is read");
+/// What is said of a checkpoint that was made newer.
+const TOO_NEW: &str = "it is of version 9, and this program knows versions up to 1";
+
+/// Makes a checkpoint one of a newer version.
+fn make_newer(path: &Path) {
+    let bytes = fs::read(path).expect("it is read");
     let (old, new) = (br#"{\"version\":1,"#, br#"{\"version\":9,"#);
     let at = bytes.windows(old.len()).position(|part| part == old).expect("a version");
     let newer = [&bytes[..at], new, &bytes[at + new.len()..]].concat();
-    fs::write(&path, newer).expect("it is written");
+    fs::write(path, newer).expect("it is written");
+}
+
+#[test]
+fn checkpoints_of_a_newer_version_are_refused() {
+    let folder = folder();
+    make_newer(&folder.path().join(FILE));
     for arguments in [&["eval", FILE][..], &["predict", FILE, "a.png"]] {
         let (status, out, told) = runtime(folder.path(), arguments);
         assert_eq!((status, &*out), (1, ""), "{told}");
-        let expected = "it is of version 9, and this program knows versions up to 1";
-        assert!(told.contains(expected), "{told}");
+        assert!(told.contains(TOO_NEW), "{told}");
     }
 }
 
@@ -168,6 +174,64 @@ fn flags_that_no_stage_understands_are_refused() {
     let (status, _, told) = runtime(folder.path(), &["eval", FILE, "--adapter", "abacus"]);
     assert_eq!(status, 2, "{told}");
     assert!(told.contains("abacus"), "{told}");
+}
+
+/// A run's folder with checkpoints after these steps.
+fn run_with(folder: &Path, pipeline: &str, steps: &[u64]) {
+    fs::create_dir_all(folder.join("run/checkpoints")).expect("the folders");
+    for step in steps {
+        write(&checkpoint_of(folder, *step), &weights(), pipeline, *step);
+    }
+}
+
+fn checkpoint_of(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("run/checkpoints/step-{step:09}.safetensors"))
+}
+
+#[test]
+fn the_best_checkpoint_says_what_it_was_chosen_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("run")).expect("a folder");
+    let (status, out, told) = runtime(folder.path(), &["eval", "run", "--best"]);
+    assert_eq!((status, &*out), (1, ""), "{told}");
+    assert!(told.contains("run has no best checkpoint yet"), "{told}");
+    let made = fs::read_dir(folder.path().join("run")).expect("the folder").count();
+    assert_eq!(made, 0, "looking makes nothing");
+
+    run_with(folder.path(), PIPELINE, &[5, 7]);
+    let line = |split: &str| match split {
+        "test" => "chosen on test data: no estimate for images never seen",
+        _ => "chosen on validation data",
+    };
+    for split in ["test", "validation"] {
+        let best = serde_json::json!({
+            "step": 5, "file": "step-000000005.safetensors", "precision_at_1": 0.5,
+            "chosen_on": split, "averaged": true,
+        });
+        let path = folder.path().join("run/checkpoints/best.json");
+        fs::write(path, best.to_string()).expect("it is written");
+        let (status, out, told) = runtime(folder.path(), &["eval", "run", "--best"]);
+        assert_eq!(status, 0, "{told}");
+        let lines: Vec<&str> = out.lines().collect();
+        assert!(lines[0].ends_with("step-000000005.safetensors"), "{out}");
+        assert_eq!(lines[1], line(split));
+        let found = eval(folder.path(), &["run", "--best"]);
+        assert_eq!((&found["step"], &found["chosen_on"]), (&5.into(), &split.into()));
+    }
+    let latest = eval(folder.path(), &["run"]);
+    assert_eq!((&latest["step"], latest.get("chosen_on")), (&7.into(), None));
+}
+
+#[test]
+fn an_evaluation_that_fails_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipeline = PIPELINE.replace("{ synthetic: { train: 200, test: 60 } }", "cifar10");
+    run_with(folder.path(), &pipeline, &[5]);
+    let (status, _, told) = runtime(folder.path(), &["eval", "run", "--data", "absent"]);
+    assert_eq!(status, 1, "{told}");
+    assert!(told.contains("absent"), "{told}");
+    let names = fs::read_dir(folder.path().join("run")).expect("the folder").flatten();
+    assert_eq!(names.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["checkpoints"]);
 }
 
 /// An evaluation beside a run.
@@ -198,16 +262,45 @@ impl Watching {
     }
 }
 
+/// The run is at work until this is dropped.
+fn at_work(folder: &Path) -> File {
+    let lock = File::create(folder.join("run/lock")).expect("a lock");
+    lock.lock().expect("the run is at work");
+    lock
+}
+
+#[test]
+fn a_run_that_cannot_be_watched_any_more_is_a_failure() {
+    within(Duration::from_secs(120), || {
+        let folder = tempfile::tempdir().expect("a folder");
+        run_with(folder.path(), PIPELINE, &[5]);
+        let _lock = at_work(folder.path());
+        let mut watching = Watching::begin(folder.path());
+        assert_eq!(watching.step(), 5);
+        let next = folder.path().join("next");
+        write(&next, &weights(), PIPELINE, 7);
+        make_newer(&next);
+        fs::rename(next, checkpoint_of(folder.path(), 7)).expect("it is put in place");
+        let done = watching.child.wait_with_output().expect("it ends");
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(1), "{told}");
+        assert!(told.contains("error: run is not watched any more"), "{told}");
+        assert!(told.contains(TOO_NEW), "{told}");
+    });
+}
+
 #[test]
 fn a_run_is_watched_until_its_end() {
     within(Duration::from_secs(120), || {
         let folder = tempfile::tempdir().expect("a folder");
         let run = folder.path().join("run");
         let checkpoints = run.join("checkpoints");
-        fs::create_dir_all(&checkpoints).expect("the folders");
-        let lock = File::create(run.join("lock")).expect("a lock");
-        lock.lock().expect("the run is at work");
-        let checkpoint = |step: u64| checkpoints.join(format!("step-{step:09}.safetensors"));
+        run_with(folder.path(), PIPELINE, &[]);
+        let lock = at_work(folder.path());
+        let checkpoint = |step| checkpoint_of(folder.path(), step);
+
+        // No checkpoint of the run, though the last by its name.
+        fs::write(checkpoints.join("z.safetensors"), b"stray").expect("it is written");
 
         // They wait for the first.
         let mut watching = [Watching::begin(folder.path()), Watching::begin(folder.path())];

@@ -1,5 +1,6 @@
 //! Checkpoints: all that a run needs to go on, or to be evaluated, in one file.
 
+mod best;
 mod file;
 mod store;
 
@@ -14,7 +15,9 @@ use crate::graph::Graph;
 use crate::item::{Progress, Source, Weights};
 use crate::run_folder::AdapterReport;
 
+pub use best::best;
 pub use file::{read, write};
+pub(crate) use store::list;
 pub use store::{Best, Store, awaiting, is_empty, latest_good};
 
 /// What a checkpoint says of the run that wrote it.

@@ -236,7 +236,7 @@ pub fn is_empty(folder: &Path) -> bool {
 }
 
 /// Steps of the checkpoints in a folder, in order.
-pub(super) fn list(folder: &Path) -> Vec<u64> {
+pub(crate) fn list(folder: &Path) -> Vec<u64> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let step = |name: String| {
         let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()?;
@@ -254,7 +254,7 @@ fn file_name(step: u64) -> String {
 
 const BEST: &str = "best.json";
 
-fn best_file(folder: &Path) -> PathBuf {
+pub(super) fn best_file(folder: &Path) -> PathBuf {
     folder.join(BEST)
 }
 

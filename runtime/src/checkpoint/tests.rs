@@ -173,7 +173,7 @@ fn opened(folder: &Path, keep: usize) -> Store {
 }
 
 fn steps(folder: &Path) -> Vec<u64> {
-    store::list(folder)
+    list(folder)
 }
 
 #[test]

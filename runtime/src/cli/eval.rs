@@ -1,13 +1,12 @@
 //! `runtime eval`: how good trained weights are.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Result};
 use async_channel::Sender;
 use clap::Args;
 
@@ -17,6 +16,7 @@ use super::interrupt::listen;
 use super::output::{Failure, complain, print};
 use super::trained::{Change, Trained, evaluations, find};
 use crate::channel::Stop;
+use crate::checkpoint;
 use crate::event::{EvaluationReport, Event};
 use crate::graph::Graph;
 use crate::item::Item;
@@ -26,7 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   runtime eval runs/pipeline-001                    the latest checkpoint of a run
   runtime eval runs/pipeline-001 --best --views 10  the best one, by ten views of each image
-  runtime eval runs/pipeline-001 --watch            each checkpoint as it comes, until the run ends
+  runtime eval runs/pipeline-001 --watch            new checkpoints as they come, until the run ends
   runtime eval step-000001000.safetensors --raw     one file, without moving averages
 
 What is found about a run is kept in its folder, in evaluations/N: lines of JSON, and curves for
@@ -41,7 +41,8 @@ pub(super) struct Arguments {
     #[arg(value_name = "RUN|CHECKPOINT")]
     path: PathBuf,
 
-    /// Evaluates each new checkpoint of the run until the run has ended.
+    /// Evaluates new checkpoints of the run until it has ended. Those that come while others are
+    /// evaluated may be passed over for newer ones; the last never is.
     #[arg(long, conflicts_with = "best")]
     watch: bool,
 
@@ -97,7 +98,7 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     }
     let stop = Stop::default();
     listen(&stop).map_err(Failure::Run)?;
-    if arguments.watch && !await_first(path, &stop).map_err(Failure::Run)? {
+    if arguments.watch && !await_first(path, &stop) {
         return Err(Failure::Interrupted);
     }
     let first = Trained::read(path, arguments.best).map_err(Failure::Run)?;
@@ -110,43 +111,61 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let _ = sender.try_send(Item::Weights(weights));
     let plan = evaluations(plan, &first.path, receiver).map_err(Failure::Run)?;
     let mut shown = Shown {
-        kept: is_run.then(|| Kept::begin(path)).transpose().map_err(Failure::Run)?,
+        run: is_run.then(|| path.clone()),
+        kept: None,
         json: arguments.json,
+        chosen_on: first.chosen_on.clone(),
         failure: None,
     };
     if !arguments.json {
         print(&format!("checkpoint: {}\n", first.path.display()))?;
+        first.chosen_on.as_deref().map_or(Ok(()), |split| print(&chosen(split)))?;
     }
-    let result = thread::scope(|scope| {
-        if arguments.watch {
-            let (run, stop, last) = (path, &stop, first.path.clone());
-            scope.spawn(move || watch(run, last, &graph, &sender, stop));
+    let (result, watched) = thread::scope(|scope| {
+        let watching = if arguments.watch {
+            let (run, stop, last) = (path, &stop, first.stored.progress.steps);
+            Some(scope.spawn(move || follow(run, last, &graph, &sender, stop)))
         } else {
             drop(sender);
-        }
-        crate::run::run(&plan, stop.clone(), |event| {
+            None
+        };
+        let result = crate::run::run(&plan, stop.clone(), |event| {
             shown.show(event);
             if shown.failure.is_some() {
                 stop.stop();
             }
         })
         // The thread that watches sees that there is nothing to watch for any more.
-        .inspect_err(|_| stop.stop())
+        .inspect_err(|_| stop.stop());
+        let watched = watching.map(|thread| thread.join().unwrap_or_else(|p| resume_unwind(p)));
+        (result, watched.unwrap_or(Ok(())))
     });
     if let Some(failure) = shown.failure {
         return Err(failure);
     }
-    match result {
-        Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
-        Ok(_) => Ok(()),
-        Err(error) => Err(Failure::of_run(error)),
+    let outcome = result.map_err(Failure::of_run)?;
+    let watched = watched.with_context(|| format!("{} is not watched any more", path.display()));
+    watched.map_err(Failure::Run)?;
+    if outcome.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// What a best checkpoint was chosen by, for people.
+fn chosen(split: &str) -> String {
+    match split {
+        "test" => "chosen on test data: no estimate for images never seen\n".to_owned(),
+        _ => format!("chosen on {split} data\n"),
     }
 }
 
 /// Where evaluations go.
 struct Shown {
+    /// The run that they are kept with.
+    run: Option<PathBuf>,
+    /// From the first on.
     kept: Option<Kept>,
     json: bool,
+    /// What the best checkpoint was chosen by, if it is the best.
+    chosen_on: Option<String>,
     failure: Option<Failure>,
 }
 
@@ -164,52 +183,60 @@ impl Shown {
     }
 
     fn evaluation(&mut self, report: &EvaluationReport) -> Result<(), Failure> {
-        let text = if self.json { json(report).map_err(Failure::Run)? } else { describe(report) };
-        print(&text)?;
-        self.kept.as_mut().map_or(Ok(()), |kept| kept.keep(report)).map_err(Failure::Run)
+        let line = json(report, self.chosen_on.as_deref()).map_err(Failure::Run)?;
+        if self.json {
+            print(&line)?;
+        } else {
+            print(&describe(report))?;
+        }
+        self.keep(&line, report).map_err(Failure::Run)
+    }
+
+    fn keep(&mut self, line: &str, report: &EvaluationReport) -> Result<()> {
+        let Some(run) = &self.run else { return Ok(()) };
+        let kept = match &mut self.kept {
+            Some(kept) => kept,
+            none => none.insert(Kept::begin(run)?),
+        };
+        kept.keep(line, report)
     }
 }
 
 /// Waits until a run has a checkpoint; `false` if it was asked to stop before.
-fn await_first(run: &Path, stop: &Stop) -> Result<bool> {
-    while newest(run)?.is_none() && is_at_work(run) {
+fn await_first(run: &Path, stop: &Stop) -> bool {
+    while newest(run).is_none() && is_at_work(run) {
         if stop.is_stopped() {
-            return Ok(false);
+            return false;
         }
         thread::sleep(PERIOD);
     }
-    Ok(true)
+    true
 }
 
-/// Hands on the weights of each new checkpoint until the run has ended.
-fn watch(run: &Path, last: PathBuf, graph: &Arc<Graph>, weights: &Sender<Item>, stop: &Stop) {
-    if let Err(error) = follow(run, last, graph, weights, stop) {
-        complain(&format!("warning: {} is not watched any more: {error:#}\n", run.display()));
-    }
-}
-
+/// Hands on the weights of new checkpoints until the run has ended.
 fn follow(
     run: &Path,
-    mut last: PathBuf,
+    mut last: u64,
     graph: &Arc<Graph>,
     weights: &Sender<Item>,
     stop: &Stop,
 ) -> Result<()> {
-    let mut seen = Some(last.clone());
+    let mut seen = Some(last);
     while !stop.is_stopped() {
         // Asked first: what it leaves behind at its end is still evaluated.
         let ended = !is_at_work(run);
-        let newest = newest(run)?;
+        let newest = newest(run);
         if newest != seen {
             seen = newest;
             let trained = Trained::latest(run)?;
             // A damaged one is passed over in favour of one that is known.
-            if trained.path != last {
-                let found = trained.stored.inference_weights(graph).map_err(Error::new)?;
+            let step = trained.stored.progress.steps;
+            if step != last {
+                let found = trained.stored.inference_weights(graph)?;
                 if weights.send_blocking(Item::Weights(Arc::new(found))).is_err() {
                     return Ok(());
                 }
-                last = trained.path;
+                last = step;
                 continue;
             }
         }
@@ -221,16 +248,7 @@ fn follow(
     Ok(())
 }
 
-/// The checkpoint with the highest step, by its name.
-fn newest(run: &Path) -> Result<Option<PathBuf>> {
-    let folder = checkpoints(run);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", folder.display()));
-        }
-    };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    Ok(paths.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).max())
+/// The highest step of a run's checkpoints.
+fn newest(run: &Path) -> Option<u64> {
+    checkpoint::list(&checkpoints(run)).pop()
 }

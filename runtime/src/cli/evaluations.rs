@@ -62,11 +62,13 @@ fn matrix(report: &EvaluationReport) -> String {
     table(&rows)
 }
 
-/// Everything about an evaluation on one line.
-pub(super) fn json(report: &EvaluationReport) -> Result<String> {
+/// Everything about an evaluation on one line, with what its checkpoint was chosen by as the best
+/// of its run, if it was.
+pub(super) fn json(report: &EvaluationReport, chosen_on: Option<&str>) -> Result<String> {
     let mut value = serde_json::to_value(report)?;
     if let Value::Object(fields) = &mut value {
         fields.insert("class_accuracy".to_owned(), json!(report.class_accuracy()));
+        fields.extend(chosen_on.map(|split| ("chosen_on".to_owned(), json!(split))));
     }
     Ok(format!("{value}\n"))
 }
@@ -106,9 +108,8 @@ impl Kept {
         }
     }
 
-    /// Keeps the figures of an evaluation.
-    pub(super) fn keep(&mut self, report: &EvaluationReport) -> Result<()> {
-        let line = json(report)?;
+    /// Keeps the figures of an evaluation, which are on this line of JSON.
+    pub(super) fn keep(&mut self, line: &str, report: &EvaluationReport) -> Result<()> {
         let written = self.lines.write_all(line.as_bytes());
         written.with_context(|| format!("could not write {}", self.path.display()))?;
         self.board.observe(report)
@@ -158,9 +159,13 @@ mod tests {
         let run = tempfile::tempdir().expect("a folder");
         let mut first = Kept::begin(run.path()).expect("it begins");
         let mut second = Kept::begin(run.path()).expect("it begins");
-        first.keep(&report(1)).expect("it is kept");
-        second.keep(&report(2)).expect("it is kept");
-        first.keep(&report(3)).expect("it is kept");
+        let keep = |kept: &mut Kept, step| {
+            let report = report(step);
+            kept.keep(&json(&report, None).expect("JSON"), &report).expect("it is kept");
+        };
+        keep(&mut first, 1);
+        keep(&mut second, 2);
+        keep(&mut first, 3);
         let steps = |number: u32| -> Vec<u64> {
             let path = run.path().join(format!("evaluations/{number}/{LINES}"));
             let text = fs::read_to_string(path).expect("it is there");

@@ -103,17 +103,24 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     };
     let first = plan.settings.seed;
     let mut precisions = Vec::new();
-    for seed in (0..seeds).map(|number| first.wrapping_add(number)) {
+    let mut one = |seed: u64| {
         let mut set = arguments.set.clone();
         set.push(("seed".to_owned(), seed.to_string()));
         let last = train(arguments, file, &text, load(&set)?, &stop)?;
         precisions.extend(last.evaluation.map(|report| report.precision_at_1));
-    }
-    output::print(&spread(&precisions))
+        Ok(())
+    };
+    let ended = (0..seeds).try_for_each(|number| one(first.wrapping_add(number)));
+    // What one seed came to is of use, whatever became of the next.
+    let told = match ended {
+        Err(_) if precisions.is_empty() => Ok(()),
+        _ => output::print(&spread(&precisions, seeds)),
+    };
+    ended.and(told)
 }
 
-/// Mean and spread of what several runs came to.
-fn spread(precisions: &[f64]) -> String {
+/// Mean and spread of what several runs came to, of as many as were asked for.
+fn spread(precisions: &[f64], asked: u64) -> String {
     let runs = precisions.len();
     if runs == 0 {
         return "no run was evaluated\n".to_owned();
@@ -124,8 +131,9 @@ fn spread(precisions: &[f64]) -> String {
     let mut sorted = precisions.to_vec();
     sorted.sort_by(f64::total_cmp);
     let median = (sorted[(runs - 1) / 2] + sorted[runs / 2]) / 2.0;
+    let seeds = if runs as u64 == asked { asked.to_string() } else { format!("{runs} of {asked}") };
     format!(
-        "{runs} seeds: precision @ 1 = {mean:.4} on average (standard deviation {deviation:.4}, \
+        "{seeds} seeds: precision @ 1 = {mean:.4} on average (standard deviation {deviation:.4}, \
          median {median:.4}, {:.4} to {:.4})\n",
         sorted[0],
         sorted[runs - 1]
@@ -299,10 +307,12 @@ mod tests {
 
     #[test]
     fn several_seeds_are_summed_up() {
-        let text = spread(&[0.80, 0.82, 0.87]);
+        let text = spread(&[0.80, 0.82, 0.87], 3);
         assert!(text.starts_with("3 seeds: precision @ 1 = 0.8300 on average"), "{text}");
         assert!(text.contains("deviation 0.0361, median 0.8200, 0.8000 to 0.8700"), "{text}");
-        assert!(spread(&[0.5]).contains("deviation 0.0000, median 0.5000"));
+        assert!(spread(&[0.5], 1).contains("deviation 0.0000, median 0.5000"));
+        let some = spread(&[0.5, 0.7], 3);
+        assert!(some.starts_with("2 of 3 seeds: precision @ 1 = 0.6000 on average"), "{some}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use async_channel::Receiver;
 use super::App;
 use super::output::{Failure, complain, tell};
 use super::pipeline::base;
-use crate::checkpoint::{self, Store, Stored};
+use crate::checkpoint::{self, Stored};
 use crate::given;
 use crate::item::{Item, Weights};
 use crate::plan::Plan;
@@ -24,6 +24,8 @@ pub(super) struct Trained {
     pub(super) path: PathBuf,
     /// What is in it.
     pub(super) stored: Stored,
+    /// The part of the data set by which it was chosen as the best of its run, if it was.
+    pub(super) chosen_on: Option<String>,
 }
 
 /// What a flag changes in the stages that an evaluation needs.
@@ -65,23 +67,22 @@ impl Trained {
             return if best { Self::best(path) } else { Self::latest(path) };
         }
         let stored = checkpoint::read(path)?;
-        Ok(Self { path: path.to_owned(), stored })
+        Ok(Self { path: path.to_owned(), stored, chosen_on: None })
     }
 
     /// The latest good checkpoint of a run.
     pub(super) fn latest(run: &Path) -> Result<Self> {
         let (path, stored, complaints) = checkpoint::latest_good(&checkpoints(run))?;
         complaints.iter().for_each(|complaint| complain(&format!("warning: {complaint}\n")));
-        Ok(Self { path, stored })
+        Ok(Self { path, stored, chosen_on: None })
     }
 
     fn best(run: &Path) -> Result<Self> {
-        let store = Store::open(&checkpoints(run), 1, std::iter::empty())?;
-        let best = store.best();
+        let best = checkpoint::best(&checkpoints(run))?;
         let best = best.with_context(|| format!("{} has no best checkpoint yet", run.display()))?;
         let path = checkpoints(run).join(&best.file);
         let stored = checkpoint::read(&path)?;
-        Ok(Self { path, stored })
+        Ok(Self { path, stored, chosen_on: Some(best.chosen_on) })
     }
 
     /// The pipeline with which this was trained, with these changes in the stages that its
