@@ -121,7 +121,7 @@ fn checkpoints_that_cannot_be_used_are_told() {
         assert!(parts.iter().all(|part| told.contains(part)), "{told}");
     }
     for (arguments, status, part) in [
-        (&["eval", "absent.safetensors"][..], 1, "absent.safetensors"),
+        (&["eval", "absent.safetensors"][..], 2, "absent.safetensors is no folder of a run"),
         (&["eval", "."], 1, "no checkpoint"),
         (&["eval", FILE, "--watch"], 2, "is not a run's folder"),
         (&["eval", FILE, "--views", "3"], 2, "--views"),
@@ -206,7 +206,7 @@ fn the_best_checkpoint_says_what_it_was_chosen_on() {
     for split in ["test", "validation"] {
         let best = serde_json::json!({
             "step": 5, "file": "step-000000005.safetensors", "precision_at_1": 0.5,
-            "chosen_on": split, "averaged": true,
+            "chosen_on": split, "averaged": true, "stage": "evaluate",
         });
         let path = folder.path().join("run/checkpoints/best.json");
         fs::write(path, best.to_string()).expect("it is written");

@@ -97,9 +97,10 @@ impl Console {
         }
     }
 
-    /// A queue that fills quickly is not worth a line for each thousand images.
+    /// A queue that fills quickly is not worth a line.
     fn filling(&mut self, stage: &str, have: u64, of: u64) {
-        if self.last_filling.is_none_or(|last| last.elapsed() >= FILLING_PERIOD) {
+        let last = *self.last_filling.get_or_insert_with(Instant::now);
+        if last.elapsed() >= FILLING_PERIOD {
             self.last_filling = Some(Instant::now());
             self.line(&format!("{}: {stage}: {have} of {of} images gathered", now()));
         }
@@ -347,8 +348,17 @@ mod tests {
         });
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], ["adapter: ADAPTER | data: DATA | seed: 7", "warning: early"]);
-        assert!(lines[2].ends_with("s: 1 of 2 images gathered"), "{text}");
-        assert_eq!(lines[3..], ["warning: late"]);
+        // A queue that has only begun to be filled is not worth a line.
+        assert_eq!(lines[2..], ["warning: late"]);
+    }
+
+    #[test]
+    fn a_queue_that_takes_long_to_fill_is_told() {
+        let text = printed(|console| {
+            console.last_filling = Instant::now().checked_sub(FILLING_PERIOD);
+            console.show(Event::Filling { stage: "s".to_owned(), have: 1, of: 2 });
+        });
+        assert!(text.contains("s: 1 of 2 images gathered"), "{text}");
     }
 
     #[test]

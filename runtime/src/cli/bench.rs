@@ -261,7 +261,8 @@ fn told_flow(what: &str, flow: &Flow) -> String {
     }));
     let bottleneck = flow.bottleneck.as_deref().unwrap_or("-");
     format!(
-        "{what}: {:.0} images/s, the bottleneck is {bottleneck}\n{}",
+        "{what}: {:.0} images/s, the bottleneck is {bottleneck} (what trains does the passes of \
+         its model as well)\n{}",
         flow.images_per_s,
         indent(&table(&rows), 2)
     )

@@ -36,8 +36,8 @@ pub(super) fn diagnose(
         good.as_ref().zip(graph).and_then(|((_, stored, _), graph)| stored.weights(&graph).ok());
     let from = weights.as_ref().map_or(0, |weights| weights.progress.steps);
     complain(&format!(
-        "{diverged}.\nLooking for the place: the steps from {from} on are done again; Ctrl-C leaves \
-         that out.\n"
+        "training has diverged. Looking for the place: the steps from {from} on are done again; \
+         Ctrl-C leaves that out.\n"
     ));
     // That run shows what went wrong, and nothing else of it counts.
     plan.settings.resume = weights.map(|weights| Resume {

@@ -20,7 +20,7 @@ use crate::checkpoint;
 use crate::event::{EvaluationReport, Event};
 use crate::graph::Graph;
 use crate::item::Item;
-use crate::run_folder::{checkpoints, is_at_work};
+use crate::run_folder::{RUNS, checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,6 +66,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
+    /// Where runs have their folders, in which one is found by its name.
+    #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = RUNS)]
+    runs: PathBuf,
+
     /// Prints one line of JSON for each evaluation.
     #[arg(long)]
     json: bool,
@@ -88,7 +92,7 @@ impl Arguments {
 const PERIOD: Duration = Duration::from_secs(1);
 
 pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
-    let path = &find(&arguments.path);
+    let path = &find(&arguments.path, &arguments.runs)?;
     let is_run = path.is_dir();
     if arguments.watch && !is_run {
         return Err(Failure::Usage {

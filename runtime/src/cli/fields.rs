@@ -36,13 +36,27 @@ fn describe(
         }
         let around = defaults.and_then(|defaults| defaults.get(name));
         let default = around.or_else(|| field.get("default"));
-        if let Some(default) = default.filter(|default| !default.is_object()) {
-            facts.push(format!("default {}", plain(default)));
+        if let Some(default) = default.and_then(|default| shown_default(root, field, default)) {
+            facts.push(format!("default {default}"));
         }
         facts.retain(|fact| !fact.is_empty());
         *text += &format!("{:margin$}{name}: {}\n", "", facts.join(", "));
         paragraph(&about(field), margin + 4, 0, text);
         inside(root, field, default, depth + 1, text);
+    }
+}
+
+/// A default as it is written in YAML; `None` for that of a map, whose fields have their own.
+fn shown_default(root: &Value, field: &Value, default: &Value) -> Option<String> {
+    let Some(entries) = default.as_object() else { return Some(plain(default)) };
+    let (name, body) = entries.iter().next().filter(|_| entries.len() == 1)?;
+    if choices(resolve(root, field)).is_empty() {
+        return None;
+    }
+    match body.as_object() {
+        None => Some(format!("{{ {name}: {} }}", plain(body))),
+        Some(fields) if fields.is_empty() => Some(name.clone()),
+        Some(_) => None,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::photo;
 use crate::picture::Picture;
 use crate::plan::Plan;
 use crate::port::{ImageType, PixelType, Port};
+use crate::run_folder::RUNS;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +53,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADAPTER")]
     adapter: Option<String>,
 
+    /// Where runs have their folders, in which one is found by its name.
+    #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = RUNS)]
+    runs: PathBuf,
+
     /// Prints one line of JSON for each file.
     #[arg(long)]
     json: bool,
@@ -66,7 +71,8 @@ struct Ends {
 }
 
 pub(super) fn predict(app: &App, arguments: &Arguments) -> Result<(), Failure> {
-    let trained = Trained::read(&find(&arguments.path), false).map_err(Failure::Run)?;
+    let path = find(&arguments.path, &arguments.runs)?;
+    let trained = Trained::read(&path, false).map_err(Failure::Run)?;
     let raw = arguments.raw.then(Change::raw);
     let adapter = arguments.adapter.as_deref();
     let changes: Vec<Change> = raw.into_iter().chain(adapter.map(Change::adapter)).collect();

@@ -75,6 +75,10 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
             format!("{} was stopped before its first checkpoint: it begins again", run.display())
         }
     }];
+    if let Some(file) = &arguments.file {
+        let file = file.display();
+        lines.push(format!("limits, periods and the like are those of {file}, not the run's own"));
+    }
     lines.extend(changes.iter().map(|change| format!("changed: {change}")));
     lines.extend(start.iter().flat_map(Start::notes));
     about.resumed.push(Resumed {

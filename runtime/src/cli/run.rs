@@ -103,24 +103,28 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     };
     let first = plan.settings.seed;
     let mut precisions = Vec::new();
+    let mut stands_in_for = None;
     let mut one = |seed: u64| {
         let mut set = arguments.set.clone();
         set.push(("seed".to_owned(), seed.to_string()));
         let last = train(arguments, file, &text, load(&set)?, &stop)?;
-        precisions.extend(last.evaluation.map(|report| report.precision_at_1));
+        if let Some(report) = last.evaluation {
+            precisions.push(report.precision_at_1);
+            stands_in_for = report.stands_in_for;
+        }
         Ok(())
     };
     let ended = (0..seeds).try_for_each(|number| one(first.wrapping_add(number)));
     // What one seed came to is of use, whatever became of the next.
     let told = match ended {
         Err(_) if precisions.is_empty() => Ok(()),
-        _ => output::print(&spread(&precisions, seeds)),
+        _ => output::print(&spread(&precisions, seeds, stands_in_for.as_deref())),
     };
     ended.and(told)
 }
 
 /// Mean and spread of what several runs came to, of as many as were asked for.
-fn spread(precisions: &[f64], asked: u64) -> String {
+fn spread(precisions: &[f64], asked: u64, stands_in_for: Option<&str>) -> String {
     let runs = precisions.len();
     if runs == 0 {
         return "no run was evaluated\n".to_owned();
@@ -132,9 +136,11 @@ fn spread(precisions: &[f64], asked: u64) -> String {
     sorted.sort_by(f64::total_cmp);
     let median = (sorted[(runs - 1) / 2] + sorted[runs / 2]) / 2.0;
     let seeds = if runs as u64 == asked { asked.to_string() } else { format!("{runs} of {asked}") };
+    let stand_in = stands_in_for
+        .map_or(String::new(), |real| format!("; on drawn stand-in images, NOT {real}"));
     format!(
         "{seeds} seeds: precision @ 1 = {mean:.4} on average (standard deviation {deviation:.4}, \
-         median {median:.4}, {:.4} to {:.4})\n",
+         median {median:.4}, {:.4} to {:.4}){stand_in}\n",
         sorted[0],
         sorted[runs - 1]
     )
@@ -307,11 +313,11 @@ mod tests {
 
     #[test]
     fn several_seeds_are_summed_up() {
-        let text = spread(&[0.80, 0.82, 0.87], 3);
+        let text = spread(&[0.80, 0.82, 0.87], 3, None);
         assert!(text.starts_with("3 seeds: precision @ 1 = 0.8300 on average"), "{text}");
         assert!(text.contains("deviation 0.0361, median 0.8200, 0.8000 to 0.8700"), "{text}");
-        assert!(spread(&[0.5], 1).contains("deviation 0.0000, median 0.5000"));
-        let some = spread(&[0.5, 0.7], 3);
+        assert!(spread(&[0.5], 1, None).contains("deviation 0.0000, median 0.5000"));
+        let some = spread(&[0.5, 0.7], 3, None);
         assert!(some.starts_with("2 of 3 seeds: precision @ 1 = 0.6000 on average"), "{some}");
     }
 

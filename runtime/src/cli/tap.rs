@@ -78,7 +78,10 @@ pub(super) fn tap(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let port = plan.find(&stage).map(|at| plan.stages[at].output.clone()).map_err(Failure::Run)?;
     // Refused before the work, not after it.
     if matches!(port, Some(Port::Samples(_) | Port::Batches(..))) && file.exists() {
-        return Err(Failure::Run(anyhow!("{} is already there: name another", file.display())));
+        return Err(Failure::Run(anyhow!(
+            "{} is already there: name another with `-o FILE`",
+            file.display()
+        )));
     }
     let settings = plan.settings.clone();
     let items = gather(plan, &stage, most).map_err(Failure::of_run)?;

@@ -14,7 +14,7 @@ use crate::given;
 use crate::item::{Item, Weights};
 use crate::plan::Plan;
 use crate::port::Port;
-use crate::run_folder::{RUNS, checkpoints, is_run};
+use crate::run_folder::{self, checkpoints};
 use crate::stage::RunSettings;
 
 /// Trained weights, with what was trained.
@@ -54,10 +54,17 @@ impl Change {
 }
 
 /// What is named: a file or a folder, or else a run where runs are kept, as `--resume` finds it.
-pub(super) fn find(named: &Path) -> PathBuf {
-    let base = std::env::var_os("GRADFLOW_RUNS").map_or_else(|| RUNS.into(), PathBuf::from);
-    let run = base.join(named);
-    if !named.exists() && is_run(&run) { run } else { named.to_owned() }
+///
+/// # Errors
+/// If there is neither; the message says which runs there are.
+pub(super) fn find(named: &Path, runs: &Path) -> Result<PathBuf, Failure> {
+    if named.exists() {
+        return Ok(named.to_owned());
+    }
+    run_folder::find(runs, Some(&named.to_string_lossy())).map_err(|error| Failure::Usage {
+        message: format!("there is no such file, and {error}"),
+        help: None,
+    })
 }
 
 impl Trained {

@@ -41,7 +41,8 @@ impl<'a> Flow<'a> {
                 p {
                     "The others waited for " b { (self.bottleneck.join(", ")) }
                     @if self.bottleneck.len() > 1 { " (in the same threads)" }
-                    ": of all stages the busiest. Times are sums over a stage's workers."
+                    ": of all stages the busiest. Times are sums over a stage's workers. What trains "
+                    "does the passes of its model as well."
                 }
             }
             div.scroll tabindex="0" role="region" aria-label="The pipeline's graph" { (self.graph()) }

@@ -38,7 +38,8 @@ impl Report {
         let of = last.total_steps.map(|of| format!(" of {}", count(of))).unwrap_or_default();
         let stopped = self.outcome.as_ref().is_some_and(|outcome| outcome.interrupted);
         let end = if stopped { ", then stopped early" } else { "" };
-        format!("logged up to step {}{of}{end}.", count(last.step))
+        // The first step is number 0.
+        format!("{}{of} steps done and logged{end}.", count(last.step + 1))
     }
 
     /// The figures that count.

@@ -36,6 +36,8 @@ pub(super) struct Reduce {
     resumed: Option<Resume>,
     /// Steps done at the last line of the log.
     reported: u64,
+    /// Steps of the whole run, as far as they are known.
+    total_steps: Option<u64>,
     evaluate: Clock,
     keep: Clock,
     log: Clock,
@@ -76,6 +78,7 @@ impl Reduce {
             source: weights.map(|weights| Arc::clone(&weights.source)),
             resumed,
             reported: progress.steps,
+            total_steps: None,
             evaluate: Clock::new(config.evaluate.clone()),
             keep: Clock::new(context.run.checkpoints.every.clone()),
             log: Clock::new(context.run.summaries.scalars.clone()),
@@ -130,6 +133,7 @@ impl Reduce {
                 break;
             }
             let total = limit.total_steps(epoch_images, self.batch);
+            self.total_steps = total;
             let extent = RunExtent::of(&limit, epoch_images, self.batch);
             self.config.learning_rate.check_extent(&extent)?;
             self.learning_rate = self.config.learning_rate.at(self.progress.images, &extent);
@@ -163,7 +167,8 @@ impl Reduce {
         }
         if self.diagnosis.is_none() && self.reported != self.progress.steps {
             let last = self.progress.steps - 1;
-            self.report(Some(last + 1)).with_context(|| format!("step {last}"))?;
+            let total = if by_limit { Some(last + 1) } else { self.total_steps };
+            self.report(total).with_context(|| format!("step {last}"))?;
         }
         self.end(by_limit, kept, handed_on, ports).await
     }
@@ -286,7 +291,8 @@ impl Reduce {
         let limit = self.config.blow_up * usual;
         if !loss.is_finite() || (limit > 0.0 && loss > limit) {
             let found = format!(
-                "its loss is {loss:.4}, more than {} times the {usual:.4} of the beginning",
+                "its loss is {}, more than {} times the {usual:.4} of the beginning",
+                short(loss),
                 self.config.blow_up
             );
             return Err(Diverged { step: last, found, began_bad: true }.into());
@@ -333,6 +339,11 @@ impl Reduce {
         let progress = self.progress;
         Ok(Arc::new(Weights { progress, source, graph, raw, averages, states }))
     }
+}
+
+/// A loss in a few characters, however large it is.
+fn short(loss: f64) -> String {
+    if loss.abs() < 1e6 { format!("{loss:.4}") } else { format!("{loss:.3e}") }
 }
 
 /// Whether something is due that is counted by the step's own number, as the log is: at 0, 10, 20.
