@@ -53,43 +53,12 @@ impl Stage for Given {
     }
 }
 
-/// Counts what comes in and drops it, until it is enough, which ends the flow.
-#[derive(Clone, Debug)]
-pub struct Count {
-    /// Images, or items where they hold none.
-    pub images: usize,
-}
-
-impl Config for Count {
-    fn check(&self, _: &[Port]) -> Result<Option<Port>, Mismatch> {
-        Ok(None)
-    }
-
-    fn build(&self, _: &Context<'_>) -> Result<Runner> {
-        Ok(Runner::Stage(Box::new(self.clone())))
-    }
-}
-
-impl Stage for Count {
-    fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
-        async move {
-            let mut images = 0;
-            while images < self.images
-                && let Some(item) = ports.receive(0).await
-            {
-                images += item.images().max(1);
-            }
-            Ok(())
-        }
-        .boxed()
-    }
-}
-
-/// Gathers what comes in until it is enough, which ends the flow.
+/// Takes what comes in until it is enough, which ends the flow.
 #[derive(Clone, Debug)]
 pub struct Collect {
     images: usize,
-    items: Sender<Item>,
+    /// Where it goes; dropped if nowhere.
+    items: Option<Sender<Item>>,
 }
 
 impl Collect {
@@ -98,7 +67,12 @@ impl Collect {
     pub fn new(images: usize) -> (Self, Receiver<Item>) {
         // Room for all: nobody takes anything out before the end.
         let (items, gathered) = bounded(images.max(1));
-        (Self { images, items }, gathered)
+        (Self { images, items: Some(items) }, gathered)
+    }
+
+    /// A sink for this many images, or items, that keeps none.
+    pub fn dropping(images: usize) -> Self {
+        Self { images, items: None }
     }
 }
 
@@ -120,7 +94,9 @@ impl Stage for Collect {
                 && let Some(item) = ports.receive(0).await
             {
                 images += item.images().max(1);
-                if self.items.send(item).await.is_err() {
+                if let Some(items) = &self.items
+                    && items.send(item).await.is_err()
+                {
                     break;
                 }
             }

@@ -6,10 +6,8 @@ use async_channel::Receiver;
 use super::{Plan, PlannedStage};
 use crate::config::node::Node;
 use crate::config::suggest;
-use crate::given::{Collect, Count, Given};
+use crate::given::{Collect, Given};
 use crate::item::Item;
-use crate::port::Port;
-use crate::stage::Config;
 
 impl Plan {
     /// The stage of this name.
@@ -70,13 +68,8 @@ impl Plan {
     /// # Errors
     /// If there is no such stage, or it puts out nothing.
     pub fn collecting(self, id: &str, images: usize) -> Result<(Self, Receiver<Item>)> {
-        let mut plan = self.flow_into(&[id])?;
-        let at = plan.find(id)?;
-        let input = plan.stages[at].output.clone();
-        let input = input.with_context(|| format!("the stage `{id}` puts out nothing"))?;
         let (collect, gathered) = Collect::new(images);
-        plan.stages.push(end("collect", Box::new(collect), (at, id), input));
-        Ok((plan, gathered))
+        Ok((self.ending(id, "collect", collect)?, gathered))
     }
 
     /// The flow into a stage with nothing behind it: what it puts out is counted and dropped, and
@@ -85,31 +78,25 @@ impl Plan {
     /// # Errors
     /// If there is no such stage, or it puts out nothing.
     pub fn counting(self, id: &str, images: usize) -> Result<Self> {
+        self.ending(id, "count", Collect::dropping(images))
+    }
+
+    fn ending(self, id: &str, kind: &'static str, end: Collect) -> Result<Self> {
         let mut plan = self.flow_into(&[id])?;
         let at = plan.find(id)?;
         let input = plan.stages[at].output.clone();
         let input = input.with_context(|| format!("the stage `{id}` puts out nothing"))?;
-        plan.stages.push(end("count", Box::new(Count { images }), (at, id), input));
+        plan.stages.push(PlannedStage {
+            // No stage of a pipeline has such a name.
+            id: format!("{id}:{kind}"),
+            kind,
+            config: Box::new(end),
+            fields: Node::Null,
+            from: vec![at],
+            inputs: vec![input],
+            output: None,
+        });
         Ok(plan)
-    }
-}
-
-/// An end of the engine's own behind a stage.
-fn end(
-    kind: &'static str,
-    config: Box<dyn Config>,
-    (from, id): (usize, &str),
-    input: Port,
-) -> PlannedStage {
-    PlannedStage {
-        // No stage of a pipeline has such a name.
-        id: format!("{id}:{kind}"),
-        kind,
-        config,
-        fields: Node::Null,
-        from: vec![from],
-        inputs: vec![input],
-        output: None,
     }
 }
 
