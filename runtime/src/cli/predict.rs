@@ -73,6 +73,12 @@ struct Ends {
 pub(super) fn predict(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let path = find(&arguments.path, &arguments.runs)?;
     let trained = Trained::read(&path, false).map_err(Failure::Run)?;
+    if let Some(real) = &trained.stored.source.stands_in_for {
+        complain(&format!(
+            "warning: this model was trained on drawn stand-in images, NOT {real}: it knows nothing \
+             of photos\n"
+        ));
+    }
     let raw = arguments.raw.then(Change::raw);
     let adapter = arguments.adapter.as_deref();
     let changes: Vec<Change> = raw.into_iter().chain(adapter.map(Change::adapter)).collect();

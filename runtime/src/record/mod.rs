@@ -54,6 +54,8 @@ pub struct Recorder {
     evaluators: Vec<String>,
     /// What the run goes on from, until it does.
     resume: Option<Resume>,
+    /// Whether there was a step or an evaluation in this process.
+    measured: bool,
     graphs: tensorboard::proto::GraphDef,
     folder: Option<RunFolder>,
     files: Option<Files>,
@@ -149,6 +151,7 @@ impl Recorder {
             keep: plan.settings.checkpoints.keep,
             evaluators: plan.evaluators().map(str::to_owned).collect(),
             resume: None,
+            measured: false,
             graphs,
             folder: None,
             files: None,
@@ -275,6 +278,7 @@ impl Recorder {
                 // A resumed run evaluates once more what it may not have told before.
                 return Vec::new();
             }
+            self.measured = true;
         }
         let mut wrong = Vec::new();
         let mut note = |result: Result<()>| {
@@ -283,7 +287,10 @@ impl Recorder {
         note(files.board.observe(event));
         files.report.observe(event);
         match event {
-            Event::Step(_) => self.last.idle_after = None,
+            Event::Step(_) => {
+                self.last.idle_after = None;
+                self.measured = true;
+            }
             Event::Checkpoint(checkpoint) => {
                 // What a resumed run will not do again must be on the disk when its checkpoint is.
                 note(files.board.sync());
@@ -321,7 +328,7 @@ impl Recorder {
         let (Some(files), Some(folder)) = (&self.files, &self.folder) else { return Ok(()) };
         let path = report_file(folder.path());
         // The page of a run that is done already has more to show than is known here.
-        if self.last.idle_after.is_none() || !path.exists() {
+        if self.measured || !path.exists() {
             files.report.write(&path)?;
         }
         self.last.report = Some(path);
