@@ -177,6 +177,10 @@ fn a_run_without_a_good_checkpoint_cannot_go_on() {
     let words = ["no checkpoint in", "step-000000001", "step-000000002", "start another run"];
     place.say(&["--resume"], &[]).refused(&words);
     assert!(run.files() == before, "something changed");
+    // It was done, and what it had learned has been removed: that is not trained again unasked.
+    fs::remove_dir_all(run.path.join("checkpoints")).expect("it was there");
+    place.say(&["--resume"], &[]).refused(&["there is no checkpoint in", "start another run"]);
+    assert!(run.path.join("metrics.jsonl").is_file());
 }
 
 #[test]

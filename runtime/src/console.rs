@@ -146,13 +146,16 @@ impl Console {
             text += &stand_in(evaluation);
         }
         self.line(&text);
-        if let Some(stage) = outcome.bottleneck() {
-            let (before, behind) = waits(outcome, &stage.id);
+        let bottleneck = outcome.bottleneck();
+        if !bottleneck.is_empty() {
+            let names: Vec<&str> = bottleneck.iter().map(|stage| stage.id.as_str()).collect();
+            let busy: f64 = bottleneck.iter().map(|stage| outcome.busy(stage)).sum();
+            let (before, behind) = waits(outcome, &names);
             self.line(&format!(
                 "the bottleneck was {} (busy {:.0} %): stages before it waited {:.1} s for it, \
                  those behind it {:.1} s",
-                stage.id,
-                100.0 * outcome.busy(stage),
+                names.join(" with "),
+                100.0 * busy,
                 before.as_secs_f64(),
                 behind.as_secs_f64()
             ));
@@ -273,10 +276,11 @@ fn stand_in(report: &EvaluationReport) -> String {
     }
 }
 
-/// How long the stages right before and right behind a stage waited for it.
-fn waits(outcome: &Outcome, stage: &str) -> (Duration, Duration) {
+/// How long the stages right before and right behind some stages waited for them.
+fn waits(outcome: &Outcome, stages: &[&str]) -> (Duration, Duration) {
     let queues = |at: fn(&EdgeReport) -> &String| {
-        outcome.edges.iter().filter(move |edge| at(edge) == stage).filter_map(|e| e.queue.as_ref())
+        let theirs = outcome.edges.iter().filter(move |edge| stages.contains(&at(edge).as_str()));
+        theirs.filter_map(|edge| edge.queue.as_ref())
     };
     let before = queues(|edge| &edge.to).map(|queue| queue.full_wait).sum();
     let behind = queues(|edge| &edge.from).map(|queue| queue.empty_wait).sum();

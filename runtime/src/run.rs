@@ -40,9 +40,29 @@ impl Outcome {
         stage.busy.as_secs_f64() / available_s.max(f64::MIN_POSITIVE)
     }
 
-    /// The stage that was at work most of its time.
-    pub fn bottleneck(&self) -> Option<&StageReport> {
-        self.stages.iter().max_by(|a, b| self.busy(a).total_cmp(&self.busy(b)))
+    /// What the others waited for: the stages, in the same threads if there are several, whose
+    /// threads were at work most of their time. None if nothing was.
+    pub fn bottleneck(&self) -> Vec<&StageReport> {
+        let busy =
+            |stages: &[&StageReport]| stages.iter().map(|stage| self.busy(stage)).sum::<f64>();
+        let busiest = self.threads().into_iter().max_by(|a, b| busy(a).total_cmp(&busy(b)));
+        busiest.filter(|stages| busy(stages) > 0.0).unwrap_or_default()
+    }
+
+    /// Stages by the threads that they share: those without a queue between them.
+    fn threads(&self) -> Vec<Vec<&StageReport>> {
+        let mut threads: Vec<Vec<&StageReport>> = Vec::new();
+        for stage in &self.stages {
+            let shared = |other: &&StageReport| {
+                let joins = |edge: &EdgeReport| edge.from == other.id && edge.to == stage.id;
+                self.edges.iter().any(|edge| edge.queue.is_none() && joins(edge))
+            };
+            match threads.iter_mut().find(|stages| stages.iter().any(shared)) {
+                Some(stages) => stages.push(stage),
+                None => threads.push(vec![stage]),
+            }
+        }
+        threads
     }
 }
 

@@ -117,6 +117,18 @@ pub struct Ended {
     pub how: String,
 }
 
+impl Ended {
+    /// At its limit.
+    pub const DONE: &str = "done";
+    /// Asked to stop.
+    pub const INTERRUPTED: &str = "interrupted";
+
+    /// Whether nothing went wrong.
+    pub fn is_in_order(&self) -> bool {
+        [Self::DONE, Self::INTERRUPTED].contains(&self.how.as_str())
+    }
+}
+
 impl RunFolder {
     /// A new folder `BASE/NAME-NNN`, the number being the first that is free.
     ///

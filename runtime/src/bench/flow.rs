@@ -40,7 +40,7 @@ fn flow(outcome: &Outcome, images: u64, elapsed: Duration) -> Flow {
     Flow {
         images_per_s: images as f64 / seconds,
         stages,
-        bottleneck: outcome.bottleneck().map(|stage| stage.id.clone()),
+        bottleneck: outcome.bottleneck().iter().map(|stage| stage.id.clone()).collect(),
     }
 }
 

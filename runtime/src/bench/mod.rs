@@ -113,8 +113,8 @@ pub struct Flow {
     pub images_per_s: f64,
     /// Each stage.
     pub stages: Vec<StageRate>,
-    /// The stage that was at work most of its time.
-    pub bottleneck: Option<String>,
+    /// The stages whose threads were at work most of their time; several share threads.
+    pub bottleneck: Vec<String>,
 }
 
 /// One stage of a flow.

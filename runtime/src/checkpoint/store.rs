@@ -231,8 +231,16 @@ pub fn awaiting(folder: &Path, told: u64, latest: u64) -> Vec<Stored> {
 }
 
 /// Whether a folder holds no checkpoint, not even a damaged one.
-pub fn is_empty(folder: &Path) -> bool {
-    list(folder).is_empty()
+///
+/// # Errors
+/// If it is there and cannot be read.
+pub fn is_empty(folder: &Path) -> Result<bool> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot read {}", folder.display()))
+        }
+        _ => Ok(list(folder).is_empty()),
+    }
 }
 
 /// Steps of the checkpoints in a folder, in order.

@@ -259,7 +259,7 @@ fn told_flow(what: &str, flow: &Flow) -> String {
             stage.alone_images_per_s.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}")),
         ]
     }));
-    let bottleneck = flow.bottleneck.as_deref().unwrap_or("-");
+    let bottleneck = flow.bottleneck.join(" with ");
     format!(
         "{what}: {:.0} images/s, the bottleneck is {bottleneck} (what trains does the passes of \
          its model as well)\n{}",

@@ -14,7 +14,7 @@ use crate::metrics;
 use crate::plan::Plan;
 use crate::port::Port;
 use crate::record::{PROGRAM, Recorder, metrics_file};
-use crate::run_folder::{self, About, Resumed, RunFolder};
+use crate::run_folder::{self, About, Ended, Resumed, RunFolder};
 use crate::stage::{Evaluation, Resume, RunSettings};
 
 /// Settings that say nothing of what is learned.
@@ -52,7 +52,7 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         set: set.to_vec(),
     };
     let (before, _) = own(&[]).check(app, &settings(arguments, &about))?;
-    let start = start(&run, &before)?;
+    let start = start(&run, &about, &before)?;
     // What is said now counts more than what was said then.
     if arguments.adapter.is_some() || arguments.set.iter().any(|(path, _)| path == "adapter") {
         about.adapter_asked = arguments.adapter.clone();
@@ -138,9 +138,14 @@ impl Start {
 }
 
 /// The newest checkpoint that is good; `None` if the run was stopped before its first.
-fn start(run: &Path, plan: &Plan) -> Result<Option<Start>, Failure> {
+fn start(run: &Path, about: &About, plan: &Plan) -> Result<Option<Start>, Failure> {
     let folder = run_folder::checkpoints(run);
-    if checkpoint::is_empty(&folder) {
+    let measured = metrics::read(&metrics_file(run)).map_err(Failure::Run)?;
+    // Whatever ended in good order after a step had kept its weights: if there are none, somebody
+    // has removed them, and hours of training are not done again without being asked for.
+    let kept_some =
+        about.ended.as_ref().is_some_and(Ended::is_in_order) && !measured.steps.is_empty();
+    if !kept_some && checkpoint::is_empty(&folder).map_err(Failure::Run)? {
         return Ok(None);
     }
     let (path, stored, damaged) = latest_good(&folder).map_err(|error| {
@@ -149,7 +154,6 @@ fn start(run: &Path, plan: &Plan) -> Result<Option<Start>, Failure> {
             "without a checkpoint there is nothing to go on from: start another run",
         )
     })?;
-    let measured = metrics::read(&metrics_file(run)).map_err(Failure::Run)?;
     let steps = stored.progress.steps;
     let told = plan.evaluators().map(|stage| measured.last_evaluation(stage)).min();
     let lost = checkpoint::awaiting(&folder, told.unwrap_or(steps), steps);

@@ -19,7 +19,7 @@ use crate::divergence::Diverged;
 use crate::event::Event;
 use crate::plan::Plan;
 use crate::record::{Last, PROGRAM, Place, Recorder};
-use crate::run_folder::{self, About, RUNS};
+use crate::run_folder::{self, About, Ended, RUNS};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -239,8 +239,8 @@ fn execute(
         }
     });
     let how = match &result {
-        Ok(outcome) if outcome.interrupted => "interrupted".to_owned(),
-        Ok(_) => "done".to_owned(),
+        Ok(outcome) if outcome.interrupted => Ended::INTERRUPTED.to_owned(),
+        Ok(_) => Ended::DONE.to_owned(),
         Err(error) => format!("{error:#}"),
     };
     let mut last = Last::default();

@@ -1,7 +1,6 @@
 //! The pipeline as it ran: what each stage and each edge did.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use maud::{Markup, html};
 
@@ -24,13 +23,9 @@ pub(super) struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    /// Finds what held it up: the stages whose threads were busy for the greatest share of time.
+    /// Finds what held it up.
     pub(super) fn new(outcome: &'a Outcome) -> Self {
-        let busy = |stages: &[&StageReport]| {
-            stages.iter().map(|stage| share(stage, stage.busy, outcome.elapsed)).sum::<f64>()
-        };
-        let slowest = threads(outcome).into_iter().max_by(|a, b| busy(a).total_cmp(&busy(b)));
-        let bottleneck = slowest.filter(|stages| busy(stages) > 0.0).unwrap_or_default();
+        let bottleneck = outcome.bottleneck();
         Self { outcome, bottleneck: bottleneck.iter().map(|stage| stage.id.as_str()).collect() }
     }
 
@@ -58,7 +53,7 @@ impl<'a> Flow<'a> {
     }
 
     fn busy(&self, stage: &StageReport) -> String {
-        percent(share(stage, stage.busy, self.outcome.elapsed))
+        percent(self.outcome.busy(stage))
     }
 
     fn graph(&self) -> Markup {
@@ -93,7 +88,7 @@ impl<'a> Flow<'a> {
     fn stage(&self, stage: &StageReport, cell: Cell) -> Markup {
         let (x, y) = corner(cell);
         let slow = self.is_bottleneck(stage);
-        let busy = share(stage, stage.busy, self.outcome.elapsed).clamp(0.0, 1.0);
+        let busy = self.outcome.busy(stage).clamp(0.0, 1.0);
         let inner = BOX_WIDTH - 20;
         html! {
             g.stage.slow[slow] {
@@ -217,30 +212,6 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// Stages by the threads that they share: those without a queue between them.
-fn threads(outcome: &Outcome) -> Vec<Vec<&StageReport>> {
-    let mut threads: Vec<Vec<&StageReport>> = Vec::new();
-    for stage in &outcome.stages {
-        let shared = |other: &&StageReport| {
-            outcome
-                .edges
-                .iter()
-                .any(|edge| edge.queue.is_none() && edge.from == other.id && edge.to == stage.id)
-        };
-        match threads.iter_mut().find(|stages| stages.iter().any(shared)) {
-            Some(stages) => stages.push(stage),
-            None => threads.push(vec![stage]),
-        }
-    }
-    threads
-}
-
-/// The share of its workers' time that a stage spent on something.
-fn share(stage: &StageReport, spent: Duration, elapsed: Duration) -> f64 {
-    let available = stage.workers as f64 * elapsed.as_secs_f64();
-    spent.as_secs_f64() / available.max(f64::MIN_POSITIVE)
-}
-
 /// The upper left corner of the box in a cell.
 fn corner((row, column): Cell) -> (usize, usize) {
     (MARGIN + column * COLUMN, MARGIN + row * ROW)
@@ -277,6 +248,8 @@ fn clipped(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::layout::tests::outcome;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
