@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::{
     __m256, __m512, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
-    _mm256_sqrt_ps, _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
-    _mm512_mul_ps, _mm512_rsqrt14_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm256_sqrt_ps, _mm256_storeu_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_set1_ps, _mm512_sqrt_ps, _mm512_storeu_ps,
 };
 
 use crate::simd::Simd;
@@ -94,12 +94,10 @@ fn inverse_root_256(value: __m256) -> __m256 {
     _mm256_div_ps(_mm256_set1_ps(1.0), _mm256_sqrt_ps(value))
 }
 
-/// A guess that is right to 2^-14, and one step of Newton's method: `r * (1.5 - value / 2 * r^2)`.
-/// A division and a root of 16 numbers take several times as long.
+/// Not by the processor's estimate of it, which each maker rounds in another way: the same
+/// instructions give the same bits everywhere.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn inverse_root_512(value: __m512) -> __m512 {
-    let guess = _mm512_rsqrt14_ps(value);
-    let half = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(0.5), value), guess);
-    _mm512_mul_ps(guess, _mm512_fnmadd_ps(half, guess, _mm512_set1_ps(1.5)))
+    _mm512_div_ps(_mm512_set1_ps(1.0), _mm512_sqrt_ps(value))
 }

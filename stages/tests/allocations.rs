@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Counted {
 static ALLOCATOR: Counted = Counted;
 
 #[test]
-fn steps_after_the_first_allocate_nothing() {
+fn no_step_allocates_once_training_is_under_way() {
     const IMAGES: usize = 32;
     const STEPS: usize = 32;
     let graph = golden::graph().expect("the tutorial's network compiles");

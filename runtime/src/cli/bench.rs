@@ -143,7 +143,10 @@ fn measure(app: &App, arguments: &Arguments) -> Result<Bench, Failure> {
     print(&told_flow(&format!("up to {batcher}, nothing behind it"), &input_alone))?;
     let steps_in_time = (arguments.seconds * steps.images_per_s / batch as f64) as u64;
     let pipeline = whole(load()?, steps_in_time.max(10)).map_err(Failure::Run)?;
-    print(&told_flow("training, evaluation left out", &pipeline))?;
+    print(&told_flow(
+        "training without evaluation (what trains does the passes of its model as well)",
+        &pipeline,
+    ))?;
     Ok(Bench {
         program: PROGRAM.to_owned(),
         time: run_folder::now(),
@@ -261,8 +264,7 @@ fn told_flow(what: &str, flow: &Flow) -> String {
     }));
     let bottleneck = flow.bottleneck.join(" with ");
     format!(
-        "{what}: {:.0} images/s, the bottleneck is {bottleneck} (what trains does the passes of \
-         its model as well)\n{}",
+        "{what}: {:.0} images/s, the bottleneck is {bottleneck}\n{}",
         flow.images_per_s,
         indent(&table(&rows), 2)
     )
