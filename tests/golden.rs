@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runtime::adapter::host::Reference;
-use runtime::adapter::{Adapter, DeviceKind, Identity, Info, Limits, Replica};
+use runtime::adapter::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica};
 use runtime::graph::Graph;
 use stages::model::golden;
 
@@ -15,8 +15,8 @@ impl Adapter for Slow {
         &self.0
     }
 
-    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> anyhow::Result<Box<dyn Replica>> {
-        Ok(Box::new(Reference::lower(graph, micro_batch)?))
+    fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> anyhow::Result<Box<dyn Replica>> {
+        Ok(Box::new(Reference::lower(graph, how.micro_batch)?))
     }
 }
 

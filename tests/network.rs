@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use runtime::adapter::host::Reference;
-use runtime::adapter::{Adapter, Info, Limits, Replica, micro_batch};
+use runtime::adapter::{Adapter, Info, Limits, Lowering, Replica, micro_batch};
 use runtime::graph::Graph;
 use runtime::kernel::Step;
 use runtime::session::Session;
@@ -171,8 +171,8 @@ impl Adapter for Exact {
         &self.0
     }
 
-    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> anyhow::Result<Box<dyn Replica>> {
-        Ok(Box::new(Reference::lower(graph, micro_batch)?))
+    fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> anyhow::Result<Box<dyn Replica>> {
+        Ok(Box::new(Reference::lower(graph, how.micro_batch)?))
     }
 }
 
@@ -210,8 +210,8 @@ impl Adapter for Small<'_> {
         &self.1
     }
 
-    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> anyhow::Result<Box<dyn Replica>> {
-        self.0.lower(graph, micro_batch)
+    fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> anyhow::Result<Box<dyn Replica>> {
+        self.0.lower(graph, how)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::adapter::{Adapter, Replica, Values, micro_batch};
+use crate::adapter::{Adapter, Lowering, Replica, Values, micro_batch};
 use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
 use crate::item::{Batch, Progress, Source, Weights};
 use crate::kernel::{Access, Dtype, Step};
@@ -34,7 +34,7 @@ impl Session {
     pub fn new(adapter: &dyn Adapter, graph: &Arc<Graph>, batch: usize) -> Result<Self> {
         let micro_batch = micro_batch::plan(graph, batch, &adapter.info().limits)
             .with_context(|| format!("the model does not fit {}", adapter.info().name))?;
-        let replica = adapter.lower(graph, micro_batch)?;
+        let replica = adapter.lower(graph, &Lowering::of(micro_batch))?;
         Ok(Self {
             graph: Arc::clone(graph),
             replica,

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::adapter::host::Reference;
-use crate::adapter::{Adapter, Replica, Values};
+use crate::adapter::{Adapter, Lowering, Replica, Values};
 use crate::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
 use crate::kernel::{Access, Binding, Case, Dtype, Kernel, Step, Variant};
 use crate::random::Random;
@@ -185,7 +185,7 @@ impl<'a> Trial<'a> {
         kernel: &'static Kernel,
     ) -> Result<Outcome> {
         let graph = graph(kernel, self.case);
-        let mut replica = adapter.lower(&graph, room(self.case))?;
+        let mut replica = adapter.lower(&graph, &Lowering::of(room(self.case)))?;
         fill(replica.as_mut(), &self.before)?;
         replica.run(&[graph.whole(Phase::Forward)], &self.step)?;
         let mut outcome = self.blank(variant);
@@ -350,7 +350,7 @@ mod tests {
             &self.0
         }
 
-        fn lower(&self, _: &Arc<Graph>, _: usize) -> Result<Box<dyn Replica>> {
+        fn lower(&self, _: &Arc<Graph>, _: &Lowering) -> Result<Box<dyn Replica>> {
             Err(anyhow::anyhow!("line 3: no such type").context("it does not compile"))
         }
     }

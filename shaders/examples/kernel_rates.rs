@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use runtime::adapter::host::Cpu;
-use runtime::adapter::{Adapter, Values, wgpu};
+use runtime::adapter::{Adapter, Lowering, Values, wgpu};
 use runtime::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
 use runtime::kernel::{Constants, Kernel, Step};
 use shaders::{
@@ -135,7 +135,7 @@ fn best_time(adapter: &dyn Adapter, used: &Use, images: usize) -> Result<Duratio
     };
     let graph = Graph { tensors, forward: vec![Node::Run(op)], ..Graph::default() };
     let forward = graph.whole(Phase::Forward);
-    let mut replica = adapter.lower(&Arc::new(graph), images)?;
+    let mut replica = adapter.lower(&Arc::new(graph), &Lowering::of(images))?;
     for (id, values) in values.iter().enumerate() {
         replica.write(TensorId(id), Values::Real(values))?;
     }

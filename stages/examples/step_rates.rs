@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use runtime::adapter::Adapter;
 use runtime::adapter::host::Cpu;
+use runtime::adapter::{Adapter, Lowering};
 use runtime::graph::{Graph, Node, Op, Phase, Span};
 use runtime::kernel::Step;
 use runtime::session::Session;
@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     let batch = network::fixed_batch(&graph, SCORED, 0)?;
     report("scoring", SCORED, steps.div_ceil(2), || session.score(&batch).map(|_| ()))?;
 
-    let mut replica = adapter.lower(&graph, images)?;
+    let mut replica = adapter.lower(&graph, &Lowering::of(images))?;
     let mut total = Duration::ZERO;
     for phase in PHASES {
         for (at, node) in graph.phase(phase).iter().enumerate() {

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runtime::adapter::host::Cpu;
-use runtime::adapter::{Adapter, Values};
+use runtime::adapter::{Adapter, Lowering, Values};
 use runtime::graph::Phase;
 use runtime::kernel::Step;
 use runtime::verify::network;
@@ -38,7 +38,7 @@ fn no_step_allocates_once_training_is_under_way() {
     const STEPS: usize = 32;
     let graph = golden::graph().expect("the tutorial's network compiles");
     let adapter = Cpu::new(2).expect("the cpu adapter starts");
-    let mut replica = adapter.lower(&graph, IMAGES).expect("it fits");
+    let mut replica = adapter.lower(&graph, &Lowering::of(IMAGES)).expect("it fits");
     let batch = network::fixed_batch(&graph, IMAGES, 0).expect("a batch");
     let phases = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
     let [stretch] = &graph.stretches(&phases)[..] else { panic!("nothing is averaged") };

@@ -13,7 +13,7 @@ use memory::Memory;
 use plan::{Plan, is_kept};
 use work::Work;
 
-use super::{Adapter, DeviceKind, Identity, Info, Limits, Replica, Values};
+use super::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, Values};
 use crate::aligned::Aligned;
 use crate::graph::{Graph, Phase, Span, TensorId};
 use crate::isa::Isa;
@@ -71,8 +71,8 @@ impl Adapter for Cpu {
         &self.info
     }
 
-    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> Result<Box<dyn Replica>> {
-        Ok(Box::new(Host::<f32>::new(graph, micro_batch, Arc::clone(&self.pool), self.isa)))
+    fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
+        Ok(Box::new(Host::<f32>::new(graph, how.micro_batch, Arc::clone(&self.pool), self.isa)))
     }
 }
 

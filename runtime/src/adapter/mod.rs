@@ -92,9 +92,22 @@ pub trait Adapter: Send + Sync {
     /// What it is.
     fn info(&self) -> &Info;
 
-    /// Makes every buffer and pipeline that the graph needs for micro-batches of up to this many
-    /// images. No buffer or pipeline is made afterwards.
-    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> Result<Box<dyn Replica>>;
+    /// Makes every buffer and pipeline that the graph needs. None is made afterwards.
+    fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>>;
+}
+
+/// How an adapter is to take a graph.
+#[derive(Clone, Debug)]
+pub struct Lowering {
+    /// The most images in a micro-batch.
+    pub micro_batch: usize,
+}
+
+impl Lowering {
+    /// Micro-batches of up to this many images, and everything else as it is by default.
+    pub fn of(micro_batch: usize) -> Self {
+        Self { micro_batch }
+    }
 }
 
 /// Values going to an adapter.

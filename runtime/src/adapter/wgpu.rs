@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::wgpu as gpu;
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::{Adapter, DeviceKind, Identity, Info, Limits, Replica, Values, micro_batch, select};
+use super::{
+    Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, Values, micro_batch, select,
+};
 use crate::graph::{Graph, Node, Op, Phase, Span, TensorId};
 use crate::kernel::{Access, Dtype, Step, Variant};
 
@@ -108,7 +110,7 @@ impl Adapter for WgpuAdapter {
         &self.info
     }
 
-    fn lower(&self, graph: &Arc<Graph>, micro_batch: usize) -> Result<Box<dyn Replica>> {
+    fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
         let name = &self.info.name;
         let descriptor = gpu::DeviceDescriptor {
             label: Some("gradflow"),
@@ -119,7 +121,7 @@ impl Adapter for WgpuAdapter {
             .with_context(|| format!("{name} gave no device"))?;
         let failure = Failure::watch(&device);
         let limits = &self.info.limits;
-        let replica = WgpuReplica::new(device, queue, failure, graph, micro_batch, limits)
+        let replica = WgpuReplica::new(device, queue, failure, graph, how.micro_batch, limits)
             .with_context(|| format!("{name} could not take the model"))?;
         Ok(Box::new(replica))
     }
