@@ -22,6 +22,7 @@ pub mod photo;
 pub mod picture;
 pub mod plan;
 pub mod port;
+pub mod precision;
 pub mod random;
 pub mod record;
 pub mod report;

@@ -19,6 +19,7 @@ use crate::event::Events;
 use crate::item::{Limit, Position, Sample, Weights};
 use crate::period::Period;
 use crate::port::Port;
+use crate::precision::Precision;
 use crate::random::Random;
 
 /// The YAML of one stage: plain data.
@@ -136,6 +137,8 @@ pub struct RunSettings {
     pub limit: Limit,
     /// The adapter asked for, on the command line or in the YAML; `None` for `auto`.
     pub adapter: Option<String>,
+    /// What the model's images are computed in.
+    pub precision: Precision,
     /// Where the data is, if said on the command line.
     pub data: Option<PathBuf>,
     /// Where the data may be, from the environment.

@@ -3,9 +3,7 @@
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel, Variant};
 
 use crate::conv2d::{Conv2d, size, sizes, workgroups};
-use crate::conv2d_tiles::{Padded, Weigh};
-use crate::scratch::with_scratch;
-use crate::simd;
+use crate::conv2d_tiles::weigh;
 
 /// `partials[s][ky][kx][i][o] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
 /// PAD_LEFT][i] * output_gradients[y][x][o]` over the positions of the images of split s, where
@@ -80,9 +78,7 @@ fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);
     let (input, gradients) = (args.read("input"), args.read("output_gradients"));
     let sums = args.write("partials");
-    with_scratch(Padded::of(&conv).len(&conv, args.images()), |memory| {
-        simd::run(args.isa, Weigh { conv, input, gradients, memory, sums });
-    });
+    weigh(args, conv, input, gradients, sums);
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -4,11 +4,13 @@
 //! reference in f64.
 
 mod conv2d;
+mod conv2d_pairs;
 mod conv2d_tiles;
 mod dense;
 mod form;
 mod local_response_norm;
 mod max_pool;
+mod pairs;
 mod product;
 mod scratch;
 mod simd;

@@ -2,6 +2,7 @@
 
 pub mod host;
 pub mod micro_batch;
+mod precise;
 pub mod select;
 pub mod wgpu;
 
@@ -12,6 +13,9 @@ use serde::Serialize;
 
 use crate::graph::{Graph, Span, TensorId};
 use crate::kernel::Step;
+use crate::precision::Precision;
+
+pub use precise::{Precise, unoffered};
 
 /// What kind of device an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +50,8 @@ pub struct Info {
     pub identity: Identity,
     /// What it can hold and dispatch.
     pub limits: Limits,
+    /// What it can compute in; f32 always.
+    pub precisions: Vec<Precision>,
 }
 
 /// What tells devices of the same name apart.
@@ -101,12 +107,17 @@ pub trait Adapter: Send + Sync {
 pub struct Lowering {
     /// The most images in a micro-batch.
     pub micro_batch: usize,
+    /// What images are computed in: one that the adapter's [`Info`] names.
+    pub precision: Precision,
+    /// What the gradients of activations are multiplied by on the adapter, a power of two, so that
+    /// f16 holds them. Nothing outside the adapter sees it. Only f16 looks at it.
+    pub loss_scale: f32,
 }
 
 impl Lowering {
     /// Micro-batches of up to this many images, and everything else as it is by default.
     pub fn of(micro_batch: usize) -> Self {
-        Self { micro_batch }
+        Self { micro_batch, precision: Precision::F32, loss_scale: 1.0 }
     }
 }
 

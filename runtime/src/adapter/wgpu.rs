@@ -9,9 +9,11 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
     Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, Values, micro_batch, select,
+    unoffered,
 };
 use crate::graph::{Graph, Node, Op, Phase, Span, TensorId};
 use crate::kernel::{Access, Dtype, Step, Variant};
+use crate::precision::Precision;
 
 /// Submits that may be under way before the next one waits for the oldest: enough to keep a GPU
 /// busy, few enough that nothing piles up.
@@ -102,6 +104,7 @@ fn describe(info: &gpu::AdapterInfo, limits: &gpu::Limits) -> Info {
             // WebGPU does not tell how much there is.
             memory_bytes: None,
         },
+        precisions: vec![Precision::F32],
     }
 }
 
@@ -111,6 +114,7 @@ impl Adapter for WgpuAdapter {
     }
 
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
+        unoffered(&self.info, how.precision)?;
         let name = &self.info.name;
         let descriptor = gpu::DeviceDescriptor {
             label: Some("gradflow"),

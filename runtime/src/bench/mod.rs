@@ -12,6 +12,7 @@ pub use flow::{alone, together};
 pub use kernels::kernels;
 pub use steps::steps;
 
+use crate::precision::Precision;
 use crate::run_folder::AdapterReport;
 
 /// Everything that was measured.
@@ -23,6 +24,9 @@ pub struct Bench {
     pub time: String,
     /// What computed.
     pub adapter: AdapterReport,
+    /// What it computed in.
+    #[serde(default)]
+    pub precision: Precision,
     /// Images in a batch.
     pub batch: usize,
     /// Images computed at once.

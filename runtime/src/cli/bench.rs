@@ -117,13 +117,14 @@ fn measure(app: &App, arguments: &Arguments) -> Result<Bench, Failure> {
     let load = || source.load(app, arguments.data.clone(), arguments.adapter.clone());
     let plan = load()?;
     let (batcher, graph, batch) = trained(&plan).map_err(Failure::Run)?;
-    let asked = plan.settings.adapter.clone();
-    let adapter = select::select(asked.as_deref().unwrap_or("auto")).map_err(Failure::of_run)?;
+    let asked = plan.settings.adapter.as_deref().unwrap_or("auto");
+    let precision = plan.settings.precision;
+    let adapter = select::select_in(asked, precision).map_err(Failure::of_run)?;
     let about = AdapterReport::from(adapter.info());
     let batches = first(load()?, &batcher, BATCHES * batch).map_err(Failure::of_run)?;
-    let mut session = session(adapter.as_ref(), &graph, batch, plan.settings.seed)?;
+    let mut session = session(&adapter, &graph, batch, plan.settings.seed)?;
     print(&format!(
-        "{about}, {}, batch {batch}{}\n",
+        "{about}, {precision}, {}, batch {batch}{}\n",
         arguments.file.display(),
         match session.micro_batch() {
             whole if whole == batch => String::new(),
@@ -151,6 +152,7 @@ fn measure(app: &App, arguments: &Arguments) -> Result<Bench, Failure> {
         program: PROGRAM.to_owned(),
         time: run_folder::now(),
         adapter: about,
+        precision,
         batch,
         micro_batch,
         steps,

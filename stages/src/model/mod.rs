@@ -16,9 +16,11 @@ pub mod window;
 use std::sync::Arc;
 
 use anyhow::Result;
+use runtime::adapter::{Adapter as _, select};
 use runtime::config::decode::{self, Problem, Problems};
 use runtime::config::entry::entry;
 use runtime::config::node::{Node, Path};
+use runtime::event::Event;
 use runtime::graph::Graph;
 use runtime::port::{ImageType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
@@ -277,7 +279,17 @@ impl Config for Model {
             }
             Reads::Scoring { batches, weights, graph, size, views } => {
                 let asked = self.adapter.as_deref().or(context.run.adapter.as_deref());
-                let score = score::Score::new(asked, &graph, size, self.averaged)?;
+                let precision = context.run.precision;
+                let (adapter, offered) =
+                    select::select_nearest(asked.unwrap_or("auto"), precision)?;
+                if offered != precision {
+                    let info = adapter.info();
+                    context.events.emit(Event::Warning(format!(
+                        "{}/{} does not compute in {precision}: it scores in {offered}",
+                        info.backend, info.name
+                    )));
+                }
+                let score = score::Score::new(&adapter, &graph, size, self.averaged)?;
                 Ok(Runner::Stage(Box::new(score.reading(batches, weights).views(views))))
             }
         }

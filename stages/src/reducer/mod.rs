@@ -7,11 +7,12 @@ pub mod update;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use runtime::adapter::select;
+use runtime::adapter::{Adapter as _, select};
 use runtime::event::{Event, TrainerReport};
 use runtime::graph::Graph;
 use runtime::period::Period;
 use runtime::port::Port;
+use runtime::precision::Precision;
 use runtime::session::Session;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
 use schemars::JsonSchema;
@@ -133,10 +134,12 @@ impl Config for Reducer {
             bail!("a reducer takes the gradients of one model");
         };
         let graph = &Arc::new(self.extend(graph).map_err(|wrong| anyhow!(wrong.message))?);
-        let adapter = select::select(context.run.adapter.as_deref().unwrap_or("auto"))?;
+        let asked = context.run.adapter.as_deref().unwrap_or("auto");
+        let precision = context.run.precision;
+        let adapter = select::select_in(asked, precision)?;
         let mut session = match context.run.diagnose {
-            None => Session::new(adapter.as_ref(), graph, *batch)?,
-            Some(_) => Session::new(adapter.as_ref(), &Arc::new(graph.observed()), *batch)?,
+            None => Session::new(&adapter, graph, *batch)?,
+            Some(_) => Session::new(&adapter, &Arc::new(graph.observed()), *batch)?,
         };
         match &context.run.resume {
             None => session.initialize(context.run.seed)?,
@@ -153,7 +156,14 @@ impl Config for Reducer {
             one if one == *batch => String::new(),
             part => format!(", in micro-batches of {part}"),
         };
-        context.events.fact("adapter", format!("{}/{} ({})", info.backend, info.name, info.driver));
+        let in_precision = match precision {
+            Precision::F32 => String::new(),
+            other => format!(", {other} with f32 weights"),
+        };
+        context.events.fact(
+            "adapter",
+            format!("{}/{} ({}){in_precision}", info.backend, info.name, info.driver),
+        );
         context.events.fact(
             "model",
             format!(
@@ -163,7 +173,7 @@ impl Config for Reducer {
             ),
         );
         let summaries = match context.run.diagnose {
-            None => Summaries::new(adapter.as_ref(), graph, *batch, context)?,
+            None => Summaries::new(&adapter, graph, *batch, context)?,
             Some(_) => None,
         };
         let reduce = Reduce::new(self.clone(), graph, session, *batch, summaries, context);
