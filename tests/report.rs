@@ -16,6 +16,7 @@ use runtime::event::{
 use runtime::graph::{Graph, Parameter, Role, Tensor, TensorId};
 use runtime::item::{Image, Label, Pixels, Progress, Sample, SampleId, Source, Weights};
 use runtime::kernel::{Dtype, Extent};
+use runtime::precision::Precision;
 use runtime::random::Random;
 use runtime::report::{Facts, Report};
 use runtime::run::{EdgeReport, Outcome, QueueReport, StageReport};
@@ -269,6 +270,7 @@ fn report() -> Report {
         kind: DeviceKind::DiscreteGpu,
         identity: Identity::default(),
         limits: Limits { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, ..Limits::NONE },
+        precisions: vec![Precision::F32],
     };
     let trainer =
         TrainerReport { stage: "train".to_owned(), adapter, batch: 128, micro_batch: 128 };

@@ -12,7 +12,9 @@ use naga::back::{glsl, hlsl, msl, spv};
 use naga::proc::BoundsCheckPolicies;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+use runtime::adapter::half::text;
 use runtime::kernel::{Access, Binding, Case, Dtype, Extent, Kernel, Variant};
+use runtime::precision::Precision;
 
 const ELEMENT: &str = "alias Element = f32;";
 
@@ -64,7 +66,7 @@ fn half(kernel: &Kernel, variant: &Variant) -> Option<(Module, ModuleInfo)> {
     if !has_half(kernel) {
         return None;
     }
-    let text = variant.wgsl.replace(ELEMENT, "enable f16;\nalias Element = f16;");
+    let text = text(variant.wgsl, Precision::F16);
     let read = read(&text, Capabilities::SHADER_FLOAT16);
     Some(read.unwrap_or_else(|e| panic!("{}: {e}", variant.name)))
 }

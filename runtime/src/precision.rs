@@ -32,6 +32,15 @@ impl Precision {
             Self::Bf16 => "bf16",
         }
     }
+
+    /// The largest relative error of rounding to it.
+    pub fn roundoff(self) -> f64 {
+        match self {
+            Self::F32 => 1.0 / f64::from(1 << 24),
+            Self::F16 => 1.0 / 2048.0,
+            Self::Bf16 => 1.0 / 256.0,
+        }
+    }
 }
 
 impl fmt::Display for Precision {
@@ -62,9 +71,89 @@ pub fn to_bf16(value: f32) -> f32 {
     f32::from_bits(bf16_bits(value) << 16)
 }
 
+/// The nearest f16, ties to even, in its 16 bits: infinite from 65,520 on. What is no number stays
+/// none.
+pub fn f16_bits(value: f32) -> u16 {
+    let sign = (value.to_bits() >> 16) as u16 & 0x8000;
+    if value.is_nan() {
+        return sign | 0x7E00;
+    }
+    let magnitude = value.abs();
+    // The last digit of 2^13 times a power of two is that of an f16 as large as the power, so that
+    // adding it rounds as f16 does. All that is not normal has the digits of the smallest that is.
+    let power = f32::from_bits(magnitude.to_bits() & 0x7F80_0000).max(SMALLEST_NORMAL);
+    let rounded = (magnitude + 8192.0 * power) - 8192.0 * power;
+    let bits = if magnitude >= 65_520.0 {
+        0x7C00
+    } else if rounded < SMALLEST_NORMAL {
+        (rounded / SMALLEST) as u16
+    } else {
+        // 8 digits of exponent become 5: its middle moves from 127 to 15.
+        ((rounded.to_bits() - (112 << 23)) >> 13) as u16
+    };
+    sign | bits
+}
+
+/// The number that an f16 of these bits is.
+pub fn from_f16_bits(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7FFF);
+    let value = match magnitude {
+        0..0x0400 => magnitude as f32 * SMALLEST,
+        0x0400..0x7C00 => f32::from_bits((magnitude << 13) + (112 << 23)),
+        0x7C00 => f32::INFINITY,
+        _ => f32::NAN,
+    };
+    if bits & 0x8000 == 0 { value } else { -value }
+}
+
+/// The smallest f16 with all its digits.
+const SMALLEST_NORMAL: f32 = 1.0 / 16_384.0;
+
+/// The smallest f16 above 0.
+const SMALLEST: f32 = 1.0 / 16_777_216.0;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f16_and_back_is_the_same() {
+        for bits in 0..=u16::MAX {
+            let value = from_f16_bits(bits);
+            if value.is_nan() {
+                assert!(from_f16_bits(f16_bits(value)).is_nan());
+            } else {
+                assert_eq!(f16_bits(value), bits, "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn f16_is_the_nearest_with_ties_to_even() {
+        for below in (0..0x7BFF).chain([0x7BFE]) {
+            let (low, high) = (from_f16_bits(below), from_f16_bits(below + 1));
+            let middle = (low + high) / 2.0;
+            let even = below + (below & 1);
+            for (value, nearest) in [
+                (f32::from_bits(middle.to_bits() - 1), below),
+                (middle, even),
+                (f32::from_bits(middle.to_bits() + 1), below + 1),
+            ] {
+                assert_eq!(f16_bits(value), nearest, "{value}");
+                assert_eq!(f16_bits(-value), nearest | 0x8000, "-{value}");
+            }
+        }
+        for (value, bits) in [
+            (65_519.996, 0x7BFF),
+            (65_520.0, 0x7C00),
+            (f32::MAX, 0x7C00),
+            (f32::INFINITY, 0x7C00),
+            (f32::MIN_POSITIVE, 0),
+            (f32::from_bits(1), 0),
+        ] {
+            assert_eq!(f16_bits(value), bits, "{value}");
+        }
+    }
 
     #[test]
     fn bf16_is_the_nearest_with_ties_to_even() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use runtime::adapter::Adapter;
 use runtime::adapter::host::Cpu;
 use runtime::adapter::wgpu::{self, WgpuAdapter};
+use runtime::precision::Precision;
 
 /// Says that a test has nothing to run on. With `GRADFLOW_NO_SKIP=1`, as on a machine that is
 /// known to have everything, that is a failure.
@@ -31,6 +32,16 @@ pub(crate) fn gpus() -> Vec<WgpuAdapter> {
     for adapter in &adapters {
         let info = adapter.info();
         println!("{} ({}, {})", info.name, info.backend, info.driver);
+    }
+    adapters
+}
+
+/// Those of them that compute in this precision, or a skip.
+pub(crate) fn gpus_in(precision: Precision) -> Vec<WgpuAdapter> {
+    let mut adapters = gpus();
+    adapters.retain(|adapter| adapter.info().precisions.contains(&precision));
+    if adapters.is_empty() {
+        skip(&format!("wgpu adapter with {precision}"));
     }
     adapters
 }

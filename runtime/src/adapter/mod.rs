@@ -1,5 +1,6 @@
 //! Adapters: what runs a [`Graph`]. One file each; only `wgpu` names wgpu.
 
+pub mod half;
 pub mod host;
 pub mod micro_batch;
 mod precise;

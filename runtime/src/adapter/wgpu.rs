@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::wgpu as gpu;
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use super::half::{self, Storage};
 use super::{
     Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, Values, micro_batch, select,
     unoffered,
@@ -58,12 +59,12 @@ impl WgpuAdapter {
         // WebGPU's default limits, or what there is where that is less. More is never asked for,
         // so that whatever runs here runs everywhere.
         let limits = gpu::Limits::default().or_worse_values_from(&adapter.limits());
-        let info = describe(&adapter.get_info(), &limits);
+        let info = describe(&adapter.get_info(), &limits, adapter.features());
         Self { adapter, info, limits }
     }
 }
 
-fn describe(info: &gpu::AdapterInfo, limits: &gpu::Limits) -> Info {
+fn describe(info: &gpu::AdapterInfo, limits: &gpu::Limits, features: gpu::Features) -> Info {
     let backend = match info.backend {
         gpu::Backend::Vulkan => "vulkan",
         gpu::Backend::Metal => "metal",
@@ -104,7 +105,10 @@ fn describe(info: &gpu::AdapterInfo, limits: &gpu::Limits) -> Info {
             // WebGPU does not tell how much there is.
             memory_bytes: None,
         },
-        precisions: vec![Precision::F32],
+        precisions: match features.contains(gpu::Features::SHADER_F16) {
+            true => vec![Precision::F32, Precision::F16],
+            false => vec![Precision::F32],
+        },
     }
 }
 
@@ -118,6 +122,10 @@ impl Adapter for WgpuAdapter {
         let name = &self.info.name;
         let descriptor = gpu::DeviceDescriptor {
             label: Some("gradflow"),
+            required_features: match how.precision {
+                Precision::F16 => gpu::Features::SHADER_F16,
+                _ => gpu::Features::empty(),
+            },
             required_limits: self.limits.clone(),
             ..gpu::DeviceDescriptor::default()
         };
@@ -125,7 +133,7 @@ impl Adapter for WgpuAdapter {
             .with_context(|| format!("{name} gave no device"))?;
         let failure = Failure::watch(&device);
         let limits = &self.info.limits;
-        let replica = WgpuReplica::new(device, queue, failure, graph, how.micro_batch, limits)
+        let replica = WgpuReplica::new(device, queue, failure, graph, how, limits)
             .with_context(|| format!("{name} could not take the model"))?;
         Ok(Box::new(replica))
     }
@@ -180,6 +188,9 @@ struct WgpuReplica {
     graph: Arc<Graph>,
     micro_batch: usize,
     buffers: Vec<gpu::Buffer>,
+    storage: Vec<Storage>,
+    /// What is on its way to a buffer in 16 bits.
+    packed: Vec<u32>,
     staging: gpu::Buffer,
     step: gpu::Buffer,
     step_group: gpu::BindGroup,
@@ -199,16 +210,20 @@ impl WgpuReplica {
         queue: gpu::Queue,
         failure: Failure,
         graph: &Arc<Graph>,
-        micro_batch: usize,
+        how: &Lowering,
         limits: &Limits,
     ) -> Result<Self> {
+        let micro_batch = how.micro_batch;
+        let storage: Vec<Storage> =
+            graph.tensors.iter().map(|tensor| Storage::of(tensor, how)).collect();
         let buffers: Vec<gpu::Buffer> = graph
             .tensors
             .iter()
-            .map(|tensor| {
+            .zip(&storage)
+            .map(|(tensor, storage)| {
                 device.create_buffer(&gpu::BufferDescriptor {
                     label: Some(&tensor.name),
-                    size: 4 * tensor.len_for(micro_batch).max(1) as u64,
+                    size: storage.bytes(tensor.len_for(micro_batch).max(1)) as u64,
                     usage: gpu::BufferUsages::STORAGE
                         | gpu::BufferUsages::COPY_SRC
                         | gpu::BufferUsages::COPY_DST,
@@ -239,7 +254,7 @@ impl WgpuReplica {
         });
         failure.check()?;
 
-        let mut compiler = Compiler { device: &device, step_layout, pipelines: HashMap::new() };
+        let mut compiler = Compiler { device: &device, how, step_layout, pipelines: HashMap::new() };
         let mut phases = HashMap::new();
         for phase in ALL_PHASES {
             let mut dispatches = Vec::new();
@@ -265,6 +280,8 @@ impl WgpuReplica {
             graph: Arc::clone(graph),
             micro_batch,
             buffers,
+            storage,
+            packed: Vec::new(),
             staging,
             step,
             step_group,
@@ -281,8 +298,8 @@ impl WgpuReplica {
     }
 
     fn read_bytes(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(4 * len);
-        let total = 4 * len as u64;
+        let total = self.storage[tensor.0].bytes(len) as u64;
+        let mut bytes = Vec::with_capacity(total as usize);
         while (bytes.len() as u64) < total {
             let offset = bytes.len() as u64;
             let part = (total - offset).min(STAGING_BYTES);
@@ -326,6 +343,7 @@ fn layout_entry(binding: u32, ty: gpu::BufferBindingType) -> gpu::BindGroupLayou
 /// Compiles each (variant, constants) once.
 struct Compiler<'a> {
     device: &'a gpu::Device,
+    how: &'a Lowering,
     step_layout: gpu::BindGroupLayout,
     pipelines: HashMap<String, (gpu::ComputePipeline, gpu::BindGroupLayout)>,
 }
@@ -371,7 +389,7 @@ impl Compiler<'_> {
         let scope = self.device.push_error_scope(gpu::ErrorFilter::Validation);
         let module = self.device.create_shader_module(gpu::ShaderModuleDescriptor {
             label: Some(variant.name),
-            source: gpu::ShaderSource::Wgsl(variant.wgsl.into()),
+            source: gpu::ShaderSource::Wgsl(half::text(variant.wgsl, self.how.precision)),
         });
         let entries: Vec<gpu::BindGroupLayoutEntry> = op
             .kernel
@@ -393,11 +411,14 @@ impl Compiler<'_> {
             immediate_size: 0,
         });
         // A layer gives one set of constants to all its kernels; each takes those it declares.
+        let scale = f64::from(self.how.loss_scale);
+        let scales = [("GRADIENT_SCALE", scale), ("GRADIENT_UNIT", 1.0 / scale)];
         let constants: Vec<(&str, f64)> = op
             .constants
             .pairs()
             .iter()
             .copied()
+            .chain(scales)
             .filter(|(name, _)| variant.wgsl.contains(&format!("override {name}:")))
             .collect();
         let pipeline = self.device.create_compute_pipeline(&gpu::ComputePipelineDescriptor {
@@ -422,9 +443,13 @@ impl Compiler<'_> {
 impl Replica for WgpuReplica {
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()> {
         let about = self.graph.tensor(tensor);
-        let (dtype, bytes): (Dtype, &[u8]) = match values {
-            Values::Real(values) => (Dtype::Real, bytemuck::cast_slice(values)),
-            Values::Index(values) => (Dtype::Index, bytemuck::cast_slice(values)),
+        let (dtype, bytes): (Dtype, &[u8]) = match (values, self.storage[tensor.0]) {
+            (Values::Real(values), Storage::Half(scale)) => {
+                half::pack(values, scale, &mut self.packed);
+                (Dtype::Real, bytemuck::cast_slice(&self.packed))
+            }
+            (Values::Real(values), Storage::Whole) => (Dtype::Real, bytemuck::cast_slice(values)),
+            (Values::Index(values), _) => (Dtype::Index, bytemuck::cast_slice(values)),
         };
         if dtype != about.dtype || bytes.len() as u64 > self.buffers[tensor.0].size() {
             bail!("{} does not hold what was written to it", about.name);
@@ -463,7 +488,11 @@ impl Replica for WgpuReplica {
     }
 
     fn read(&mut self, tensor: TensorId, len: usize) -> Result<Vec<f32>> {
-        Ok(bytemuck::pod_collect_to_vec(&self.read_bytes(tensor, len)?))
+        let bytes = self.read_bytes(tensor, len)?;
+        Ok(match self.storage[tensor.0] {
+            Storage::Half(scale) => half::unpack(&bytes, scale, len),
+            Storage::Whole => bytemuck::pod_collect_to_vec(&bytes),
+        })
     }
 
     fn read_index(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u32>> {

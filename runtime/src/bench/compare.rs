@@ -50,6 +50,7 @@ pub fn compare(before: &Bench, now: &Bench) -> Vec<Ratio> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::precision::Precision;
     use crate::bench::{KernelTime, Spread};
 
     fn bench(images_per_s: f64, kernels: &[(&str, f64)]) -> Bench {
@@ -62,6 +63,7 @@ mod tests {
             bytes: 1.0,
         };
         let mut bench = Bench {
+            precision: Precision::F32,
             program: String::new(),
             time: String::new(),
             adapter: crate::run_folder::AdapterReport::default(),

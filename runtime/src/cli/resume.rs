@@ -17,11 +17,13 @@ use crate::record::{PROGRAM, Recorder, metrics_file};
 use crate::run_folder::{self, About, Ended, Resumed, RunFolder};
 use crate::stage::{Evaluation, Resume, RunSettings};
 
-/// Settings that say nothing of what is learned.
-const FREE_SETTINGS: [&str; 8] = [
+/// Settings that say nothing of what is learned. Adapter and precision say how exactly: the weights
+/// that a checkpoint holds are good for all of them.
+const FREE_SETTINGS: [&str; 9] = [
     "epochs",
     "steps",
     "adapter",
+    "precision",
     "checkpoints",
     "summaries",
     "name",
