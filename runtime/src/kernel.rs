@@ -311,7 +311,14 @@ impl<'a, T> Args<'a, T> {
         for (at, slot) in given.into_iter().enumerate() {
             slots[at] = slot;
         }
-        Self { constants, step, isa: Isa::best(), precision: Precision::F32, pass: Pass::begin(), slots }
+        Self {
+            constants,
+            step,
+            isa: Isa::best(),
+            precision: Precision::F32,
+            pass: Pass::begin(),
+            slots,
+        }
     }
 
     /// The same arguments with these instructions, as part of this pass.

@@ -54,7 +54,12 @@ fn main() -> Result<()> {
 }
 
 /// Prints the time of each kernel alone.
-fn kernels(adapter: &dyn Adapter, precision: Precision, graph: &Arc<Graph>, step: &Step) -> Result<()> {
+fn kernels(
+    adapter: &dyn Adapter,
+    precision: Precision,
+    graph: &Arc<Graph>,
+    step: &Step,
+) -> Result<()> {
     let images = step.images as usize;
     let mut replica = adapter.lower(graph, &Lowering { precision, ..Lowering::of(images) })?;
     let mut total = Duration::ZERO;

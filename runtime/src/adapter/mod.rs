@@ -16,7 +16,7 @@ use crate::graph::{Graph, Span, TensorId};
 use crate::kernel::Step;
 use crate::precision::Precision;
 
-pub use precise::{Precise, unoffered};
+pub use precise::{F16_LOSS_SCALE, Precise, unoffered};
 
 /// What kind of device an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

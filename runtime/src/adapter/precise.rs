@@ -15,7 +15,7 @@ use crate::precision::{self, Precision};
 /// those further down are far below f16's smallest normal number, 6e-5. This much moves them into
 /// its range and leaves room above for what grows on the way down. As a power of two it is undone
 /// to the bit.
-const F16_LOSS_SCALE: f32 = 1024.0;
+pub const F16_LOSS_SCALE: f32 = 1024.0;
 
 /// An adapter in a precision that it offers.
 pub struct Precise<A> {

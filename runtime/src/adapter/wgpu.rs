@@ -254,7 +254,8 @@ impl WgpuReplica {
         });
         failure.check()?;
 
-        let mut compiler = Compiler { device: &device, how, step_layout, pipelines: HashMap::new() };
+        let mut compiler =
+            Compiler { device: &device, how, step_layout, pipelines: HashMap::new() };
         let mut phases = HashMap::new();
         for phase in ALL_PHASES {
             let mut dispatches = Vec::new();

@@ -50,8 +50,8 @@ pub fn compare(before: &Bench, now: &Bench) -> Vec<Ratio> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::precision::Precision;
     use crate::bench::{KernelTime, Spread};
+    use crate::precision::Precision;
 
     fn bench(images_per_s: f64, kernels: &[(&str, f64)]) -> Bench {
         let kernel = |(name, ms): &(&str, f64)| KernelTime {

@@ -82,6 +82,9 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         lines.push(format!("limits, periods and the like are those of {file}, not the run's own"));
     }
     lines.extend(changes.iter().map(|change| format!("changed: {change}")));
+    if plan.settings.precision != before.settings.precision {
+        lines.push("warning: in another precision bits differ from now on".to_owned());
+    }
     lines.extend(start.iter().flat_map(Start::notes));
     about.resumed.push(Resumed {
         time: run_folder::now(),

@@ -26,12 +26,7 @@ pub struct Score {
 
 impl Score {
     /// A replica of its own, without anything that only training needs.
-    pub fn new(
-        adapter: &dyn Adapter,
-        graph: &Graph,
-        batch: usize,
-        averaged: bool,
-    ) -> Result<Self> {
+    pub fn new(adapter: &dyn Adapter, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
         let session = Session::new(adapter, &Arc::new(graph.inference()), batch)?;
         Ok(Self { session, averaged, batches: 0, weights: 1, views: 1 })
     }
@@ -152,7 +147,8 @@ mod tests {
             listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy::default())),
         ];
         let graph = Arc::new(compile(&layers, [1, 1, 3], 10).expect("a valid model"));
-        let mut score = Score::new(&Cpu::new(1).expect("the cpu adapter starts"), &graph, 4, true).expect("it fits");
+        let mut score = Score::new(&Cpu::new(1).expect("the cpu adapter starts"), &graph, 4, true)
+            .expect("it fits");
         let offset: Vec<f32> = (0..10).map(|class| class as f32).collect();
         let weights = Weights {
             progress: Progress { steps: 1, ..Progress::default() },
