@@ -62,9 +62,9 @@ fn gradients_are_those_of_f32_but_for_rounding() {
             let error = missed.fold(0.0, square).sqrt() / size;
             let parameter = &graph.tensor(graph.parameters[at].value).name;
             println!("{name}: {parameter} {error:.1e}");
-            // Each of a handful of layers rounds what it is given; a rectifier or a maximum that
-            // is decided otherwise for it adds as much again.
-            assert!(error < 16.0 * precision.roundoff(), "{name}: {parameter} misses by {error}");
+            // Layers round what they are given, rectifiers and maxima are decided otherwise for it,
+            // and what many positions give to a weight of the first layers all but cancels.
+            assert!(error < 64.0 * precision.roundoff(), "{name}: {parameter} misses by {error}");
             assert!(error > 0.0, "{name}: {parameter} has every bit of f32");
         }
     }
@@ -117,7 +117,7 @@ fn the_loss_scale_puts_gradients_where_f16_has_numbers() {
                 tensor.name
             );
             assert!(64.0 * largest < LARGEST, "{}: {largest}", tensor.name);
-            assert!(with < 0.1, "{}: {with}", tensor.name);
+            assert!(with < 0.01, "{}: {with}", tensor.name);
         }
     }
 }
@@ -142,7 +142,7 @@ fn a_run_learns_and_goes_on_with_the_same_bits() {
             });
             line.flatten().expect("a step with a loss")
         };
-        assert!(loss(STEPS - 1) < 0.8 * loss(0), "{} in {precision}", adapter.info().name);
+        assert!(loss(STEPS - 1) < 0.95 * loss(0), "{} in {precision}", adapter.info().name);
         // The weights are good for any precision; a change of it is told.
         let more = format!("steps={}", STEPS + 1);
         let said = place.resume("alone", &[&more, "precision=f32"]);

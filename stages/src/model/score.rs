@@ -101,6 +101,7 @@ impl Stage for Score {
 
 #[cfg(test)]
 mod tests {
+    use runtime::adapter::host::Cpu;
     use runtime::graph::{GraphBuilder, Initial, TensorId};
     use runtime::kernel::Constants;
     use runtime::stage::Mismatch;
