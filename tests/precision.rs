@@ -62,9 +62,13 @@ fn gradients_are_those_of_f32_but_for_rounding() {
             let error = missed.fold(0.0, square).sqrt() / size;
             let parameter = &graph.tensor(graph.parameters[at].value).name;
             println!("{name}: {parameter} {error:.1e}");
-            // Layers round what they are given, rectifiers and maxima are decided otherwise for it,
-            // and what many positions give to a weight of the first layers all but cancels.
-            assert!(error < 64.0 * precision.roundoff(), "{name}: {parameter} misses by {error}");
+            // Rounding decides a share of the rectifiers and maxima otherwise that is about as
+            // large as its error, and each of those misses all of its gradient: in squares, the
+            // error is in proportion to that of rounding.
+            assert!(
+                error < 4.0 * precision.roundoff().sqrt(),
+                "{name}: {parameter} misses by {error}"
+            );
             assert!(error > 0.0, "{name}: {parameter} has every bit of f32");
         }
     }

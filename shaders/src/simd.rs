@@ -96,23 +96,21 @@ pub(crate) fn run(isa: Isa, work: impl Vectorized) {
 
 /// Does work whose words are [pairs](crate::pairs) with these instructions.
 pub(crate) fn run_pairs(isa: Isa, work: impl Vectorized) {
-    #[cfg(target_arch = "x86_64")]
-    if isa.multiplies_bf16() {
+    match isa.multiplies_bf16() {
+        #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instructions.
-        return unsafe { avx512_pairs(work) };
+        true => unsafe { avx512_pairs(work) },
+        _ => work.run(PortablePairs),
     }
-    let _ = isa;
-    work.run(PortablePairs);
 }
 
 /// Words in a vector of pairs.
 pub(crate) fn lanes_of_pairs(isa: Isa) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if isa.multiplies_bf16() {
-        return Avx512Pairs::LANES;
+    match isa.multiplies_bf16() {
+        #[cfg(target_arch = "x86_64")]
+        true => Avx512Pairs::LANES,
+        _ => PortablePairs::LANES,
     }
-    let _ = isa;
-    PortablePairs::LANES
 }
 
 /// Numbers in a vector.

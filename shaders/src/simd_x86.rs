@@ -115,8 +115,8 @@ instructions!(
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn add_products_of_pairs(left: __m512, right: __m512, sum: __m512) -> __m512 {
     // SAFETY: the same bits in vectors of the same size; any bits make a pair.
-    let (left, right) = unsafe { (transmute::<__m512, __m512bh>(left), transmute(right)) };
-    _mm512_dpbf16_ps(sum, left, right)
+    let pairs = unsafe { transmute::<[__m512; 2], [__m512bh; 2]>([left, right]) };
+    _mm512_dpbf16_ps(sum, pairs[0], pairs[1])
 }
 
 #[inline]
