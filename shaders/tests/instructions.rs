@@ -112,7 +112,7 @@ fn slots<'a, T>(
     tensors: &'a mut [Vec<T>],
 ) -> impl Iterator<Item = (&'static str, Slot<'a, T>)> {
     kernel.bindings.iter().zip(tensors).map(|(binding, values)| match binding.access {
-        Access::Read => (binding.name, Slot::Read(&**values)),
+        Access::Read => (binding.name, Slot::Read(values)),
         Access::Write => (binding.name, Slot::Write(values)),
     })
 }
