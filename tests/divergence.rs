@@ -80,6 +80,7 @@ static POISON: Kernel = Kernel {
     variants: &[Variant {
         name: "poison",
         wgsl: "
+        tuning: &[],
             struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
             override LAST: u32;

@@ -31,6 +31,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_backward_input",
             wgsl: include_str!("../conv2d_backward_input.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
                 let by_four = conv.channels % 4 == 0 && conv.out_channels % 4 == 0;
@@ -44,6 +45,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_backward_input_any",
             wgsl: include_str!("../conv2d_backward_input_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).input()),
         },

@@ -28,6 +28,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_backward_weights",
             wgsl: include_str!("../conv2d_backward_weights.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
                 conv.slides() && conv.channels % 4 == 0 && conv.out_channels % 4 == 0
@@ -41,6 +42,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_backward_weights_thin",
             wgsl: include_str!("../conv2d_backward_weights_thin.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
                 conv.slides() && conv.out_channels % 4 == 0
@@ -54,6 +56,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_backward_weights_any",
             wgsl: include_str!("../conv2d_backward_weights_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("SPLITS") * Conv2d::from(c).weights()),
         },

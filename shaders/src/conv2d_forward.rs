@@ -29,6 +29,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_forward",
             wgsl: include_str!("../conv2d_forward.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
                 conv.slides() && conv.channels % 4 == 0 && conv.out_channels % 4 == 0
@@ -41,6 +42,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_forward_thin",
             wgsl: include_str!("../conv2d_forward_thin.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
                 conv.slides() && conv.out_channels % 4 == 0
@@ -53,6 +55,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_forward_any",
             wgsl: include_str!("../conv2d_forward_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).output()),
         },

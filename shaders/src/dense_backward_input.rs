@@ -24,12 +24,14 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "dense_backward_input",
             wgsl: include_str!("../dense_backward_input.wgsl"),
+            tuning: &[],
             applies: by_four,
             workgroups: |c, images| tiles(images, c.size("INPUTS")),
         },
         Variant {
             name: "dense_backward_input_any",
             wgsl: include_str!("../dense_backward_input_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * c.size("INPUTS")),
         },

@@ -31,6 +31,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "dense_backward_weights",
             wgsl: include_str!("../dense_backward_weights.wgsl"),
+            tuning: &[],
             applies: by_four,
             workgroups: |c, _| {
                 workgroups(c.size("INPUTS").div_ceil(8) * c.size("OUTPUTS").div_ceil(8))
@@ -39,6 +40,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "dense_backward_weights_any",
             wgsl: include_str!("../dense_backward_weights_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("INPUTS") * c.size("OUTPUTS")),
         },

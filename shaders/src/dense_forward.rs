@@ -25,12 +25,14 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "dense_forward",
             wgsl: include_str!("../dense_forward.wgsl"),
+            tuning: &[],
             applies: by_four,
             workgroups: |c, images| tiles(images, c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_forward_any",
             wgsl: include_str!("../dense_forward_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * c.size("OUTPUTS")),
         },
