@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel, Variant};
 
-use crate::dense::{by_four, cases, workgroups};
+use crate::dense::{by_four, cases, tile_workgroups, workgroups};
 use crate::scratch::with_scratch;
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
@@ -36,6 +36,20 @@ pub static KERNEL: Kernel = Kernel {
             workgroups: |c, _| {
                 workgroups(c.size("INPUTS").div_ceil(8) * c.size("OUTPUTS").div_ceil(8))
             },
+        },
+        Variant {
+            name: "dense_backward_weights_tiled_64x64",
+            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
+            tuning: &[("ROWS", 8.0)],
+            applies: by_four,
+            workgroups: |c, _| tile_workgroups::<64, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
+        },
+        Variant {
+            name: "dense_backward_weights_tiled_32x64",
+            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
+            tuning: &[("ROWS", 4.0)],
+            applies: by_four,
+            workgroups: |c, _| tile_workgroups::<32, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_backward_weights_any",
