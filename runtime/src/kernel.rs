@@ -171,10 +171,13 @@ impl Step {
 /// One WGSL form of a kernel.
 #[derive(Clone, Copy)]
 pub struct Variant {
-    /// The name of the `.wgsl` file without its ending.
+    /// The name: that of the `.wgsl` file without its ending, and what sets this form apart where
+    /// several share the file.
     pub name: &'static str,
     /// The text of that file.
     pub wgsl: &'static str,
+    /// The `override`s that are this form's own and not sizes: how the work is cut up.
+    pub tuning: &'static [(&'static str, f64)],
     /// Whether this form can do these sizes; the first that can is taken.
     pub applies: fn(&Constants) -> bool,
     /// How many workgroups to dispatch for this many images.

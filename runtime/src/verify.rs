@@ -72,18 +72,7 @@ pub fn kernel(
     kernel: &'static Kernel,
     precision: Precision,
 ) -> Result<Vec<Outcome>> {
-    // An adapter takes the first variant that applies, so each gets a kernel of its own. A graph
-    // refers to kernels forever; these few bytes are never given back.
-    let forms: Vec<(&'static str, &'static Kernel, Option<Variant>)> =
-        if adapter.info().backend == "cpu" {
-            vec![("cpu", kernel, None)]
-        } else {
-            let alone = |variant: &Variant| -> &'static Kernel {
-                let variants = Box::leak(Box::new([*variant]));
-                Box::leak(Box::new(Kernel { variants, ..kernel.clone() }))
-            };
-            kernel.variants.iter().map(|v| (v.name, alone(v), Some(*v))).collect()
-        };
+    let forms = forms(adapter, kernel);
     let mut outcomes = Vec::new();
     for (number, case) in (kernel.cases)().iter().enumerate() {
         let trial = Trial::new(kernel, case, number as u64, precision)?;
@@ -100,6 +89,23 @@ pub fn kernel(
         }
     }
     Ok(outcomes)
+}
+
+/// Every form that an adapter has of a kernel: its name, a kernel of that form alone, and the
+/// variant that it is on `wgpu` adapters. A graph refers to kernels forever; these few bytes are
+/// never given back.
+pub fn forms(
+    adapter: &dyn Adapter,
+    kernel: &'static Kernel,
+) -> Vec<(&'static str, &'static Kernel, Option<Variant>)> {
+    if adapter.info().backend == "cpu" {
+        return vec![("cpu", kernel, None)];
+    }
+    let alone = |variant: &Variant| -> &'static Kernel {
+        let variants = Box::leak(Box::new([*variant]));
+        Box::leak(Box::new(Kernel { variants, ..kernel.clone() }))
+    };
+    kernel.variants.iter().map(|v| (v.name, alone(v), Some(*v))).collect()
 }
 
 /// A case with its inputs and the reference's results.

@@ -7,7 +7,7 @@ use runtime::kernel::{
 };
 use runtime::precision::Precision;
 
-use crate::dense::{by_four, cases, workgroups};
+use crate::dense::{by_four, cases, tile_workgroups, workgroups};
 use crate::pairs::{pair_rows, words};
 use crate::scratch::{with_form, with_scratch};
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
@@ -36,14 +36,30 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "dense_backward_weights",
             wgsl: include_str!("../dense_backward_weights.wgsl"),
+            tuning: &[],
             applies: by_four,
             workgroups: |c, _| {
                 workgroups(c.size("INPUTS").div_ceil(8) * c.size("OUTPUTS").div_ceil(8))
             },
         },
         Variant {
+            name: "dense_backward_weights_tiled_64x64",
+            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
+            tuning: &[("ROWS", 8.0)],
+            applies: by_four,
+            workgroups: |c, _| tile_workgroups::<64, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
+        },
+        Variant {
+            name: "dense_backward_weights_tiled_32x64",
+            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
+            tuning: &[("ROWS", 4.0)],
+            applies: by_four,
+            workgroups: |c, _| tile_workgroups::<32, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
+        },
+        Variant {
             name: "dense_backward_weights_any",
             wgsl: include_str!("../dense_backward_weights_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("INPUTS") * c.size("OUTPUTS")),
         },

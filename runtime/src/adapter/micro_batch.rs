@@ -83,16 +83,24 @@ mod tests {
 
     /// The preferred form takes a workgroup for each of an image's rows, the other one an image.
     const VARIANTS: [Variant; 3] = [
-        Variant { name: "never", wgsl: "", applies: |_| false, workgroups: |_, _| [1, 1, 1] },
+        Variant {
+            name: "never",
+            wgsl: "",
+            tuning: &[],
+            applies: |_| false,
+            workgroups: |_, _| [1, 1, 1],
+        },
         Variant {
             name: "rows",
             wgsl: "",
+            tuning: &[],
             applies: |_| true,
             workgroups: |_, images| [100 * images as u32, 1, 1],
         },
         Variant {
             name: "images",
             wgsl: "",
+            tuning: &[],
             applies: |_| true,
             workgroups: |_, images| [images as u32, 1, 1],
         },

@@ -421,6 +421,7 @@ impl Compiler<'_> {
             .copied()
             .chain(scales)
             .filter(|(name, _)| variant.wgsl.contains(&format!("override {name}:")))
+            .chain(variant.tuning.iter().copied())
             .collect();
         let pipeline = self.device.create_compute_pipeline(&gpu::ComputePipelineDescriptor {
             label: Some(variant.name),
