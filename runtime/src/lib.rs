@@ -29,6 +29,7 @@ pub mod report;
 pub mod run;
 pub mod run_folder;
 pub mod session;
+pub mod shader;
 pub mod stage;
 pub mod tensorboard;
 pub mod verify;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::adapter::host::Reference;
 use crate::adapter::{Adapter, Lowering, Replica, Values};
-use crate::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
+use crate::graph::{Graph, Phase, TensorId};
 use crate::kernel::{Access, Binding, Case, Dtype, Extent, Kernel, Step, Variant};
 use crate::precision::{Precision, f16_bits, from_f16_bits, to_bf16};
 use crate::random::Random;
@@ -296,25 +296,8 @@ fn room(case: &Case) -> usize {
     case.images + 1
 }
 
-/// A graph of a single node.
 fn graph(kernel: &'static Kernel, case: &Case) -> Arc<Graph> {
-    let lengths = (kernel.lengths)(&case.constants);
-    let tensors = kernel.bindings.iter().zip(lengths).map(|(binding, length)| Tensor {
-        name: binding.name.to_owned(),
-        dtype: binding.dtype,
-        shape: vec![length],
-        extent: binding.extent,
-        role: Role::Activation,
-    });
-    let tensors: Vec<Tensor> = tensors.collect();
-    let op = Op {
-        kernel,
-        tensors: (0..tensors.len()).map(TensorId).collect(),
-        constants: case.constants.clone(),
-        layer: 0,
-    };
-    let graph = Graph { tensors, forward: vec![Node::Run(op)], ..Graph::default() };
-    Arc::new(graph.observed())
+    Arc::new(Graph::of_one(kernel, &case.constants))
 }
 
 /// What a binding holds before the kernel runs: what the case gives, else normal numbers, rounded

@@ -84,6 +84,15 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What WebGPU promises by default, whatever the adapter.
+    pub const WEBGPU: Self = Self {
+        binding_bytes: 128 << 20,
+        buffer_bytes: 256 << 20,
+        workgroups: 65_535,
+        storage_buffers: 8,
+        memory_bytes: None,
+    };
+
     /// No limits.
     pub const NONE: Self = Self {
         binding_bytes: u64::MAX,

@@ -12,13 +12,16 @@ mod graph;
 mod inspect;
 mod interrupt;
 mod list;
+mod new_file;
 mod output;
 mod pipeline;
 mod predict;
 mod resume;
+mod roofline;
 mod run;
 mod schema;
 mod selftest;
+mod sweep;
 mod tap;
 mod trained;
 
@@ -29,6 +32,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::output::Failure;
 use crate::adapter::Adapter;
+use crate::bench::Probes;
 use crate::kernel::Kernel;
 use crate::stage::Kind;
 
@@ -41,6 +45,8 @@ pub struct App {
     pub kernels: &'static [&'static Kernel],
     /// A network whose first steps were recorded.
     pub golden: Golden,
+    /// The kernels that an adapter's peaks are measured by.
+    pub probes: Probes,
 }
 
 /// A network that every adapter must train alike; the engine knows none itself.
@@ -86,6 +92,8 @@ enum Verb {
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Bench(bench::Arguments),
+    Sweep(sweep::Arguments),
+    Roofline(roofline::Arguments),
     Graph(graph::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -113,6 +121,8 @@ pub fn main(app: &App) -> ExitCode {
         Verb::Devices(arguments) => devices::devices(&arguments),
         Verb::Selftest(arguments) => selftest::selftest(app, &arguments),
         Verb::Bench(arguments) => bench::bench(app, &arguments),
+        Verb::Sweep(arguments) => sweep::sweep(app, &arguments),
+        Verb::Roofline(arguments) => roofline::roofline(app, &arguments),
         Verb::Graph(arguments) => graph::graph(app, &arguments),
         Verb::Schema(arguments) => schema::schema(app, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments, Cli::command()),

@@ -223,6 +223,27 @@ pub struct Stretch {
 }
 
 impl Graph {
+    /// A graph of a single kernel, in its forward phase: each binding is the tensor of its number,
+    /// which can be read.
+    pub fn of_one(kernel: &'static Kernel, constants: &Constants) -> Self {
+        let lengths = (kernel.lengths)(constants);
+        let tensors = kernel.bindings.iter().zip(lengths).map(|(binding, length)| Tensor {
+            name: binding.name.to_owned(),
+            dtype: binding.dtype,
+            shape: vec![length],
+            extent: binding.extent,
+            role: Role::Activation,
+        });
+        let tensors: Vec<Tensor> = tensors.collect();
+        let op = Op {
+            kernel,
+            tensors: (0..tensors.len()).map(TensorId).collect(),
+            constants: constants.clone(),
+            layer: 0,
+        };
+        Self { tensors, forward: vec![Node::Run(op)], ..Self::default() }.observed()
+    }
+
     /// All nodes of a phase.
     pub fn whole(&self, phase: Phase) -> Span {
         Span { phase, nodes: 0..self.phase(phase).len() }
