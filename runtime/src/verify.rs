@@ -17,7 +17,7 @@ use crate::kernel::{Access, Binding, Case, Dtype, Kernel, Step, Variant};
 use crate::random::Random;
 
 /// The relative error allowed for a single rounding, a little above that of f32.
-const ROUNDING: f64 = 1e-6;
+pub(crate) const ROUNDING: f64 = 1e-6;
 
 /// What one form of a kernel did on one case.
 #[derive(Clone, Debug, Serialize)]

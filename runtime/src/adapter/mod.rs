@@ -1,8 +1,13 @@
 //! Adapters: what runs a [`Graph`]. One file each; only `wgpu` names wgpu.
 
+pub mod forms;
 pub mod host;
 pub mod micro_batch;
+mod pace;
+mod race;
 pub mod select;
+pub mod tuning_cache;
+pub mod variants;
 pub mod wgpu;
 
 use std::sync::Arc;
@@ -10,6 +15,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::Serialize;
 
+use self::forms::Forms;
+use self::variants::Variants;
 use crate::graph::{Graph, Span, TensorId};
 use crate::kernel::Step;
 
@@ -101,12 +108,14 @@ pub trait Adapter: Send + Sync {
 pub struct Lowering {
     /// The most images in a micro-batch.
     pub micro_batch: usize,
+    /// Which forms of kernels run, where there are several.
+    pub forms: Forms,
 }
 
 impl Lowering {
     /// Micro-batches of up to this many images, and everything else as it is by default.
     pub fn of(micro_batch: usize) -> Self {
-        Self { micro_batch }
+        Self { micro_batch, forms: Forms::default() }
     }
 }
 
@@ -121,6 +130,9 @@ pub enum Values<'a> {
 
 /// One copy of a model on one adapter.
 pub trait Replica: Send {
+    /// What it runs.
+    fn variants(&self) -> Variants;
+
     /// Overwrites the front of a tensor. Takes effect before the next [`Replica::run`].
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()>;
 

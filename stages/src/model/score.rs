@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runtime::adapter::select;
+use runtime::adapter::{Lowering, select};
 use runtime::channel::Ports;
 use runtime::graph::Graph;
 use runtime::item::{Item, Scores, Weights};
@@ -26,9 +26,14 @@ pub struct Score {
 
 impl Score {
     /// A replica of its own, without anything that only training needs.
-    pub fn new(adapter: Option<&str>, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
+    pub fn new(
+        adapter: Option<&str>,
+        graph: &Graph,
+        how: Lowering,
+        averaged: bool,
+    ) -> Result<Self> {
         let adapter = select::select(adapter.unwrap_or("auto"))?;
-        let session = Session::new(adapter.as_ref(), &Arc::new(graph.inference()), batch)?;
+        let session = Session::with(adapter.as_ref(), &Arc::new(graph.inference()), how)?;
         Ok(Self { session, averaged, batches: 0, weights: 1, views: 1 })
     }
 
@@ -148,7 +153,7 @@ mod tests {
             listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy::default())),
         ];
         let graph = Arc::new(compile(&layers, [1, 1, 3], 10).expect("a valid model"));
-        let mut score = Score::new(Some("cpu"), &graph, 4, true).expect("it fits");
+        let mut score = Score::new(Some("cpu"), &graph, Lowering::of(4), true).expect("it fits");
         let offset: Vec<f32> = (0..10).map(|class| class as f32).collect();
         let weights = Weights {
             progress: Progress { steps: 1, ..Progress::default() },
