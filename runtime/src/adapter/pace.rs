@@ -58,23 +58,27 @@ pub(super) fn cut(
 mod tests {
     use super::*;
 
-    fn cuts(seconds: &[Option<f64>]) -> Vec<Range<usize>> {
-        cut(seconds.iter().copied()).collect()
+    /// The first and the last dispatch of each submit.
+    fn cuts(seconds: &[Option<f64>]) -> Vec<(usize, usize)> {
+        cut(seconds.iter().copied()).map(|range| (range.start, range.end - 1)).collect()
     }
 
     #[test]
     fn no_submit_is_longer_than_the_budget() {
         assert_eq!(cuts(&[]), []);
-        assert_eq!(cuts(&[Some(0.125); 4]), [0..4]);
-        assert_eq!(cuts(&[Some(0.125); 9]), [0..4, 4..8, 8..9]);
+        assert_eq!(cuts(&[Some(0.125); 4]), [(0, 3)]);
+        assert_eq!(cuts(&[Some(0.125); 9]), [(0, 3), (4, 7), (8, 8)]);
         // What is longer by itself cannot be cut.
-        assert_eq!(cuts(&[Some(0.25), Some(2.0), Some(0.25), Some(0.25)]), [0..1, 1..2, 2..4]);
+        assert_eq!(
+            cuts(&[Some(0.25), Some(2.0), Some(0.25), Some(0.25)]),
+            [(0, 0), (1, 1), (2, 3)]
+        );
     }
 
     #[test]
     fn what_is_not_known_runs_alone() {
         let some = Some(0.001);
-        assert_eq!(cuts(&[some, some, None, None, some, some]), [0..2, 2..3, 3..4, 4..6]);
+        assert_eq!(cuts(&[some, some, None, None, some, some]), [(0, 1), (2, 2), (3, 3), (4, 5)]);
     }
 
     #[test]

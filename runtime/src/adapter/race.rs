@@ -119,15 +119,15 @@ mod tests {
 
     #[test]
     fn the_first_stays_unless_another_clearly_wins() {
-        let pick = |times: &[[f64; 3]]| {
-            super::pick(&mut times.iter().map(|times| times.to_vec()).collect::<Vec<_>>())
+        let picked = |times: &[[f64; 3]]| {
+            pick(&mut times.iter().map(|times| times.to_vec()).collect::<Vec<_>>())
         };
-        assert_eq!(pick(&[[1.0, 1.1, 1.0], [0.96, 0.97, 0.96]]), 0);
-        assert_eq!(pick(&[[1.0, 1.1, 1.0], [0.94, 0.9, 0.94], [0.8, 0.9, 0.7]]), 2);
+        assert_eq!(picked(&[[1.0, 1.1, 1.0], [0.96, 0.97, 0.96]]), 0);
+        assert_eq!(picked(&[[1.0, 1.1, 1.0], [0.94, 0.9, 0.94], [0.8, 0.9, 0.7]]), 2);
         // Once quick is not quick.
-        assert_eq!(pick(&[[1.0, 1.0, 1.0], [0.5, 1.0, 1.0]]), 0);
+        assert_eq!(picked(&[[1.0, 1.0, 1.0], [0.5, 1.0, 1.0]]), 0);
         // Once slow is not slow.
-        assert_eq!(pick(&[[1.0, 1.0, 1.0], [0.9, 9.0, 0.9]]), 1);
+        assert_eq!(picked(&[[1.0, 1.0, 1.0], [0.9, 9.0, 0.9]]), 1);
     }
 
     /// A race of forms that take a fixed time to start and a time for each image; what was asked.
