@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::skip;
+use runtime::adapter::variants::Variants;
 use runtime::adapter::{DeviceKind, Identity, Info, Limits};
 use runtime::event::{
     Checkpoint, DataReport, EvaluationReport, Event, LossTerm, Mistake, Reason, StepReport, Tapped,
@@ -272,8 +273,8 @@ fn report() -> Report {
         limits: Limits { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, ..Limits::NONE },
         precisions: vec![Precision::F32],
     };
-    let trainer =
-        TrainerReport { stage: "train".to_owned(), adapter, batch: 128, micro_batch: 128 };
+    let variants = Variants { micro_batch: 128, ..Variants::default() };
+    let trainer = TrainerReport { stage: "train".to_owned(), adapter, batch: 128, variants };
     report.observe(&Event::Data(data));
     report.observe(&Event::Trainer(trainer));
     report.observe(&Event::Warning("images were drawn, none was found".to_owned()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::adapter::Info;
+use crate::adapter::variants::Variants;
 
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
@@ -73,8 +74,8 @@ pub struct TrainerReport {
     pub adapter: Info,
     /// Images in a batch.
     pub batch: usize,
-    /// Images computed at once.
-    pub micro_batch: usize,
+    /// What runs on it, which says how many images are computed at once.
+    pub variants: Variants,
 }
 
 /// Images that crossed an edge.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::adapter::variants::Variants;
 use crate::adapter::{Adapter, Lowering, Replica, Values, micro_batch};
 use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
 use crate::item::{Batch, Progress, Source, Weights};
@@ -32,9 +33,15 @@ pub struct Scored {
 impl Session {
     /// Makes everything that batches of up to `batch` images need on this adapter.
     pub fn new(adapter: &dyn Adapter, graph: &Arc<Graph>, batch: usize) -> Result<Self> {
-        let micro_batch = micro_batch::plan(graph, batch, &adapter.info().limits)
+        Self::with(adapter, graph, Lowering::of(batch))
+    }
+
+    /// The same, lowered like this, in smaller micro-batches if those do not fit.
+    pub fn with(adapter: &dyn Adapter, graph: &Arc<Graph>, mut how: Lowering) -> Result<Self> {
+        how.micro_batch = micro_batch::plan(graph, how.micro_batch, &adapter.info().limits)
             .with_context(|| format!("the model does not fit {}", adapter.info().name))?;
-        let replica = adapter.lower(graph, &Lowering::of(micro_batch))?;
+        let micro_batch = how.micro_batch;
+        let replica = adapter.lower(graph, &how)?;
         Ok(Self {
             graph: Arc::clone(graph),
             replica,
@@ -47,6 +54,11 @@ impl Session {
     /// Images taken at once.
     pub fn micro_batch(&self) -> usize {
         self.micro_batch
+    }
+
+    /// What runs.
+    pub fn variants(&self) -> Variants {
+        self.replica.variants()
     }
 
     /// Draws the first values of all weights and states, starts the averages there, and forgets

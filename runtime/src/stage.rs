@@ -12,6 +12,8 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::Lowering;
+use crate::adapter::forms::Forms;
 use crate::channel::Ports;
 use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
@@ -139,6 +141,10 @@ pub struct RunSettings {
     pub adapter: Option<String>,
     /// What the model's images are computed in.
     pub precision: Precision,
+    /// Whether the fastest forms of kernels are to be found by timing them.
+    pub autotune: bool,
+    /// How the forms of kernels are chosen.
+    pub forms: Forms,
     /// Where the data is, if said on the command line.
     pub data: Option<PathBuf>,
     /// Where the data may be, from the environment.
@@ -162,6 +168,13 @@ pub struct RunSettings {
     /// A step of which every number is looked at, to find where it stops being finite. The run
     /// ends there.
     pub diagnose: Option<u64>,
+}
+
+impl RunSettings {
+    /// How an adapter is to take a graph for batches of so many images.
+    pub fn lowering(&self, batch: usize) -> Lowering {
+        Lowering { forms: self.forms.clone(), ..Lowering::of(batch) }
+    }
 }
 
 /// What a run goes on from.

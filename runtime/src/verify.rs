@@ -18,7 +18,7 @@ use crate::precision::{Precision, f16_bits, from_f16_bits, to_bf16};
 use crate::random::Random;
 
 /// The relative error allowed for a single rounding, a little above that of f32.
-const ROUNDING: f64 = 1e-6;
+pub(crate) const ROUNDING: f64 = 1e-6;
 
 /// The largest error of rounding a number to f16 that is too small to be normal.
 const F16_TINY: f64 = 1.0 / 33_554_432.0;

@@ -65,6 +65,7 @@ pub(crate) fn write(path: &Path, weights: &Weights, pipeline: &str, steps: u64) 
         program: "test".to_owned(),
         time: "2026-01-01T00:00:00Z".to_owned(),
         seed: 3,
+        variants: None,
         adapter: AdapterReport {
             backend: "cpu".to_owned(),
             name: "cpu".to_owned(),

@@ -13,6 +13,7 @@ use memory::Memory;
 use plan::{Plan, is_kept};
 use work::Work;
 
+use super::variants::Variants;
 use super::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, Values, unoffered};
 use crate::aligned::Aligned;
 use crate::graph::{Graph, Phase, Span, TensorId};
@@ -234,6 +235,16 @@ impl<T: Number> Host<T> {
 }
 
 impl<T: Number> Replica for Host<T> {
+    fn variants(&self) -> Variants {
+        let of_whole = self.plans.iter().filter(|plan| plan.is_of(self.micro_batch));
+        Variants {
+            micro_batch: self.micro_batch,
+            instructions: Some(self.isa.name().to_owned()),
+            kernels: Vec::new(),
+            blocks: of_whole.flat_map(|plan| plan.blocks(&self.graph)).collect(),
+        }
+    }
+
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()> {
         self.allocate(tensor);
         let name = &self.graph.tensor(tensor).name;

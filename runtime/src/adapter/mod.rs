@@ -1,10 +1,15 @@
 //! Adapters: what runs a [`Graph`]. One file each; only `wgpu` names wgpu.
 
+pub mod forms;
 pub mod half;
 pub mod host;
 pub mod micro_batch;
+mod pace;
 mod precise;
+mod race;
 pub mod select;
+pub mod tuning_cache;
+pub mod variants;
 pub mod wgpu;
 
 use std::sync::Arc;
@@ -12,6 +17,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::Serialize;
 
+use self::forms::Forms;
+use self::variants::Variants;
 use crate::graph::{Graph, Span, TensorId};
 use crate::kernel::Step;
 use crate::precision::Precision;
@@ -122,12 +129,15 @@ pub struct Lowering {
     /// What the gradients of activations are multiplied by on the adapter, a power of two, so that
     /// f16 holds them. Nothing outside the adapter sees it. Only f16 looks at it.
     pub loss_scale: f32,
+    /// Which forms of kernels run, where there are several.
+    pub forms: Forms,
 }
 
 impl Lowering {
     /// Micro-batches of up to this many images, and everything else as it is by default.
     pub fn of(micro_batch: usize) -> Self {
-        Self { micro_batch, precision: Precision::F32, loss_scale: 1.0 }
+        let forms = Forms::default();
+        Self { micro_batch, precision: Precision::F32, loss_scale: 1.0, forms }
     }
 }
 
@@ -142,6 +152,9 @@ pub enum Values<'a> {
 
 /// One copy of a model on one adapter.
 pub trait Replica: Send {
+    /// What it runs.
+    fn variants(&self) -> Variants;
+
     /// Overwrites the front of a tensor. Takes effect before the next [`Replica::run`].
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()>;
 

@@ -62,6 +62,7 @@ mod tests {
         let kernel = |(name, ms): &(&str, f64)| KernelTime {
             layer: "layer".to_owned(),
             kernel: (*name).to_owned(),
+            form: None,
             phase: "forward".to_owned(),
             each: Spread::of(vec![*ms]),
             flop: 1e6,

@@ -36,6 +36,7 @@ pub fn kernels(session: &mut Session, batch: &Batch) -> Result<Vec<KernelTime>> 
         (Phase::Backward, "backward"),
         (Phase::Update, "update"),
     ];
+    let variants = session.variants();
     let mut times = Vec::new();
     for (phase, name) in phases {
         for (at, node) in graph.phase(phase).iter().enumerate() {
@@ -45,6 +46,7 @@ pub fn kernels(session: &mut Session, batch: &Batch) -> Result<Vec<KernelTime>> 
             times.push(KernelTime {
                 layer: layer.to_owned(),
                 kernel: op.kernel.name.to_owned(),
+                form: variants.form(op).map(str::to_owned),
                 phase: name.to_owned(),
                 each: time(session, &span, &Step::of(images), Duration::ZERO)?,
                 flop: flop(&graph, op, images),

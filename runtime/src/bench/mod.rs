@@ -124,6 +124,9 @@ pub struct KernelTime {
     pub layer: String,
     /// The kernel.
     pub kernel: String,
+    /// Which of its forms ran, where the adapter has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
     /// `forward`, `loss`, `backward` or `update`.
     pub phase: String,
     /// One use of it by itself.

@@ -154,7 +154,8 @@ impl Use {
 }
 
 fn one(graph: &Graph, op: &Op, images: usize, limits: &Limits) -> Result<Use> {
-    let variant = micro_batch::variant(op, images, limits)
+    let variant = micro_batch::variants(op, images, limits)
+        .next()
         .with_context(|| format!("no form of {} can do {}", op.kernel.name, op.constants))?;
     let [x, y, z] = (variant.workgroups)(&op.constants, images).map(u64::from);
     Ok(Use {

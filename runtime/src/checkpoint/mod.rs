@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::variants::{Record, Variants};
 use crate::event::DataReport;
 use crate::graph::Graph;
 use crate::item::{Progress, Source, Weights};
@@ -31,6 +32,9 @@ pub struct About {
     pub seed: u64,
     /// The adapter that trained.
     pub adapter: AdapterReport,
+    /// What ran on it; absent in checkpoints of early versions.
+    #[serde(default)]
+    pub variants: Option<Variants>,
     /// The data that was read.
     pub data: Vec<DataReport>,
     /// Whether these weights were handed on to be evaluated.
@@ -82,6 +86,14 @@ impl fmt::Display for Misfit {
 }
 
 impl std::error::Error for Misfit {}
+
+impl About {
+    /// What ran and on which adapter, if that was kept.
+    pub fn record(&self) -> Option<Record> {
+        let variants = self.variants.clone()?;
+        Some(Record { adapter: self.adapter.clone(), variants })
+    }
+}
 
 impl Stored {
     /// Everything, to go on training this model.

@@ -58,6 +58,7 @@ fn about() -> About {
         program: "1".to_owned(),
         time: "2026-11-24T00:00:00Z".to_owned(),
         seed: 7,
+        variants: None,
         adapter: AdapterReport { backend: "cpu".into(), name: "cpu".into(), driver: "2".into() },
         data: Vec::new(),
         awaits_evaluation: false,

@@ -12,7 +12,8 @@ use super::App;
 use super::new_file::NewFile;
 use super::output::{Failure, complain, indent, print, table};
 use super::pipeline;
-use crate::adapter::{Adapter, select};
+use super::run::forms;
+use crate::adapter::{Adapter, Lowering, select};
 use crate::bench::{self, Bench, Bound, Flow, KernelTime, Peaks, Scoring};
 use crate::channel::Stop;
 use crate::event::Event;
@@ -119,14 +120,20 @@ fn read(path: &PathBuf) -> Result<Bench> {
 fn measure(app: &App, arguments: &Arguments) -> Result<Bench, Failure> {
     let source = pipeline::Arguments { file: arguments.file.clone(), set: arguments.set.clone() };
     let load = || source.load(app, arguments.data.clone(), arguments.adapter.clone());
-    let plan = load()?;
+    let mut plan = load()?;
+    plan.settings.forms = forms(&plan.settings);
+    let load = || {
+        let mut again = load()?;
+        again.settings.forms = plan.settings.forms.clone();
+        Ok::<_, Failure>(again)
+    };
     let (batcher, graph, batch) = trained(&plan).map_err(Failure::Run)?;
     let asked = plan.settings.adapter.as_deref().unwrap_or("auto");
     let precision = plan.settings.precision;
     let adapter = select::select_in(asked, precision).map_err(Failure::of_run)?;
     let about = AdapterReport::from(adapter.info());
     let batches = first(load()?, &batcher, BATCHES * batch).map_err(Failure::of_run)?;
-    let mut session = session(&adapter, &graph, batch, plan.settings.seed)?;
+    let mut session = session(&adapter, &graph, plan.settings.lowering(batch), plan.settings.seed)?;
     print(&format!(
         "{about}, {precision}, {}, batch {batch}{}\n",
         arguments.file.display(),
@@ -178,10 +185,10 @@ fn measure(app: &App, arguments: &Arguments) -> Result<Bench, Failure> {
 pub(super) fn session(
     adapter: &dyn Adapter,
     graph: &Arc<Graph>,
-    batch: usize,
+    how: Lowering,
     seed: u64,
 ) -> Result<Session, Failure> {
-    let made = Session::new(adapter, graph, batch).and_then(|mut session| {
+    let made = Session::with(adapter, graph, how).and_then(|mut session| {
         session.initialize(seed)?;
         Ok(session)
     });
@@ -196,7 +203,8 @@ fn score(
     arguments: &Arguments,
 ) -> Result<Scoring, Failure> {
     let images = arguments.scoring;
-    let mut session = session(adapter, &Arc::new(graph.inference()), images, plan.settings.seed)?;
+    let how = plan.settings.lowering(images);
+    let mut session = session(adapter, &Arc::new(graph.inference()), how, plan.settings.seed)?;
     let time = Duration::from_secs_f64(arguments.seconds);
     bench::scoring(&mut session, batches, images, time).map_err(Failure::Run)
 }
@@ -287,7 +295,7 @@ fn told_kernels(kernels: &[KernelTime], peaks: &Peaks) -> String {
     rows.extend(shown.iter().map(|kernel| {
         vec![
             kernel.layer.clone(),
-            kernel.kernel.clone(),
+            kernel.form.as_ref().unwrap_or(&kernel.kernel).clone(),
             kernel.phase.clone(),
             format!("{:.3}", kernel.each.median_ms),
             format!("{:.1} %", 100.0 * kernel.each.median_ms / total.max(f64::MIN_POSITIVE)),

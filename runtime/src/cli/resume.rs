@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::output::Failure;
 use super::run::Arguments;
 use super::{App, pipeline};
+use crate::adapter::forms::Forms;
 use crate::checkpoint::{self, Stored, latest_good};
 use crate::config::node::Node;
 use crate::config::yaml::Document;
@@ -19,11 +20,12 @@ use crate::stage::{Evaluation, Resume, RunSettings};
 
 /// Settings that say nothing of what is learned. Adapter and precision say how exactly: the weights
 /// that a checkpoint holds are good for all of them.
-const FREE_SETTINGS: [&str; 9] = [
+const FREE_SETTINGS: [&str; 10] = [
     "epochs",
     "steps",
     "adapter",
     "precision",
+    "autotune",
     "checkpoints",
     "summaries",
     "name",
@@ -94,6 +96,7 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         changes,
     });
     plan.settings.taps = plan.first_images();
+    plan.settings.forms = forms(&plan, start.as_ref());
     let original = fs::read_to_string(run.join("pipeline.original.yaml")).unwrap_or_default();
     let recorder =
         Recorder::resume(&plan, &original, folder, about, steps).map_err(Failure::Run)?;
@@ -171,6 +174,16 @@ fn start(run: &Path, about: &About, plan: &Plan) -> Result<Option<Start>, Failur
         false => Evaluation::NotDue,
     };
     Ok(Some(Start { path, stored, evaluation, lost, damaged }))
+}
+
+/// How a run that goes on chooses among the forms of kernels: as it did before. Checkpoints that do
+/// not say how are of a version that took the first.
+fn forms(plan: &Plan, start: Option<&Start>) -> Forms {
+    let Some(start) = start else { return super::run::forms(&plan.settings) };
+    match start.stored.about.record() {
+        Some(record) => super::run::forms(&plan.settings).recorded(record),
+        None => Forms::default(),
+    }
 }
 
 /// What is known of a run before its pipeline is read.

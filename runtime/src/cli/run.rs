@@ -11,7 +11,9 @@ use super::interrupt::listen;
 use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
 use super::resume::{self, Continuation};
+use crate::adapter::forms::Forms;
 use crate::adapter::select::NoSuchAdapter;
+use crate::adapter::tuning_cache::TuningCache;
 use crate::channel::Stop;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
@@ -20,6 +22,7 @@ use crate::event::Event;
 use crate::plan::Plan;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, Ended, RUNS};
+use crate::stage::RunSettings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -193,6 +196,7 @@ fn train(
         None => None,
     };
     plan.settings.taps = plan.first_images();
+    plan.settings.forms = forms(&plan.settings);
     execute(plan, recorder, &[], stop)
 }
 
@@ -294,6 +298,14 @@ fn execute(
                 None => Failure::Run(error),
             })
         }
+    }
+}
+
+/// How a run that begins chooses among the forms of kernels.
+pub(super) fn forms(settings: &RunSettings) -> Forms {
+    match settings.autotune {
+        true => Forms::fastest(TuningCache::of_environment()),
+        false => Forms::default(),
     }
 }
 

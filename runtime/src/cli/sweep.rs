@@ -11,11 +11,13 @@ use super::bench::{images, seconds, session, trained};
 use super::new_file::NewFile;
 use super::output::{Failure, complain, print};
 use super::pipeline;
+use super::run::forms;
 use crate::adapter::select;
 use crate::bench::{self, Point, Sweep};
 use crate::graph::Graph;
 use crate::record::PROGRAM;
 use crate::run_folder::{self, AdapterReport};
+use crate::stage::RunSettings;
 use crate::verify::network::fixed_batch;
 
 const EXAMPLES: &str = "\
@@ -69,11 +71,11 @@ pub(super) struct Arguments {
 /// Batches that are trained on by turns.
 const BATCHES: u64 = 2;
 
-/// A network and the seed of its weights.
+/// A network and how it is trained.
 struct Network {
     name: String,
     graph: Arc<Graph>,
-    seed: u64,
+    settings: RunSettings,
 }
 
 pub(super) fn sweep(app: &App, arguments: &Arguments) -> Result<(), Failure> {
@@ -96,7 +98,12 @@ pub(super) fn sweep(app: &App, arguments: &Arguments) -> Result<(), Failure> {
                 arguments.rounds,
                 network.name
             ));
-            let mut session = session(adapter.as_ref(), &network.graph, batch, network.seed)?;
+            let mut session = session(
+                adapter.as_ref(),
+                &network.graph,
+                network.settings.lowering(batch),
+                network.settings.seed,
+            )?;
             let batches = (0..BATCHES).map(|number| fixed_batch(&network.graph, batch, number));
             let batches: Vec<_> = batches.collect::<Result<_, _>>().map_err(Failure::Run)?;
             let steps = bench::steps(&mut session, &batches, time).map_err(Failure::Run)?;
@@ -131,9 +138,10 @@ pub(super) fn sweep(app: &App, arguments: &Arguments) -> Result<(), Failure> {
 
 fn load(app: &App, arguments: &Arguments, file: &Path) -> Result<Network, Failure> {
     let source = pipeline::Arguments { file: file.to_owned(), set: arguments.set.clone() };
-    let plan = source.load(app, None, None)?;
+    let mut plan = source.load(app, None, None)?;
+    plan.settings.forms = forms(&plan.settings);
     let (_, graph, _) = trained(&plan).map_err(Failure::Run)?;
     let name =
         file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    Ok(Network { name, graph, seed: plan.settings.seed })
+    Ok(Network { name, graph, settings: plan.settings })
 }

@@ -127,6 +127,11 @@ pub enum Phase {
     Update,
 }
 
+impl Phase {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Forward, Self::Loss, Self::Backward, Self::Update];
+}
+
 /// One trained tensor and its companions.
 #[derive(Clone, Debug)]
 pub struct Parameter {
@@ -305,6 +310,11 @@ impl Graph {
             Node::Run(op) => Some(op),
             Node::AllReduce(_) => None,
         })
+    }
+
+    /// All uses of kernels.
+    pub fn all_ops(&self) -> impl Iterator<Item = &Op> {
+        Phase::ALL.into_iter().flat_map(|phase| self.ops(phase))
     }
 
     /// The tensor of this id.

@@ -29,6 +29,10 @@ pub(super) struct Top {
     /// what each adapter offers beside f32.
     #[serde(default)]
     precision: Precision,
+    /// Whether the fastest forms of kernels are found by timing them on the adapter, where it has
+    /// several: once, as what was found is kept. Otherwise the first that fits is taken.
+    #[serde(default = "autotune")]
+    autotune: bool,
     /// The name of the run's folder, to which a number is added. The pipeline file's if absent.
     name: Option<String>,
     /// When weights are kept, beside at each evaluation and at the end.
@@ -45,6 +49,10 @@ pub(super) struct Top {
     #[serde(default = "channel_blocks", deserialize_with = "up_to::<1_024, _>")]
     #[schemars(range(min = 1, max = 1_024))]
     channel_blocks: usize,
+}
+
+fn autotune() -> bool {
+    true
 }
 
 fn block_images() -> usize {
@@ -81,6 +89,7 @@ impl Top {
             limit: Limit { epochs: self.epochs, steps: self.steps.map(NonZeroU64::get) },
             adapter: adapter.filter(|name| name != "auto"),
             precision: self.precision,
+            autotune: self.autotune,
             block_images: self.block_images,
             channel_blocks: self.channel_blocks,
             name: self.name,

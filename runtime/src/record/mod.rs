@@ -11,9 +11,10 @@ use anyhow::{Context as _, Result};
 pub(crate) use self::board::Evaluations;
 
 use self::board::Board;
-use crate::adapter::Info;
+use crate::adapter::forms::Forms;
+use crate::adapter::variants::{Record, Variants, another};
 use crate::checkpoint::{self, Best, Store};
-use crate::event::{Checkpoint, DataReport, EvaluationReport, Event, Reason};
+use crate::event::{Checkpoint, DataReport, EvaluationReport, Event, Reason, TrainerReport};
 use crate::metrics::{self, Metrics};
 use crate::plan::Plan;
 use crate::report::{Facts, Report};
@@ -60,6 +61,9 @@ pub struct Recorder {
     folder: Option<RunFolder>,
     files: Option<Files>,
     early: Vec<Event>,
+    /// What runs, once that is known, and what ran before.
+    variants: Option<Variants>,
+    forms: Forms,
     /// The data of the run that is gone on with, and the steps that it had done.
     data_before: Vec<DataReport>,
     resumed_after: Option<u64>,
@@ -156,6 +160,8 @@ impl Recorder {
             folder: None,
             files: None,
             early: Vec::new(),
+            variants: None,
+            forms: plan.settings.forms.clone(),
             data_before: Vec::new(),
             resumed_after: None,
             said: HashSet::new(),
@@ -173,7 +179,7 @@ impl Recorder {
         match event {
             Event::Data(report) => notes.extend(self.data(report)),
             Event::Trainer(report) => {
-                notes.extend(self.adapter(&report.adapter));
+                notes.extend(self.trainer(report));
                 if let Some(resumed) = self.about.resumed.last_mut() {
                     resumed.adapter = self.about.adapter.clone();
                 }
@@ -206,15 +212,20 @@ impl Recorder {
         })
     }
 
-    /// Takes note of what trains; says so if that was another one before.
-    fn adapter(&mut self, info: &Info) -> Option<String> {
-        let now = AdapterReport::from(info);
+    /// Takes note of what trains; says so if a run that goes on does not go on exactly.
+    fn trainer(&mut self, report: &TrainerReport) -> Option<String> {
+        let now = AdapterReport::from(&report.adapter);
         let before = self.about.adapter.replace(now.clone());
-        let before =
-            before.filter(|before| self.resumed_after.is_some() && !before.computes_like(&now))?;
-        Some(format!(
-            "the run was at work on {before} and goes on with {now}: bits may differ from now on"
-        ))
+        self.variants = Some(report.variants.clone());
+        let steps = self.resumed_after?;
+        let why = match (self.forms.record(), before) {
+            (Some(record), _) => record.differences(&now, &report.variants),
+            // There is nothing yet that it goes on from.
+            (None, _) if steps == 0 => Vec::new(),
+            (None, Some(before)) if !before.computes_like(&now) => vec![another(&before, &now)],
+            (None, _) => vec!["its checkpoint does not say which kernels it ran".to_owned()],
+        };
+        (!why.is_empty()).then(|| format!("the continuation is not bit-exact: {}", some(&why)))
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -232,6 +243,10 @@ impl Recorder {
         write_whole(&run_folder::pipeline(path), resolved.as_bytes())?;
         self.about.ended = None;
         write_about(folder, &self.about)?;
+        if let (Some(adapter), Some(variants)) = (&self.about.adapter, &self.variants) {
+            let record = Record { adapter: adapter.clone(), variants: variants.clone() };
+            write_whole(&variants_file(path), &serde_json::to_vec_pretty(&record)?)?;
+        }
         let metrics = Metrics::append(&metrics_file(path))?;
         let history = metrics::read(&metrics_file(path))?;
         let evaluations = history.evaluations.iter();
@@ -295,7 +310,8 @@ impl Recorder {
                 // What a resumed run will not do again must be on the disk when its checkpoint is.
                 note(files.board.sync());
                 note(files.metrics.sync());
-                match save(files, &self.about, &self.texts.1, checkpoint) {
+                let about = written(&self.about, self.variants.as_ref(), &self.texts.1, checkpoint);
+                match files.store.save(&checkpoint.weights, &about, about.awaits_evaluation) {
                     Ok(path) => {
                         self.last.checkpoint = Some(path);
                         self.last.failure = None;
@@ -381,25 +397,35 @@ impl Recorder {
     }
 }
 
-fn save(
-    files: &mut Files,
+/// As many as a person reads.
+fn some(why: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = why[..why.len().min(SHOWN)].join("; ");
+    if why.len() > SHOWN {
+        text.push_str(&format!("; and {} more", why.len() - SHOWN));
+    }
+    text
+}
+
+/// What a checkpoint says of its run.
+fn written(
     about: &About,
+    variants: Option<&Variants>,
     pipeline: &str,
     checkpoint: &Checkpoint,
-) -> Result<PathBuf> {
-    let written = checkpoint::About {
+) -> checkpoint::About {
+    checkpoint::About {
         program: PROGRAM.to_owned(),
         time: run_folder::now(),
         seed: about.seed,
         adapter: about.adapter.clone().unwrap_or_default(),
+        variants: variants.cloned(),
         data: about.data.clone(),
         awaits_evaluation: checkpoint.reason == Reason::Evaluation,
         folder: about.folder.clone(),
         data_path: about.data_path.clone(),
         pipeline: pipeline.to_owned(),
-    };
-    let awaited = written.awaits_evaluation;
-    files.store.save(&checkpoint.weights, &written, awaited)
+    }
 }
 
 fn write_about(folder: &RunFolder, about: &About) -> Result<()> {
@@ -413,6 +439,11 @@ fn name_of(path: &Path) -> String {
 /// The file with what the run in this folder measured.
 pub fn metrics_file(run: &Path) -> PathBuf {
     run.join("metrics.jsonl")
+}
+
+/// The file with what runs in the run in this folder, and on which adapter.
+pub fn variants_file(run: &Path) -> PathBuf {
+    run.join("variants.json")
 }
 
 /// The folder with what TensorBoard shows of the run in this folder.

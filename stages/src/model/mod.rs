@@ -289,7 +289,8 @@ impl Config for Model {
                         info.backend, info.name
                     )));
                 }
-                let score = score::Score::new(&adapter, &graph, size, self.averaged)?;
+                let score =
+                    score::Score::new(&adapter, &graph, context.run.lowering(size), self.averaged)?;
                 Ok(Runner::Stage(Box::new(score.reading(batches, weights).views(views))))
             }
         }

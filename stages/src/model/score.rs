@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runtime::adapter::Adapter;
+use runtime::adapter::{Adapter, Lowering};
 use runtime::channel::Ports;
 use runtime::graph::Graph;
 use runtime::item::{Item, Scores, Weights};
@@ -26,8 +26,13 @@ pub struct Score {
 
 impl Score {
     /// A replica of its own, without anything that only training needs.
-    pub fn new(adapter: &dyn Adapter, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
-        let session = Session::new(adapter, &Arc::new(graph.inference()), batch)?;
+    pub fn new(
+        adapter: &dyn Adapter,
+        graph: &Graph,
+        how: Lowering,
+        averaged: bool,
+    ) -> Result<Self> {
+        let session = Session::with(adapter, &Arc::new(graph.inference()), how)?;
         Ok(Self { session, averaged, batches: 0, weights: 1, views: 1 })
     }
 
@@ -148,8 +153,8 @@ mod tests {
             listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy::default())),
         ];
         let graph = Arc::new(compile(&layers, [1, 1, 3], 10).expect("a valid model"));
-        let mut score = Score::new(&Cpu::new(1).expect("the cpu adapter starts"), &graph, 4, true)
-            .expect("it fits");
+        let cpu = Cpu::new(1).expect("the cpu adapter starts");
+        let mut score = Score::new(&cpu, &graph, Lowering::of(4), true).expect("it fits");
         let offset: Vec<f32> = (0..10).map(|class| class as f32).collect();
         let weights = Weights {
             progress: Progress { steps: 1, ..Progress::default() },

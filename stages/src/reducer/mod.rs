@@ -137,20 +137,21 @@ impl Config for Reducer {
         let asked = context.run.adapter.as_deref().unwrap_or("auto");
         let precision = context.run.precision;
         let adapter = select::select_in(asked, precision)?;
+        let info = adapter.info();
+        let how = context.run.lowering(context.run.forms.micro_batch(info, *batch));
         let mut session = match context.run.diagnose {
-            None => Session::new(&adapter, graph, *batch)?,
-            Some(_) => Session::new(&adapter, &Arc::new(graph.observed()), *batch)?,
+            None => Session::with(&adapter, graph, how)?,
+            Some(_) => Session::with(&adapter, &Arc::new(graph.observed()), how)?,
         };
         match &context.run.resume {
             None => session.initialize(context.run.seed)?,
             Some(resume) => session.load(&resume.weights)?,
         }
-        let info = adapter.info();
         context.events.emit(Event::Trainer(TrainerReport {
             stage: context.stage.to_owned(),
             adapter: info.clone(),
             batch: *batch,
-            micro_batch: session.micro_batch(),
+            variants: session.variants(),
         }));
         let parts = match session.micro_batch() {
             one if one == *batch => String::new(),
