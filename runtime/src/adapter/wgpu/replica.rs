@@ -18,9 +18,9 @@ use crate::adapter::{Info, Lowering, Replica, Values};
 use crate::graph::{Graph, Node, Op, Phase, Span, TensorId};
 use crate::kernel::{Dtype, Step};
 
-/// Submits that may be under way before the next one waits for the oldest: enough to keep a GPU
-/// busy, few enough that nothing piles up.
-const SUBMITS_IN_FLIGHT: usize = 2;
+/// Runs that may be under way before the next one waits for the oldest: enough to keep a GPU busy
+/// while the next batch is uploaded, few enough that nothing piles up.
+const RUNS_IN_FLIGHT: usize = 2;
 
 /// Bytes read back at once.
 const STAGING_BYTES: u64 = 4 << 20;
@@ -35,6 +35,7 @@ pub(super) struct WgpuReplica {
     dispatches: Vec<Paced>,
     /// Of each phase, the dispatches of its nodes; `None` where there is nothing to dispatch.
     phases: [Vec<Option<usize>>; Phase::ALL.len()],
+    /// The last submit of each run under way.
     in_flight: VecDeque<gpu::SubmissionIndex>,
 }
 
@@ -181,7 +182,7 @@ impl WgpuReplica {
     }
 
     /// Submits these dispatches together; one whose pace is not known is alone, and waited for.
-    fn submit(&mut self, dispatches: &[usize], images: usize) -> Result<()> {
+    fn submit(&mut self, dispatches: &[usize], images: usize) -> Result<gpu::SubmissionIndex> {
         let unknown = match dispatches {
             [one] => self.dispatches[*one].pace.seconds(images).is_none().then_some(*one),
             _ => None,
@@ -195,16 +196,10 @@ impl WgpuReplica {
             dispatches.iter().for_each(|at| self.dispatches[*at].dispatch.encode(pass, images));
         });
         if let Some(one) = unknown {
-            self.device.wait(Some(submit))?;
+            self.device.wait(Some(submit.clone()))?;
             self.dispatches[one].pace.took(images, start.elapsed().as_secs_f64());
-            return Ok(());
         }
-        self.in_flight.push_back(submit);
-        if self.in_flight.len() > SUBMITS_IN_FLIGHT {
-            let oldest = self.in_flight.pop_front();
-            self.device.wait(oldest)?;
-        }
-        Ok(())
+        Ok(submit)
     }
 }
 
@@ -263,8 +258,14 @@ impl Replica for WgpuReplica {
         self.device.queue.write_buffer(&self.memory.step, 0, bytemuck::bytes_of(step));
         let seconds = |at: &usize| self.dispatches[*at].pace.seconds(images);
         let submits: Vec<_> = cut(asked.iter().map(seconds)).collect();
+        let mut last = None;
         for submit in submits {
-            self.submit(&asked[submit], images)?;
+            last = Some(self.submit(&asked[submit], images)?);
+        }
+        self.in_flight.extend(last);
+        if self.in_flight.len() > RUNS_IN_FLIGHT {
+            let oldest = self.in_flight.pop_front();
+            self.device.wait(oldest)?;
         }
         self.device.check()
     }
