@@ -67,7 +67,7 @@ fn load_gradient(row: u32, vector: u32) -> vec4<f32> {
     let right = origin.z - tap % KERNEL_WIDTH;
     let y = down / STRIDE_Y;
     let x = right / STRIDE_X;
-    let met = down % STRIDE_Y == 0u && right % STRIDE_X == 0u && tap < KERNEL_HEIGHT * KERNEL_WIDTH;
+    let met = y * STRIDE_Y == down && x * STRIDE_X == right && tap < KERNEL_HEIGHT * KERNEL_WIDTH;
     let inside = met && y < OUT_HEIGHT && x < OUT_WIDTH;
     let at = ((origin.x + y) * OUT_WIDTH + x) * OUT_VECTORS + vector % OUT_VECTORS;
     return select(vec4<f32>(), vec4<f32>(output_gradients[select(0u, at, inside)]), inside);
@@ -158,27 +158,29 @@ fn main(
     var sums5 = vec4<f32>();
     var sums6 = vec4<f32>();
     var sums7 = vec4<f32>();
-    var loaded = load(0u, index, first_vector);
-    for (var first = 0u; first < TERMS; first += 16u) {
-        share(loaded, index);
-        workgroupBarrier();
-        loaded = load(first + 16u, index, first_vector);
-        for (var four = 0u; four < 4u; four++) {
-            let w = mat4x4<f32>(
-                columns[local.x][4u * four],
-                columns[local.x][4u * four + 1u],
-                columns[local.x][4u * four + 2u],
-                columns[local.x][4u * four + 3u],
-            );
-            sums0 = add_column(sums0, w, gradients[local.y][four]);
-            sums1 = add_column(sums1, w, gradients[local.y + ROWS][four]);
-            sums2 = add_column(sums2, w, gradients[local.y + 2u * ROWS][four]);
-            sums3 = add_column(sums3, w, gradients[local.y + 3u * ROWS][four]);
-            sums4 = add_column(sums4, w, gradients[local.y + 4u * ROWS][four]);
-            sums5 = add_column(sums5, w, gradients[local.y + 5u * ROWS][four]);
-            sums6 = add_column(sums6, w, gradients[local.y + 6u * ROWS][four]);
-            sums7 = add_column(sums7, w, gradients[local.y + 7u * ROWS][four]);
+    // Each turn loads some and multiplies those of the turn before.
+    for (var first = 0u; first < TERMS + 16u; first += 16u) {
+        let loaded = load(first, index, first_vector);
+        if (first > 0u) {
+            for (var four = 0u; four < 4u; four++) {
+                let w = mat4x4<f32>(
+                    columns[local.x][4u * four],
+                    columns[local.x][4u * four + 1u],
+                    columns[local.x][4u * four + 2u],
+                    columns[local.x][4u * four + 3u],
+                );
+                sums0 = add_column(sums0, w, gradients[local.y][four]);
+                sums1 = add_column(sums1, w, gradients[local.y + ROWS][four]);
+                sums2 = add_column(sums2, w, gradients[local.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, gradients[local.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, gradients[local.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, gradients[local.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, gradients[local.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, gradients[local.y + 7u * ROWS][four]);
+            }
         }
+        workgroupBarrier();
+        share(loaded, index);
         workgroupBarrier();
     }
     let pixel = first_pixel + local.y;

@@ -8,8 +8,8 @@
 // output channels of every tap that lies on a pixel, 16 gradients at a time. Neighbouring
 // invocations load neighbouring runs of 4 into workgroup memory, where every gradient serves a row
 // of invocations and every weight a column of them; an invocation keeps 8 pixels x 4 channels in
-// registers. The next 16 are loaded while these are multiplied. Rows of weights run along the
-// output channels, so they are turned on their way.
+// registers. The next 16 are loaded while these are multiplied. Needs strides of 1: so many loads
+// with divisions take some drivers minutes to compile.
 alias Element = f32;
 
 struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
@@ -22,8 +22,6 @@ override OUT_WIDTH: u32;
 override OUT_CHANNELS: u32;
 override KERNEL_HEIGHT: u32;
 override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
 override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
@@ -43,7 +41,7 @@ override CHANNEL_TILES: u32 = (IN_VECTORS + COLUMNS - 1u) / COLUMNS;
 override PIXELS: u32 = IN_HEIGHT * IN_WIDTH;
 
 // Where the first tap of each pixel lies: the first row of its image's gradients, and a row and a
-// column there, in steps of 1 whatever the strides.
+// column there.
 var<workgroup> corners: array<vec3<u32>, TILE_ROWS>;
 // Of each pixel 16 gradients.
 var<workgroup> gradients: array<array<vec4<f32>, 4>, TILE_ROWS>;
@@ -58,71 +56,82 @@ fn corner(pixel: u32) -> vec3<u32> {
     return vec3(image * OUT_HEIGHT, select(0x80000000u, y, image < step.images), x);
 }
 
-// One gradient that a pixel meets; 0 outside the image, between steps and past the last tap.
-fn load_gradient(origin: vec3<u32>, term: u32) -> f32 {
-    let tap = term / OUT_CHANNELS;
+// The row and column of a tap, and a channel; past the last tap, one that no pixel meets.
+fn term(at: u32) -> vec3<u32> {
+    let tap = at / OUT_CHANNELS;
+    let y = select(0x40000000u, tap / KERNEL_WIDTH, at < TERMS);
+    return vec3(y, tap % KERNEL_WIDTH, at % OUT_CHANNELS);
+}
+
+// One gradient that a pixel meets; 0 outside the image.
+fn load_gradient(origin: vec3<u32>, term: vec3<u32>) -> f32 {
     // Rows and columns before the image wrap around to very large ones.
-    let down = origin.y - tap / KERNEL_WIDTH;
-    let right = origin.z - tap % KERNEL_WIDTH;
-    let y = down / STRIDE_Y;
-    let x = right / STRIDE_X;
-    let met = down % STRIDE_Y == 0u && right % STRIDE_X == 0u && term < TERMS;
-    let inside = met && y < OUT_HEIGHT && x < OUT_WIDTH;
-    let at = ((origin.x + y) * OUT_WIDTH + x) * OUT_CHANNELS + term % OUT_CHANNELS;
+    let y = origin.y - term.x;
+    let x = origin.z - term.y;
+    let inside = y < OUT_HEIGHT && x < OUT_WIDTH;
+    let at = ((origin.x + y) * OUT_WIDTH + x) * OUT_CHANNELS + term.z;
     return select(0.0, f32(output_gradients[select(0u, at, inside)]), inside);
 }
 
-fn load_gradients(row: u32, term: u32) -> vec4<f32> {
+fn load_gradients(row: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>, d: vec3<u32>) -> vec4<f32> {
     let origin = corners[row];
     return vec4(
-        load_gradient(origin, term),
-        load_gradient(origin, term + 1u),
-        load_gradient(origin, term + 2u),
-        load_gradient(origin, term + 3u),
+        load_gradient(origin, a),
+        load_gradient(origin, b),
+        load_gradient(origin, c),
+        load_gradient(origin, d),
     );
 }
 
 // The weight from one gradient back to a channel; 0 past the end of either.
-fn load_weight(term: u32, channel: u32) -> f32 {
-    let inside = term < TERMS && channel < IN_CHANNELS;
-    let at = (term / OUT_CHANNELS * IN_CHANNELS + channel) * OUT_CHANNELS + term % OUT_CHANNELS;
+fn load_weight(term: vec3<u32>, channel: u32) -> f32 {
+    let inside = term.x < KERNEL_HEIGHT && channel < IN_CHANNELS;
+    let tap = term.x * KERNEL_WIDTH + term.y;
+    let at = (tap * IN_CHANNELS + channel) * OUT_CHANNELS + term.z;
     return select(0.0, weights[select(0u, at, inside)], inside);
 }
 
-fn load_row(term: u32, channel: u32) -> vec4<f32> {
+fn load_weights(term: vec3<u32>, channel: u32) -> vec4<f32> {
     return vec4(
         load_weight(term, channel),
-        load_weight(term + 1u, channel),
-        load_weight(term + 2u, channel),
-        load_weight(term + 3u, channel),
+        load_weight(term, channel + 1u),
+        load_weight(term, channel + 2u),
+        load_weight(term, channel + 3u),
     );
 }
 
 // An invocation's share of 16 gradients and weights.
-struct Loaded { g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>, g3: vec4<f32>, w: mat4x4<f32> }
+struct Loaded { g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>, g3: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32> }
 
-// Which of the 16 they are: an invocation loads four gradients of every `ROW_STEP`th row, and
-// the first quarter or half of them 4 x 4 weights each.
+// Which of the 16 they are: an invocation loads four gradients of every `ROW_STEP`th row, and the
+// weights of one gradient to every `COLUMN_STEP`th vector of channels, as weights run along the
+// output channels.
 override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
+override COLUMN_STEP: u32 = ROWS * COLUMNS / 16u;
 
 fn load(first: u32, index: u32, first_vector: u32) -> Loaded {
     var loaded: Loaded;
     let row = index / 4u;
-    let term = first + index % 4u * 4u;
-    loaded.g0 = load_gradients(row, term);
-    loaded.g1 = load_gradients(row + ROW_STEP, term);
+    let at = first + index % 4u * 4u;
+    let a = term(at);
+    let b = term(at + 1u);
+    let c = term(at + 2u);
+    let d = term(at + 3u);
+    loaded.g0 = load_gradients(row, a, b, c, d);
+    loaded.g1 = load_gradients(row + ROW_STEP, a, b, c, d);
     if (COLUMNS < 16u) {
-        loaded.g2 = load_gradients(row + 2u * ROW_STEP, term);
-        loaded.g3 = load_gradients(row + 3u * ROW_STEP, term);
+        loaded.g2 = load_gradients(row + 2u * ROW_STEP, a, b, c, d);
+        loaded.g3 = load_gradients(row + 3u * ROW_STEP, a, b, c, d);
     }
-    if (index < 4u * COLUMNS) {
-        let channel = 4u * (first_vector + index / 4u);
-        loaded.w = transpose(mat4x4<f32>(
-            load_row(term, channel),
-            load_row(term, channel + 1u),
-            load_row(term, channel + 2u),
-            load_row(term, channel + 3u),
-        ));
+    let weight_term = term(first + index % 16u);
+    let channel = 4u * (first_vector + index / 16u);
+    loaded.w0 = load_weights(weight_term, channel);
+    if (ROWS < 16u) {
+        loaded.w1 = load_weights(weight_term, channel + 4u * COLUMN_STEP);
+    }
+    if (ROWS < 8u) {
+        loaded.w2 = load_weights(weight_term, channel + 8u * COLUMN_STEP);
+        loaded.w3 = load_weights(weight_term, channel + 12u * COLUMN_STEP);
     }
     return loaded;
 }
@@ -136,11 +145,15 @@ fn share(loaded: Loaded, index: u32) {
         gradients[row + 2u * ROW_STEP][vector] = loaded.g2;
         gradients[row + 3u * ROW_STEP][vector] = loaded.g3;
     }
-    if (index < 4u * COLUMNS) {
-        columns[row][4u * vector] = loaded.w[0];
-        columns[row][4u * vector + 1u] = loaded.w[1];
-        columns[row][4u * vector + 2u] = loaded.w[2];
-        columns[row][4u * vector + 3u] = loaded.w[3];
+    let column = index / 16u;
+    let at = index % 16u;
+    columns[column][at] = loaded.w0;
+    if (ROWS < 16u) {
+        columns[column + COLUMN_STEP][at] = loaded.w1;
+    }
+    if (ROWS < 8u) {
+        columns[column + 2u * COLUMN_STEP][at] = loaded.w2;
+        columns[column + 3u * COLUMN_STEP][at] = loaded.w3;
     }
 }
 
@@ -185,27 +198,29 @@ fn main(
     var sums5 = vec4<f32>();
     var sums6 = vec4<f32>();
     var sums7 = vec4<f32>();
-    var loaded = load(0u, index, first_vector);
-    for (var first = 0u; first < TERMS; first += 16u) {
-        share(loaded, index);
-        workgroupBarrier();
-        loaded = load(first + 16u, index, first_vector);
-        for (var four = 0u; four < 4u; four++) {
-            let w = mat4x4<f32>(
-                columns[local.x][4u * four],
-                columns[local.x][4u * four + 1u],
-                columns[local.x][4u * four + 2u],
-                columns[local.x][4u * four + 3u],
-            );
-            sums0 = add_column(sums0, w, gradients[local.y][four]);
-            sums1 = add_column(sums1, w, gradients[local.y + ROWS][four]);
-            sums2 = add_column(sums2, w, gradients[local.y + 2u * ROWS][four]);
-            sums3 = add_column(sums3, w, gradients[local.y + 3u * ROWS][four]);
-            sums4 = add_column(sums4, w, gradients[local.y + 4u * ROWS][four]);
-            sums5 = add_column(sums5, w, gradients[local.y + 5u * ROWS][four]);
-            sums6 = add_column(sums6, w, gradients[local.y + 6u * ROWS][four]);
-            sums7 = add_column(sums7, w, gradients[local.y + 7u * ROWS][four]);
+    // Each turn loads some and multiplies those of the turn before.
+    for (var first = 0u; first < TERMS + 16u; first += 16u) {
+        let loaded = load(first, index, first_vector);
+        if (first > 0u) {
+            for (var four = 0u; four < 4u; four++) {
+                let w = mat4x4<f32>(
+                    columns[local.x][4u * four],
+                    columns[local.x][4u * four + 1u],
+                    columns[local.x][4u * four + 2u],
+                    columns[local.x][4u * four + 3u],
+                );
+                sums0 = add_column(sums0, w, gradients[local.y][four]);
+                sums1 = add_column(sums1, w, gradients[local.y + ROWS][four]);
+                sums2 = add_column(sums2, w, gradients[local.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, gradients[local.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, gradients[local.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, gradients[local.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, gradients[local.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, gradients[local.y + 7u * ROWS][four]);
+            }
         }
+        workgroupBarrier();
+        share(loaded, index);
         workgroupBarrier();
     }
     let pixel = first_pixel + local.y;

@@ -50,27 +50,35 @@ override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
 var<workgroup> inputs: array<array<vec4<f32>, 17>, INPUT_VECTORS>;
 var<workgroup> gradients: array<array<vec4<f32>, 17>, COLUMNS>;
 
-// One input of a position's patch, at this column and row; 0 outside the image and past the end of
-// the patch.
-fn load_input(known: bool, row: u32, corner: vec2<u32>, term: u32) -> f32 {
-    let tap = term / IN_CHANNELS;
-    let x = corner.x + tap % KERNEL_WIDTH;
-    let y = corner.y + tap / KERNEL_WIDTH;
-    let inside = known && term < PATCH && y < IN_HEIGHT && x < IN_WIDTH;
-    let at = ((row + y) * IN_WIDTH + x) * IN_CHANNELS + term % IN_CHANNELS;
+// The row, column and channel of an input of a patch; past the end, in a row outside any image.
+fn term(at: u32) -> vec3<u32> {
+    let tap = at / IN_CHANNELS;
+    let y = select(0x40000000u, tap / KERNEL_WIDTH, at < PATCH);
+    return vec3(y, tap % KERNEL_WIDTH, at % IN_CHANNELS);
+}
+
+// One input of the patch that begins here: the first row of an image, and a row and a column
+// there; 0 outside the image.
+fn load_input(origin: vec3<u32>, term: vec3<u32>) -> f32 {
+    let y = origin.y + term.x;
+    let x = origin.z + term.y;
+    let inside = y < IN_HEIGHT && x < IN_WIDTH;
+    let at = ((origin.x + y) * IN_WIDTH + x) * IN_CHANNELS + term.z;
     return select(0.0, f32(input[select(0u, at, inside)]), inside);
 }
 
-fn load_inputs(position: u32, end: u32, term: u32) -> vec4<f32> {
+fn load_inputs(position: u32, end: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>, d: vec3<u32>) -> vec4<f32> {
     // Rows and columns before the image wrap around to very large ones.
     let y = position / OUT_WIDTH % OUT_HEIGHT * STRIDE_Y - PAD_TOP;
-    let corner = vec2(position % OUT_WIDTH * STRIDE_X - PAD_LEFT, y);
+    let x = position % OUT_WIDTH * STRIDE_X - PAD_LEFT;
+    // Positions past the end see nothing.
     let row = position / POSITIONS * IN_HEIGHT;
+    let origin = vec3(row, select(0x80000000u, y, position < end), x);
     return vec4(
-        load_input(position < end, row, corner, term),
-        load_input(position < end, row, corner, term + 1u),
-        load_input(position < end, row, corner, term + 2u),
-        load_input(position < end, row, corner, term + 3u),
+        load_input(origin, a),
+        load_input(origin, b),
+        load_input(origin, c),
+        load_input(origin, d),
     );
 }
 
@@ -99,13 +107,17 @@ override INPUT_STEP: u32 = COLUMNS / 2u;
 
 fn load(first: u32, end: u32, index: u32, first_input: u32, channel: u32) -> Loaded {
     var loaded: Loaded;
-    let term = 4u * (first_input + index % INPUT_VECTORS);
+    let at = 4u * (first_input + index % INPUT_VECTORS);
+    let a = term(at);
+    let b = term(at + 1u);
+    let c = term(at + 2u);
+    let d = term(at + 3u);
     let position = first + index / INPUT_VECTORS;
-    loaded.x0 = load_inputs(position, end, term);
-    loaded.x1 = load_inputs(position + INPUT_STEP, end, term);
+    loaded.x0 = load_inputs(position, end, a, b, c, d);
+    loaded.x1 = load_inputs(position + INPUT_STEP, end, a, b, c, d);
     if (COLUMNS < 16u) {
-        loaded.x2 = load_inputs(position + 2u * INPUT_STEP, end, term);
-        loaded.x3 = load_inputs(position + 3u * INPUT_STEP, end, term);
+        loaded.x2 = load_inputs(position + 2u * INPUT_STEP, end, a, b, c, d);
+        loaded.x3 = load_inputs(position + 3u * INPUT_STEP, end, a, b, c, d);
     }
     let gradients_at = first + index / COLUMNS;
     loaded.g0 = load_gradients(gradients_at, end, channel);
@@ -189,25 +201,27 @@ fn main(
     let end = min((split + 1u) * split_images, step.images) * POSITIONS;
     var sums0 = mat4x4<f32>();
     var sums1 = mat4x4<f32>();
-    var loaded = load(begin, end, index, first_input, channel);
-    for (var first = begin; first < end; first += 16u) {
-        share(loaded, index);
-        workgroupBarrier();
-        loaded = load(first + 16u, end, index, first_input, channel);
-        for (var at = 0u; at < 16u; at += 4u) {
-            let g0 = gradients[local.x][at];
-            let g1 = gradients[local.x][at + 1u];
-            let g2 = gradients[local.x][at + 2u];
-            let g3 = gradients[local.x][at + 3u];
-            sums0 = add_outer(sums0, inputs[local.y][at], g0);
-            sums0 = add_outer(sums0, inputs[local.y][at + 1u], g1);
-            sums0 = add_outer(sums0, inputs[local.y][at + 2u], g2);
-            sums0 = add_outer(sums0, inputs[local.y][at + 3u], g3);
-            sums1 = add_outer(sums1, inputs[local.y + ROWS][at], g0);
-            sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 1u], g1);
-            sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 2u], g2);
-            sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 3u], g3);
+    // Each turn loads some and multiplies those of the turn before.
+    for (var first = begin; first < end + 16u; first += 16u) {
+        let loaded = load(first, end, index, first_input, channel);
+        if (first > begin) {
+            for (var at = 0u; at < 16u; at += 4u) {
+                let g0 = gradients[local.x][at];
+                let g1 = gradients[local.x][at + 1u];
+                let g2 = gradients[local.x][at + 2u];
+                let g3 = gradients[local.x][at + 3u];
+                sums0 = add_outer(sums0, inputs[local.y][at], g0);
+                sums0 = add_outer(sums0, inputs[local.y][at + 1u], g1);
+                sums0 = add_outer(sums0, inputs[local.y][at + 2u], g2);
+                sums0 = add_outer(sums0, inputs[local.y][at + 3u], g3);
+                sums1 = add_outer(sums1, inputs[local.y + ROWS][at], g0);
+                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 1u], g1);
+                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 2u], g2);
+                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 3u], g3);
+            }
         }
+        workgroupBarrier();
+        share(loaded, index);
         workgroupBarrier();
     }
     store(split, 4u * (first_input + local.y), channel, sums0);

@@ -159,27 +159,29 @@ fn main(
     var sums5 = bias;
     var sums6 = bias;
     var sums7 = bias;
-    var loaded = load(0u, index, vector);
-    for (var first = 0u; first < PATCH; first += 16u) {
-        share(loaded, index);
-        workgroupBarrier();
-        loaded = load(first + 16u, index, vector);
-        for (var four = 0u; four < 4u; four++) {
-            let w = mat4x4<f32>(
-                columns[local.x][4u * four],
-                columns[local.x][4u * four + 1u],
-                columns[local.x][4u * four + 2u],
-                columns[local.x][4u * four + 3u],
-            );
-            sums0 = add_column(sums0, w, inputs[local.y][four]);
-            sums1 = add_column(sums1, w, inputs[local.y + ROWS][four]);
-            sums2 = add_column(sums2, w, inputs[local.y + 2u * ROWS][four]);
-            sums3 = add_column(sums3, w, inputs[local.y + 3u * ROWS][four]);
-            sums4 = add_column(sums4, w, inputs[local.y + 4u * ROWS][four]);
-            sums5 = add_column(sums5, w, inputs[local.y + 5u * ROWS][four]);
-            sums6 = add_column(sums6, w, inputs[local.y + 6u * ROWS][four]);
-            sums7 = add_column(sums7, w, inputs[local.y + 7u * ROWS][four]);
+    // Each turn loads some and multiplies those of the turn before.
+    for (var first = 0u; first < PATCH + 16u; first += 16u) {
+        let loaded = load(first, index, vector);
+        if (first > 0u) {
+            for (var four = 0u; four < 4u; four++) {
+                let w = mat4x4<f32>(
+                    columns[local.x][4u * four],
+                    columns[local.x][4u * four + 1u],
+                    columns[local.x][4u * four + 2u],
+                    columns[local.x][4u * four + 3u],
+                );
+                sums0 = add_column(sums0, w, inputs[local.y][four]);
+                sums1 = add_column(sums1, w, inputs[local.y + ROWS][four]);
+                sums2 = add_column(sums2, w, inputs[local.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, inputs[local.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, inputs[local.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, inputs[local.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, inputs[local.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, inputs[local.y + 7u * ROWS][four]);
+            }
         }
+        workgroupBarrier();
+        share(loaded, index);
         workgroupBarrier();
     }
     let position = first_position + local.y;

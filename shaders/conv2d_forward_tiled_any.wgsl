@@ -58,38 +58,44 @@ fn corner(position: u32) -> vec3<u32> {
     return vec3(image * IN_HEIGHT, select(0x80000000u, y, image < step.images), x);
 }
 
-// One input of a patch; 0 outside the image and past the end of the patch.
-fn load_input(origin: vec3<u32>, term: u32) -> f32 {
-    let tap = term / IN_CHANNELS;
-    let y = origin.y + tap / KERNEL_WIDTH;
-    let x = origin.z + tap % KERNEL_WIDTH;
-    let inside = term < PATCH && y < IN_HEIGHT && x < IN_WIDTH;
-    let at = ((origin.x + y) * IN_WIDTH + x) * IN_CHANNELS + term % IN_CHANNELS;
+// The row, column and channel of an input of a patch; past the end, in a row outside any image.
+fn term(at: u32) -> vec3<u32> {
+    let tap = at / IN_CHANNELS;
+    let y = select(0x40000000u, tap / KERNEL_WIDTH, at < PATCH);
+    return vec3(y, tap % KERNEL_WIDTH, at % IN_CHANNELS);
+}
+
+// One input of a patch; 0 outside the image.
+fn load_input(origin: vec3<u32>, term: vec3<u32>) -> f32 {
+    let y = origin.y + term.x;
+    let x = origin.z + term.y;
+    let inside = y < IN_HEIGHT && x < IN_WIDTH;
+    let at = ((origin.x + y) * IN_WIDTH + x) * IN_CHANNELS + term.z;
     return select(0.0, f32(input[select(0u, at, inside)]), inside);
 }
 
-fn load_inputs(row: u32, term: u32) -> vec4<f32> {
+fn load_inputs(row: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>, d: vec3<u32>) -> vec4<f32> {
     let origin = corners[row];
     return vec4(
-        load_input(origin, term),
-        load_input(origin, term + 1u),
-        load_input(origin, term + 2u),
-        load_input(origin, term + 3u),
+        load_input(origin, a),
+        load_input(origin, b),
+        load_input(origin, c),
+        load_input(origin, d),
     );
 }
 
 // The weight from one input of a patch to a channel; 0 past the end of either.
-fn load_weight(term: u32, channel: u32) -> f32 {
-    let inside = term < PATCH && channel < OUT_CHANNELS;
-    return select(0.0, weights[select(0u, term * OUT_CHANNELS + channel, inside)], inside);
+fn load_weight(at: u32, channel: u32) -> f32 {
+    let inside = at < PATCH && channel < OUT_CHANNELS;
+    return select(0.0, weights[select(0u, at * OUT_CHANNELS + channel, inside)], inside);
 }
 
-fn load_weights(term: u32, channel: u32) -> vec4<f32> {
+fn load_weights(at: u32, channel: u32) -> vec4<f32> {
     return vec4(
-        load_weight(term, channel),
-        load_weight(term, channel + 1u),
-        load_weight(term, channel + 2u),
-        load_weight(term, channel + 3u),
+        load_weight(at, channel),
+        load_weight(at, channel + 1u),
+        load_weight(at, channel + 2u),
+        load_weight(at, channel + 3u),
     );
 }
 
@@ -103,12 +109,16 @@ override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
 fn load(first: u32, index: u32, channel: u32) -> Loaded {
     var loaded: Loaded;
     let row = index / 4u;
-    let term = first + index % 4u * 4u;
-    loaded.x0 = load_inputs(row, term);
-    loaded.x1 = load_inputs(row + ROW_STEP, term);
+    let inputs_at = first + index % 4u * 4u;
+    let a = term(inputs_at);
+    let b = term(inputs_at + 1u);
+    let c = term(inputs_at + 2u);
+    let d = term(inputs_at + 3u);
+    loaded.x0 = load_inputs(row, a, b, c, d);
+    loaded.x1 = load_inputs(row + ROW_STEP, a, b, c, d);
     if (COLUMNS < 16u) {
-        loaded.x2 = load_inputs(row + 2u * ROW_STEP, term);
-        loaded.x3 = load_inputs(row + 3u * ROW_STEP, term);
+        loaded.x2 = load_inputs(row + 2u * ROW_STEP, a, b, c, d);
+        loaded.x3 = load_inputs(row + 3u * ROW_STEP, a, b, c, d);
     }
     let weights_at = first + index / COLUMNS;
     loaded.w0 = load_weights(weights_at, channel);
@@ -195,27 +205,29 @@ fn main(
     var sums5 = bias;
     var sums6 = bias;
     var sums7 = bias;
-    var loaded = load(0u, index, channel);
-    for (var first = 0u; first < PATCH; first += 16u) {
-        share(loaded, index);
-        workgroupBarrier();
-        loaded = load(first + 16u, index, channel);
-        for (var four = 0u; four < 4u; four++) {
-            let w = mat4x4<f32>(
-                columns[local.x][4u * four],
-                columns[local.x][4u * four + 1u],
-                columns[local.x][4u * four + 2u],
-                columns[local.x][4u * four + 3u],
-            );
-            sums0 = add_column(sums0, w, inputs[local.y][four]);
-            sums1 = add_column(sums1, w, inputs[local.y + ROWS][four]);
-            sums2 = add_column(sums2, w, inputs[local.y + 2u * ROWS][four]);
-            sums3 = add_column(sums3, w, inputs[local.y + 3u * ROWS][four]);
-            sums4 = add_column(sums4, w, inputs[local.y + 4u * ROWS][four]);
-            sums5 = add_column(sums5, w, inputs[local.y + 5u * ROWS][four]);
-            sums6 = add_column(sums6, w, inputs[local.y + 6u * ROWS][four]);
-            sums7 = add_column(sums7, w, inputs[local.y + 7u * ROWS][four]);
+    // Each turn loads some and multiplies those of the turn before.
+    for (var first = 0u; first < PATCH + 16u; first += 16u) {
+        let loaded = load(first, index, channel);
+        if (first > 0u) {
+            for (var four = 0u; four < 4u; four++) {
+                let w = mat4x4<f32>(
+                    columns[local.x][4u * four],
+                    columns[local.x][4u * four + 1u],
+                    columns[local.x][4u * four + 2u],
+                    columns[local.x][4u * four + 3u],
+                );
+                sums0 = add_column(sums0, w, inputs[local.y][four]);
+                sums1 = add_column(sums1, w, inputs[local.y + ROWS][four]);
+                sums2 = add_column(sums2, w, inputs[local.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, inputs[local.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, inputs[local.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, inputs[local.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, inputs[local.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, inputs[local.y + 7u * ROWS][four]);
+            }
         }
+        workgroupBarrier();
+        share(loaded, index);
         workgroupBarrier();
     }
     let position = first_position + local.y;

@@ -105,25 +105,27 @@ fn main(
     let first_image = number / INPUT_TILES * TILE_ROWS;
     let first_vector = number % INPUT_TILES * COLUMNS;
     var sums = mat4x4<f32>();
-    var loaded = load(0u, index, first_image, first_vector);
-    for (var first = 0u; first < OUTPUTS; first += 32u) {
-        share(loaded, index);
-        workgroupBarrier();
-        loaded = load(first + 32u, index, first_image, first_vector);
-        for (var vector = local.z; vector < 8u; vector += SLICES) {
-            let w = mat4x4<f32>(
-                columns[local.x][4u * vector],
-                columns[local.x][4u * vector + 1u],
-                columns[local.x][4u * vector + 2u],
-                columns[local.x][4u * vector + 3u],
-            );
-            sums = mat4x4<f32>(
-                add_column(sums[0], w, gradients[local.y][vector]),
-                add_column(sums[1], w, gradients[local.y + ROWS][vector]),
-                add_column(sums[2], w, gradients[local.y + 2u * ROWS][vector]),
-                add_column(sums[3], w, gradients[local.y + 3u * ROWS][vector]),
-            );
+    // Each turn loads some and multiplies those of the turn before.
+    for (var first = 0u; first < OUTPUTS + 32u; first += 32u) {
+        let loaded = load(first, index, first_image, first_vector);
+        if (first > 0u) {
+            for (var vector = local.z; vector < 8u; vector += SLICES) {
+                let w = mat4x4<f32>(
+                    columns[local.x][4u * vector],
+                    columns[local.x][4u * vector + 1u],
+                    columns[local.x][4u * vector + 2u],
+                    columns[local.x][4u * vector + 3u],
+                );
+                sums = mat4x4<f32>(
+                    add_column(sums[0], w, gradients[local.y][vector]),
+                    add_column(sums[1], w, gradients[local.y + ROWS][vector]),
+                    add_column(sums[2], w, gradients[local.y + 2u * ROWS][vector]),
+                    add_column(sums[3], w, gradients[local.y + 3u * ROWS][vector]),
+                );
+            }
         }
+        workgroupBarrier();
+        share(loaded, index);
         workgroupBarrier();
     }
     for (var slice = 1u; slice < SLICES; slice++) {

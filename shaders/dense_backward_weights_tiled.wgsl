@@ -127,25 +127,27 @@ fn main(
     let first_input = number / OUTPUT_TILES * TILE_VECTORS;
     var sums0 = mat4x4<f32>();
     var sums1 = mat4x4<f32>();
-    var loaded = load(0u, index, first_input, vector);
-    for (var first = 0u; first < step.images; first += 16u) {
-        share(loaded, index);
-        workgroupBarrier();
-        loaded = load(first + 16u, index, first_input, vector);
-        for (var at = 0u; at < 16u; at += 4u) {
-            let g0 = gradients[local.x][at];
-            let g1 = gradients[local.x][at + 1u];
-            let g2 = gradients[local.x][at + 2u];
-            let g3 = gradients[local.x][at + 3u];
-            sums0 = add_outer(sums0, inputs[local.y][at], g0);
-            sums0 = add_outer(sums0, inputs[local.y][at + 1u], g1);
-            sums0 = add_outer(sums0, inputs[local.y][at + 2u], g2);
-            sums0 = add_outer(sums0, inputs[local.y][at + 3u], g3);
-            sums1 = add_outer(sums1, inputs[local.y + ROWS][at], g0);
-            sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 1u], g1);
-            sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 2u], g2);
-            sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 3u], g3);
+    // Each turn loads some and multiplies those of the turn before.
+    for (var first = 0u; first < step.images + 16u; first += 16u) {
+        let loaded = load(first, index, first_input, vector);
+        if (first > 0u) {
+            for (var at = 0u; at < 16u; at += 4u) {
+                let g0 = gradients[local.x][at];
+                let g1 = gradients[local.x][at + 1u];
+                let g2 = gradients[local.x][at + 2u];
+                let g3 = gradients[local.x][at + 3u];
+                sums0 = add_outer(sums0, inputs[local.y][at], g0);
+                sums0 = add_outer(sums0, inputs[local.y][at + 1u], g1);
+                sums0 = add_outer(sums0, inputs[local.y][at + 2u], g2);
+                sums0 = add_outer(sums0, inputs[local.y][at + 3u], g3);
+                sums1 = add_outer(sums1, inputs[local.y + ROWS][at], g0);
+                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 1u], g1);
+                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 2u], g2);
+                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 3u], g3);
+            }
         }
+        workgroupBarrier();
+        share(loaded, index);
         workgroupBarrier();
     }
     store(first_input + local.y, vector, sums0);

@@ -72,11 +72,14 @@ const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> V
     }
 }
 
-/// The same for any number of channels.
+/// The same for any number of channels, and strides of 1.
 const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
         wgsl: include_str!("../conv2d_backward_input_tiled_any.wgsl"),
-        applies: |_| true,
+        applies: |c| {
+            let conv = Conv2d::from(c);
+            conv.stride_y == 1 && conv.stride_x == 1
+        },
         ..tiled::<ROWS, COLUMNS>(name)
     }
 }
