@@ -324,6 +324,20 @@ fn some_form_does_every_case_and_every_form_some_case() {
     }
 }
 
+/// Gradients in 16 bits are scaled; what undoes it must not depend on the form that runs.
+#[test]
+fn all_forms_of_a_kernel_scale_gradients_alike() {
+    for kernel in KERNELS {
+        for scale in ["GRADIENT_SCALE", "GRADIENT_UNIT"] {
+            let used = |variant: &Variant| variant.wgsl.matches(scale).count() > 1;
+            let first = used(&kernel.variants[0]);
+            for variant in kernel.variants {
+                assert_eq!(used(variant), first, "{scale} in {}", variant.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn there_is_a_file_for_every_form_and_a_form_for_every_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
