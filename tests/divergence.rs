@@ -80,7 +80,6 @@ static POISON: Kernel = Kernel {
     variants: &[Variant {
         name: "poison",
         wgsl: "
-        tuning: &[],
             struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
             override LAST: u32;
@@ -98,6 +97,7 @@ static POISON: Kernel = Kernel {
                     steps[0] = f32(step.step);
                 }
             }",
+        tuning: &[],
         applies: |_| true,
         workgroups: |_, _| [1, 1, 1],
     }],
