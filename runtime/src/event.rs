@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::adapter::Info;
 
+use crate::fetch::Progress;
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
 use crate::tensorboard::Histogram;
@@ -35,6 +36,8 @@ pub enum Event {
         /// Images wanted.
         of: u64,
     },
+    /// A data set is being downloaded.
+    Download(Progress),
     /// Images that crossed an edge that is listened to.
     Tapped(Tapped),
     /// A step is done.

@@ -11,6 +11,7 @@ pub mod console;
 pub mod diagnostic;
 pub mod divergence;
 pub mod event;
+pub mod fetch;
 pub mod given;
 pub mod graph;
 pub mod isa;

@@ -52,7 +52,8 @@ pub fn find(path: &Path, layout: &Layout) -> Result<Option<Place>> {
     Ok(None)
 }
 
-fn look(path: &Path) -> Result<Option<Metadata>> {
+/// What is at a path, if anything is.
+pub(super) fn look(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
