@@ -190,6 +190,7 @@ impl Console {
             self.started = true;
             self.show_warnings();
         }
+        self.downloads.finish();
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::data::place::{self, Place};
 use crate::data::synthetic::{self, Synthetic};
 use crate::data::validation::Validation;
-use crate::data::{DataSet, Format, Split, format, thousands};
+use crate::data::{DataSet, Format, Split, classes, format, thousands};
 
 /// Reads a data set into memory and gives out its images in the order of the files, epoch after
 /// epoch without end; put a `shuffler` behind it to train.
@@ -199,6 +199,16 @@ impl Config for Reader {
              give it the data that it was started with",
             source.description
         );
+        let resume = context.run.resume.as_ref();
+        if let Some(other) = resume
+            .and_then(|resume| classes::differ(&resume.weights.source.classes, &source.classes))
+        {
+            bail!(
+                "the run that is resumed was trained on other classes than those of {}: {other}; \
+                 give it the data that it was started with",
+                source.description
+            );
+        }
         let block_images = context.run.block_images.max(1);
         Ok(Runner::Stage(Box::new(Reading { data, source, block_images, start: samples })))
     }
@@ -527,6 +537,51 @@ mod tests {
         assert_eq!(field(config), "otherwise.epochs");
         let input = crate::testing::bytes_port([1, 1, 1]);
         assert!(cifar10().check(&[input]).is_err());
+    }
+
+    #[test]
+    fn a_share_is_kept_back_for_validation() {
+        let config = |rest: &str| {
+            reader(&format!(
+                r#"{{"format": {{"synthetic": {{"train": 20, "test": 10}}}}, {rest}}}"#
+            ))
+        };
+        let built = |config: &Reader| {
+            config.check(&[]).expect("right");
+            let (events, said) = Events::new();
+            let (run, stop) = (settings(4), Stop::default());
+            let start = Position::default();
+            let context = Context { stage: "read", inputs: &[], start, run: &run, events, stop };
+            config.build(&context).map(drop).expect("built");
+            let reports = std::iter::from_fn(|| said.try_recv().ok());
+            let report = reports.filter_map(|event| match event {
+                Event::Data(report) => Some(report.description),
+                _ => None,
+            });
+            report.last().expect("the data is told")
+        };
+        let train = config(r#""split": "train", "validation": 0.1"#);
+        assert!(built(&train).ends_with("train, 18 images"), "{}", built(&train));
+        let kept = config(r#""split": "validation", "validation": {"fraction": 0.1, "seed": 2}"#);
+        assert!(built(&kept).ends_with("validation, 2 images"), "{}", built(&kept));
+        let test = config(r#""split": "test", "validation": 0.1"#);
+        assert!(built(&test).ends_with("test, 10 images"));
+        assert_eq!(test.warnings(&[])[0].field, ["validation"]);
+        let field = |config: Reader| config.check(&[]).expect_err("wrong").field;
+        assert_eq!(field(config(r#""split": "validation""#)), ["split"]);
+        assert_eq!(field(config(r#""split": "train", "validation": 1.5"#)), ["validation"]);
+    }
+
+    #[test]
+    fn drawings_stand_in_for_images_of_their_type_only() {
+        let with = |format: &str| {
+            let text = r#"{"split": "train", "otherwise": "synthetic", "format": "#;
+            reader(&format!("{text}{format}}}")).check(&[]).map(drop)
+        };
+        with(r#"{"svhn": {}}"#).expect("the same type");
+        for other in [r#"{"cifar100": {}}"#, r#"{"idx": {}}"#] {
+            assert_eq!(with(other).expect_err("another type").field, ["otherwise"]);
+        }
     }
 
     #[test]

@@ -257,9 +257,6 @@ fn a_server_that_cannot_send_parts_sends_the_whole() {
 fn wrong_bytes_are_never_used() {
     assert_eq!(fails(&[Answer::Wrong], &["300000 bytes came", "SHA-256"]).len(), 1);
     fails(&[Answer::SaysFewer], &["299000 bytes came", "SHA-256"]);
-    // A part of another file: the whole is asked for once more.
-    let asked = arrives(&[Answer::Cut(10), Answer::Status(500), Answer::Right]);
-    assert_eq!(asked.last().map(String::as_str), Some("/data.mat from 10"));
 }
 
 #[test]
@@ -370,6 +367,19 @@ fn a_cache_that_cannot_be_written_is_told() {
     let none = Place { settings: Settings::default(), ..place };
     let told = none.fetch(one_file(&content())).0.expect_err("no place");
     assert!(told.contains("no place for downloads"), "{told}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told_and_nothing_is_lost() {
+    let content = content();
+    let server = Server::new(content.clone(), &[]);
+    let place = Place::new(&server.url);
+    fs::create_dir_all(place.file("one")).expect("made");
+    std::os::unix::fs::symlink("/dev/full", place.file("one/data.mat.part")).expect("linked");
+    let told = place.fetch(one_file(&content)).0.expect_err("full");
+    assert!(told.contains("make room there") && told.contains("No space left"), "{told}");
+    assert_eq!(server.asked().len(), 1, "more attempts make no room");
 }
 
 mod archives {

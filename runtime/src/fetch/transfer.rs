@@ -162,7 +162,9 @@ impl Transfer<'_> {
             },
             // It sends everything, whatever it was asked for.
             StatusCode::OK => {
-                self.begin_anew(&file, began_at)?;
+                if have > 0 {
+                    self.begin_anew(&file, began_at)?;
+                }
                 (0, response.body().content_length())
             }
             StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {

@@ -80,7 +80,7 @@ impl Variant {
         let files = Files { variant: self, split };
         match place {
             Place::Folder(folder) => files.load_folder(folder),
-            Place::Archive(archive) => files.load_archive(archive),
+            Place::File(archive) => files.load_archive(archive),
         }
     }
 }
@@ -454,7 +454,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("cifar.tar.gz");
         write(&path, content).expect("written");
-        load(&Place::Archive(path), Split::Train).map_err(|error| format!("{error:#}"))
+        load(&Place::File(path), Split::Train).map_err(|error| format!("{error:#}"))
     }
 
     fn assert_says(message: &str, parts: &[&str]) {

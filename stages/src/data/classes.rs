@@ -142,6 +142,20 @@ impl JsonSchema for Classes {
     }
 }
 
+/// Says where the classes that a model was trained on are not those of the data at hand. A list
+/// without names is of no data.
+pub fn differ(trained: &[String], found: &[String]) -> Option<String> {
+    if trained.is_empty() || found.is_empty() || trained == found {
+        return None;
+    }
+    let pairs = trained.iter().zip(found).enumerate();
+    let first = pairs.map(|(number, (was, is))| (number, was, is)).find(|(_, was, is)| was != is);
+    Some(match first {
+        Some((number, was, is)) => format!("class {number} was `{was}`, and here it is `{is}`"),
+        None => format!("there were {} classes, and here are {}", trained.len(), found.len()),
+    })
+}
+
 /// What a label that is no class should make a person think of: `lowest` and `highest` are the
 /// ends of all labels found.
 pub(super) fn labels_hint(lowest: u64, highest: u64, classes: usize) -> String {
@@ -170,6 +184,17 @@ mod tests {
             let told = read(wrong).expect_err(wrong).to_string();
             assert!(told.contains("such as 10, or their names"), "{told}");
         }
+    }
+
+    #[test]
+    fn other_classes_are_told() {
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(differ(&names("cat dog"), &names("cat dog")), None);
+        assert_eq!(differ(&[], &names("cat dog")), None);
+        let other = differ(&names("cat dog"), &names("cat cow")).expect("other classes");
+        assert_eq!(other, "class 1 was `dog`, and here it is `cow`");
+        let fewer = differ(&names("cat dog"), &names("cat")).expect("fewer classes");
+        assert_eq!(fewer, "there were 2 classes, and here are 1");
     }
 
     #[test]

@@ -293,3 +293,212 @@ impl fmt::Display for Listed<'_> {
         f.write_str(&self.0.join("; "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir_all, read, write};
+
+    use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn names(names: &[&str]) -> Option<Classes> {
+        Some(Classes::Names(names.iter().map(|name| (*name).to_owned()).collect()))
+    }
+
+    fn format() -> Images {
+        Images {
+            classes: names(&["red", "green"]),
+            size_px: Some(Extent { height: 8, width: 12 }),
+            ..Images::default()
+        }
+    }
+
+    /// An image of this colour, in the format of the path's ending.
+    fn paint(path: &Path, colour: [u8; 3]) {
+        create_dir_all(path.parent().expect("a folder")).expect("made");
+        RgbImage::from_pixel(24, 16, Rgb(colour)).save(path).expect("written");
+    }
+
+    const RED: [u8; 3] = [200, 0, 0];
+    const GREEN: [u8; 3] = [0, 200, 0];
+
+    /// Three red and two green images to train on, one of each to test with.
+    fn folder() -> TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (path, colour) in [
+            ("train/red/b.png", [201, 0, 0]),
+            ("train/red/a.png", RED),
+            ("train/red/c.JPG", [202, 0, 0]),
+            ("train/green/2.png", GREEN),
+            ("train/green/10.png", [0, 201, 0]),
+            ("test/red/1.png", RED),
+            ("test/green/1.png", GREEN),
+        ] {
+            paint(&folder.path().join(path), colour);
+        }
+        folder
+    }
+
+    fn load(format: &Images, path: &Path, split: Split) -> Result<DataSet, String> {
+        let place = format.find(path, split).expect("readable").expect("something is there");
+        format.load(&place, split).map_err(|error| format!("{error:#}"))
+    }
+
+    #[track_caller]
+    fn says(loaded: Result<DataSet, String>, parts: &[&str]) {
+        let told = loaded.expect_err("there is something wrong");
+        assert!(parts.iter().all(|part| told.contains(part)), "{parts:?}: {told}");
+    }
+
+    /// The first value of each image that stands out.
+    fn values(data: &DataSet) -> Vec<u8> {
+        let size: usize = data.shape.iter().product();
+        data.pixels.chunks(size).map(|image| image[0].max(image[1])).collect()
+    }
+
+    #[test]
+    fn folders_are_classes_and_files_come_in_the_order_of_their_names() {
+        let folder = folder();
+        write(folder.path().join("train/red/.hidden"), "x").expect("written");
+        let train = load(&format(), folder.path(), Split::Train).expect("loaded");
+        assert_eq!((&*train.labels, train.shape), (&[0, 0, 0, 1, 1][..], [8, 12, 3]));
+        let values = values(&train);
+        // The JPEG is red to a few steps.
+        assert_eq!((values[..2].to_vec(), values[3..].to_vec()), (vec![200, 201], vec![201, 200]));
+        assert_eq!((train.warning, &*train.classes[1]), (None, "green"));
+        let test = load(&format(), folder.path(), Split::Test).expect("loaded");
+        assert_eq!(test.labels, [0, 1]);
+
+        // Without names, folders are numbered in the order of theirs.
+        let counted = Images { classes: Some(Classes::Count(2)), ..format() };
+        let train = load(&counted, folder.path(), Split::Validation).expect("loaded");
+        assert_eq!((&*train.labels, &*train.classes[0]), (&[0, 0, 1, 1, 1][..], "green"));
+
+        // Undivided, the classes' folders are those to train on.
+        let undivided = folder.path().join("train");
+        assert_eq!(load(&format(), &undivided, Split::Train).expect("loaded").labels.len(), 5);
+        says(load(&format(), &undivided, Split::Test), &["not divided", "validation: 0.1"]);
+
+        let grey = Images { channels: Channels(1), ..format() };
+        let grey = load(&grey, folder.path(), Split::Test).expect("loaded");
+        assert_eq!((grey.shape, grey.pixels[0], grey.pixels[96]), ([8, 12, 1], 60, 117));
+    }
+
+    #[test]
+    fn folders_that_do_not_fit_the_classes_are_told() {
+        let folder = folder();
+        let path = folder.path();
+        let with = |classes| Images { classes, ..format() };
+        let three = with(names(&["red", "green", "blue"]));
+        says(load(&three, path, Split::Train), &["lacks a folder `blue`", "green, red"]);
+        says(
+            load(&with(Some(Classes::Count(3))), path, Split::Train),
+            &["has 2 folders", "says 3"],
+        );
+        create_dir_all(path.join("train/blue")).expect("made");
+        says(load(&format(), path, Split::Train), &["none of the classes: blue"]);
+        says(load(&three, path, Split::Train), &["class `blue` is empty", "train"]);
+        write(path.join("train/blue/notes.txt"), "x").expect("written");
+        says(load(&three, path, Split::Train), &["class `blue` is empty"]);
+        paint(&path.join("train/blue/1.png"), [0, 0, 200]);
+        let warning =
+            load(&three, path, Split::Train).expect("loaded").warning.expect("passed over");
+        assert!(warning.contains("1 entries") && warning.contains("notes.txt"), "{warning}");
+        std::fs::remove_dir_all(path.join("test")).expect("removed");
+        says(load(&format(), path, Split::Test), &["is not: put the images of split `test` there"]);
+    }
+
+    #[test]
+    fn files_that_cannot_be_decoded_stop_or_are_counted() {
+        let folder = folder();
+        let path = folder.path();
+        let cut = path.join("train/red/c.JPG");
+        let whole = read(&cut).expect("there");
+        write(&cut, &whole[..whole.len() / 2]).expect("written");
+        write(path.join("train/green/2.png"), "no image").expect("written");
+        let stopped = load(&format(), path, Split::Train);
+        says(stopped, &["c.JPG", "damaged: skip", "JPEG"]);
+        let skip = Images { damaged: Damaged::Skip, ..format() };
+        let data = load(&skip, path, Split::Train).expect("loaded");
+        assert_eq!((&*data.labels, values(&data)), (&[0, 0, 1][..], vec![200, 201, 201]));
+        let warning = data.warning.expect("two are left out");
+        let parts = ["2 of 5 images are left out", "c.JPG", "2.png", "neither PNG nor JPEG"];
+        assert!(parts.iter().all(|part| warning.contains(part)), "{warning}");
+        write(path.join("train/green/10.png"), "").expect("written");
+        says(load(&skip, path, Split::Train), &["no image of class `green` is left"]);
+    }
+
+    #[test]
+    fn grey_and_transparent_photos_are_taken_or_refused() {
+        let folder = folder();
+        let path = folder.path();
+        let grey: DynamicImage = GrayImage::from_pixel(24, 16, Luma([7])).into();
+        let clear: DynamicImage = RgbaImage::from_pixel(24, 16, Rgba([0, 0, 0, 0])).into();
+        let save = |image: &DynamicImage, name: &str| {
+            image.save_with_format(path.join(name), ImageFormat::Png).expect("written");
+        };
+        save(&grey, "train/red/b.png");
+        let refuses = Images { grey: Grey::Refuse, alpha: Alpha::Refuse, ..format() };
+        says(load(&refuses, path, Split::Train), &["b.png", "grey: expand"]);
+        let of_grey = Images { channels: Channels(1), ..refuses.clone() };
+        assert_eq!(load(&of_grey, path, Split::Train).expect("loaded").pixels[96], 7);
+        save(&clear, "train/red/b.png");
+        says(load(&refuses, path, Split::Train), &["b.png", "alpha: white"]);
+        let data = load(&format(), path, Split::Train).expect("loaded");
+        assert_eq!(values(&data)[1], 255);
+    }
+
+    #[test]
+    fn a_csv_file_lists_files_and_labels() {
+        let folder = folder();
+        let path = folder.path();
+        let csv = path.join("all.csv");
+        let listed = |text: &str, classes| {
+            write(&csv, text).expect("written");
+            load(&Images { classes, ..format() }, &csv, Split::Train)
+        };
+        let files = "file,label\ntest/green/1.png,green\n\n\"train/red/a.png\", red\n";
+        let data = listed(files, names(&["red", "green"])).expect("loaded");
+        assert_eq!((&*data.labels, values(&data)), (&[1, 0][..], vec![200, 200]));
+        let numbered = "train/red/a.png,0\ntest/green/1.png,1";
+        let data = listed(numbered, Some(Classes::Count(2))).expect("loaded");
+        assert_eq!((data.labels, data.classes), (vec![0, 1], vec!["0".to_owned(), "1".to_owned()]));
+
+        let two = || names(&["red", "green"]);
+        says(listed("a.png,blue", two()), &["all.csv, line 1", "`blue` is no class", "red, green"]);
+        let off = listed("train/red/a.png,1\ntest/green/1.png,2", Some(Classes::Count(2)));
+        says(off, &["line 2", "`2` is no class", "off by one"]);
+        says(listed("a.png,red,3", two()), &["line 1", "found 3 fields"]);
+        says(listed("\"a.png,red", two()), &["line 1", "not closed"]);
+        says(listed("train/red/a.png,red", two()), &["class `green` is empty"]);
+        says(listed("nowhere.png,red\ntest/green/1.png,green", two()), &["nowhere.png", "read it"]);
+        write(path.join("listed.csv"), b"\xff").expect("written");
+        says(load(&format(), &path.join("listed.csv"), Split::Train), &["UTF-8"]);
+
+        // Beside one another, as folders are.
+        std::fs::remove_dir_all(path.join("test")).expect("removed");
+        write(path.join("test.csv"), "train/red/a.png,red\ntrain/green/2.png,green")
+            .expect("written");
+        assert_eq!(load(&format(), path, Split::Test).expect("loaded").labels, [0, 1]);
+    }
+
+    #[test]
+    fn what_a_check_needs_to_know_has_to_be_written_down() {
+        let wrong = Images::default().check().expect_err("nothing is written down");
+        assert_eq!(wrong.field, ["classes"]);
+        assert_eq!(wrong.also[0].field, ["size_px"]);
+        assert!(wrong.help.expect("help").contains("without opening files"));
+        let field = |format: Images| format.check().expect_err("wrong").field;
+        assert_eq!(field(Images { channels: Channels(4), ..format() }), ["channels"]);
+        assert_eq!(field(Images { size_px: Some(Extent::square(0)), ..format() }), ["size_px"]);
+        assert_eq!(field(Images { classes: names(&["one"]), ..format() }), ["classes"]);
+        assert!(format().check().is_ok());
+        assert_eq!(format().images(), crate::data::Images { shape: [8, 12, 3], classes: 2 });
+        let empty = tempfile::tempdir().expect("a folder");
+        for nothing in [empty.path(), &empty.path().join("nowhere")] {
+            assert_eq!(format().find(nothing, Split::Train).expect("readable"), None);
+        }
+    }
+}

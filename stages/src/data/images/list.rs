@@ -34,7 +34,7 @@ pub(super) struct List {
 pub(super) fn find(path: &Path) -> Result<Option<Place>> {
     let Some(found) = look(path)? else { return Ok(None) };
     if !found.is_dir() {
-        return Ok(Some(Place::Archive(path.to_owned())));
+        return Ok(Some(Place::File(path.to_owned())));
     }
     let wanted = |name: &str| matches!(name, "train" | "test" | "train.csv" | "test.csv");
     let entries = entries(path)?;
@@ -45,7 +45,7 @@ pub(super) fn find(path: &Path) -> Result<Option<Place>> {
 /// Lists the photos of a split.
 pub(super) fn list(place: &Place, split: Split, classes: &Classes) -> Result<List> {
     let folder = match place {
-        Place::Archive(file) => {
+        Place::File(file) => {
             undivided(file, split)?;
             return of_csv(file, classes);
         }
