@@ -120,13 +120,24 @@ fn ones_own_images_are_read_and_a_damaged_one_is_told() {
 fn a_model_of_other_classes_is_not_evaluated() {
     let Some((folder, _)) = written() else { return };
     let folder = folder.path();
-    let told = trains(folder, "examples/my-images.yaml", "photos", &["name=mine"]);
-    assert!(told.contains("runs/mine-001"), "{told}");
-    // The same number of classes, one of them another.
+    let counted = [
+        "name=mine",
+        "stages.read.reader.format.images.classes=10",
+        "stages.read_test.reader.format.images.classes=10",
+    ];
+    let told = trains(folder, "examples/my-images.yaml", "photos", &counted);
+    assert!(told.contains("mine-001"), "{told}");
+    // As many classes, in the same folder, and a cat would be called a bus.
     for split in ["train", "test"] {
         let photos = folder.join("photos").join(split);
         fs::rename(photos.join("truck"), photos.join("bus")).expect("renamed");
     }
-    let told = runtime(folder, &["eval", "mine-001"]).expect_err("no folder `truck`");
-    assert!(told.contains("bus"), "{told}");
+    let other = "class 3 was `cat`, and here it is `bus`";
+    let told = runtime(folder, &["eval", "mine-001"]).expect_err("other classes");
+    assert!(told.contains("the model was trained on other classes"), "{told}");
+    assert!(told.contains(other), "{told}");
+    let resume = ["run", "--resume", "mine-001", "--set", "steps=3"];
+    let told = runtime(folder, &resume).expect_err("other classes");
+    assert!(told.contains("the run that is resumed was trained on other classes"), "{told}");
+    assert!(told.contains(other), "{told}");
 }

@@ -190,8 +190,9 @@ fn a_proxy_of_the_environment_is_used() {
     command.env_remove("NO_PROXY").env("http_proxy", &proxy.url).env("HTTP_PROXY", &proxy.url);
     let output = within(common::PATIENCE, move || command.output()).expect("it starts");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("answered 404"), "{told}");
-    assert_eq!(proxy.asked(), ["http://data.invalid/sets/train_32x32.mat 0"]);
+    assert!(told.contains("proxy server responded 404"), "{told}");
+    // It is asked to connect.
+    assert_eq!(proxy.asked(), ["data.invalid:80 0"]);
 }
 
 /// The folder with the real archive, if this machine has it.

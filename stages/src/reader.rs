@@ -19,6 +19,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::data::format::Origin;
 use crate::data::place::{self, Place};
 use crate::data::synthetic::{self, Synthetic};
 use crate::data::validation::Validation;
@@ -218,7 +219,7 @@ impl Config for Reader {
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
-        let made_up = self.format.format().is_none();
+        let made_up = matches!(self.format.origin(), Origin::Drawn(_));
         [("path", self.path.is_some()), ("otherwise", self.otherwise.is_some())]
             .into_iter()
             .filter(|(_, set)| made_up && *set)
@@ -239,12 +240,9 @@ type Loaded = (DataSet, Option<String>, Option<Limit>);
 
 impl Reader {
     fn load(&self, context: &Context<'_>) -> Result<Loaded> {
-        let format = match (&self.format, self.format.format()) {
-            (format::Kind::Synthetic(synthetic), _) => {
-                return Ok((synthetic.draw(self.split)?, None, None));
-            }
-            (_, Some(format)) => format,
-            (_, None) => bail!("there is nothing to read"),
+        let format = match self.format.origin() {
+            Origin::Files(format) => format,
+            Origin::Drawn(drawings) => return Ok((drawings.draw(self.split)?, None, None)),
         };
         let looked_at = self.places(context);
         for (said, path) in &looked_at {

@@ -133,9 +133,7 @@ impl JsonSchema for Classes {
                 { "type": "integer", "minimum": 2, "maximum": MOST },
                 {
                     "type": "array",
-                    "items": { "type": ["string", "integer"] },
-                    "minItems": 2,
-                    "maxItems": MOST
+                    "items": { "type": ["string", "integer"] }
                 }
             ]
         })

@@ -31,22 +31,35 @@ pub enum Kind {
     Svhn(Svhn),
     /// MNIST and its family: grey images in IDX files.
     Idx(Idx),
-    /// One's own photos: PNG and JPEG files in a folder for each class, or listed in a CSV file.
+    /// One's own photos: PNG and JPEG files of any size, of which the largest middle part that has
+    /// the right proportions is scaled to `size_px`, as `runtime predict` does. All are decoded at
+    /// the start, on all processors, and kept: height x width x channels bytes each. `path` is a
+    /// folder with `train/` and `test/`, which hold a folder for each class; or with `train.csv`
+    /// and `test.csv`, lines of file and label, the files relative to the CSV file's folder; or it
+    /// holds the classes' folders itself, or is a CSV file, and `validation` splits it.
     Images(Images),
     /// Nothing: 32x32 RGB drawings of 10 classes are made up.
     Synthetic(Synthetic),
 }
 
+/// Where images come from.
+pub enum Origin<'a> {
+    /// From files of this format.
+    Files(&'a dyn Format),
+    /// They are drawn.
+    Drawn(&'a Synthetic),
+}
+
 impl Kind {
-    /// The format's file; `None` for what reads none.
-    pub fn format(&self) -> Option<&dyn Format> {
+    /// Where the images come from.
+    pub fn origin(&self) -> Origin<'_> {
         match self {
-            Self::Cifar10 => Some(&Cifar10),
-            Self::Cifar100(format) => Some(format),
-            Self::Svhn(format) => Some(format),
-            Self::Idx(format) => Some(format),
-            Self::Images(format) => Some(format),
-            Self::Synthetic(_) => None,
+            Self::Cifar10 => Origin::Files(&Cifar10),
+            Self::Cifar100(format) => Origin::Files(format),
+            Self::Svhn(format) => Origin::Files(format),
+            Self::Idx(format) => Origin::Files(format),
+            Self::Images(format) => Origin::Files(format),
+            Self::Synthetic(drawings) => Origin::Drawn(drawings),
         }
     }
 
@@ -55,11 +68,9 @@ impl Kind {
     /// # Errors
     /// With the field.
     pub fn check(&self) -> Result<super::Images, Mismatch> {
-        let checked = match self {
-            Self::Synthetic(synthetic) => synthetic.check().map(|()| super::synthetic::IMAGES),
-            other => other.format().map_or(Ok(super::synthetic::IMAGES), |format| {
-                format.check().map(|()| format.images())
-            }),
+        let checked = match self.origin() {
+            Origin::Files(format) => format.check().map(|()| format.images()),
+            Origin::Drawn(drawings) => drawings.check().map(|()| super::synthetic::IMAGES),
         };
         checked.map_err(|wrong| wrong.below(&["format", self.name()]))
     }

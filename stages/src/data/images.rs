@@ -21,13 +21,8 @@ use crate::extent::Extent;
 /// Larger images would be cut by no cropper and fit into no memory.
 const MOST_SIDE: usize = 4096;
 
-/// PNG and JPEG files of any size: a folder for each class, or a CSV file. The largest middle part
-/// of each photo that has the right proportions is scaled to `size_px`, as `runtime predict` does.
-/// All are decoded at the start, on all processors, and kept: height x width x channels bytes each.
-///
-/// `path` is a folder with `train/` and `test/`, which hold a folder for each class; or with
-/// `train.csv` and `test.csv`, lines of file and label, files relative to the CSV file's folder; or
-/// it holds the classes' folders itself, or is a CSV file, and `validation` splits it.
+/// PNG and JPEG files: a folder for each class, or a CSV file; [`super::format::Kind::Images`] says
+/// where they lie.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Images {
@@ -248,7 +243,7 @@ impl Format for Images {
             ));
         }
         let data = DataSet {
-            name: format!("images of {}", list.folder.display()),
+            name: format!("images of {}", place.path().display()),
             shape: self.images().shape,
             labels: list.files.iter().map(|file| file.label).collect(),
             classes: list.classes,

@@ -26,6 +26,15 @@ pub enum Place {
     File(PathBuf),
 }
 
+impl Place {
+    /// The folder or the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::File(path) => path,
+        }
+    }
+}
+
 /// Looks for a data set at `path`: a folder with its files, with its unpacked folder or with its
 /// archive, or the archive itself. What is unpacked goes first, being the fastest to read.
 ///
