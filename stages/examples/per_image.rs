@@ -41,7 +41,14 @@ fn build() -> Result<Stages> {
         let inputs = [port];
         let Ok(Some(output)) = config.check(&inputs) else { bail!("{stage} refuses its input") };
         let start = Position::default();
-        let context = Context { stage, inputs: &inputs, start, run: &run, events: events.clone() };
+        let context = Context {
+            stage,
+            inputs: &inputs,
+            start,
+            run: &run,
+            events: events.clone(),
+            stop: Stop::default(),
+        };
         match config.build(&context)? {
             Runner::Map { map, .. } => maps.push((stage.to_owned(), map)),
             Runner::Stage(batcher) => return Ok((maps, batcher)),

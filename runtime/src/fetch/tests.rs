@@ -1,5 +1,6 @@
 //! Downloads from a server on this machine that behaves as servers do on a bad day.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,10 +51,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let (log, mut answers) = (asked.clone(), answers.to_vec().into_iter());
+        let (log, mut answers) = (asked.clone(), VecDeque::from(answers.to_vec()));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let answer = answers.next().unwrap_or(Answer::Right);
+                let answer = answers.pop_front().unwrap_or(Answer::Right);
                 let (content, log) = (content.clone(), log.clone());
                 // A connection that ends early is what is tested.
                 thread::spawn(move || serve(stream?, answer, &content, &log));

@@ -86,6 +86,14 @@ pub enum Damaged {
     Skip,
 }
 
+/// What became of all files.
+struct Decoded {
+    /// All pixels, one image after the other; zeros where a file could not be decoded.
+    pixels: Vec<u8>,
+    /// What was wrong with which files, in their order.
+    wrong: Vec<(usize, Error)>,
+}
+
 /// Files that are named where some are left out.
 const NAMED: usize = 3;
 
@@ -113,7 +121,7 @@ impl Images {
     }
 
     /// The pixels of all files, and what was wrong with some.
-    fn decode_all(&self, files: &[list::File]) -> Result<(Vec<u8>, Vec<(usize, Error)>)> {
+    fn decode_all(&self, files: &[list::File]) -> Result<Decoded> {
         let size: usize = self.images().shape.iter().product();
         let too_large = || {
             format!(
@@ -162,7 +170,7 @@ impl Images {
             joined.flatten().collect::<Vec<_>>()
         });
         wrong.sort_by_key(|(at, _)| *at);
-        Ok((pixels, wrong))
+        Ok(Decoded { pixels, wrong })
     }
 }
 
@@ -175,10 +183,10 @@ impl Format for Images {
         let mut wrong = Vec::new();
         match &self.classes {
             None => {
-                wrong.push(Mismatch::field("classes", "the classes have to be written down").help(
-                    "a pipeline is checked without opening files: `classes: [cat, dog]`, the \
-                           names of the folders, or `classes: 2`, how many there are",
-                ))
+                let help = "a pipeline is checked without opening files: `classes: [cat, dog]`, the \
+                            names of the folders, or `classes: 2`, how many there are";
+                let message = "the classes have to be written down";
+                wrong.push(Mismatch::field("classes", message).help(help));
             }
             Some(classes) => wrong.extend(classes.check()),
         }
@@ -215,7 +223,7 @@ impl Format for Images {
     fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
         let classes = self.classes.as_ref().context("the classes are not written down")?;
         let list = list::list(place, split, classes)?;
-        let (pixels, wrong) = self.decode_all(&list.files)?;
+        let Decoded { pixels, wrong } = self.decode_all(&list.files)?;
         let name_of = |at: usize| list.files[at].path.display();
         let mut notes = list.notes;
         if self.damaged == Damaged::Stop && !wrong.is_empty() {
