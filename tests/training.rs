@@ -21,7 +21,7 @@ impl Run {
             command.args(["--set", setting]);
         }
         if !real_data {
-            command.env_remove("GRADFLOW_DATA");
+            common::offline(&mut command);
         }
         let output = command.output().expect("the command starts");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

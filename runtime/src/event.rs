@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::adapter::Info;
 use crate::adapter::variants::Variants;
 
+use crate::fetch::Progress;
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
 use crate::tensorboard::Histogram;
@@ -36,6 +37,8 @@ pub enum Event {
         /// Images wanted.
         of: u64,
     },
+    /// A data set is being downloaded.
+    Download(Progress),
     /// Images that crossed an edge that is listened to.
     Tapped(Tapped),
     /// A step is done.

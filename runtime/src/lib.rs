@@ -3,6 +3,7 @@
 pub mod adapter;
 pub mod aligned;
 pub mod bench;
+pub mod cache;
 pub mod channel;
 pub mod checkpoint;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod console;
 pub mod diagnostic;
 pub mod divergence;
 pub mod event;
+pub mod fetch;
 pub mod given;
 pub mod graph;
 pub mod isa;

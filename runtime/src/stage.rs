@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::Lowering;
 use crate::adapter::forms::Forms;
-use crate::channel::Ports;
+use crate::channel::{Ports, Stop};
 use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
 use crate::event::Events;
+use crate::fetch::{self, Download};
 use crate::item::{Limit, Position, Sample, Weights};
 use crate::period::Period;
 use crate::port::Port;
@@ -128,6 +129,8 @@ pub struct Context<'a> {
     pub run: &'a RunSettings,
     /// Where to say what happens.
     pub events: Events,
+    /// Whether the run was asked to end: work that takes long looks at it.
+    pub stop: Stop,
 }
 
 /// What holds for all stages of a run.
@@ -149,6 +152,8 @@ pub struct RunSettings {
     pub data: Option<PathBuf>,
     /// Where the data may be, from the environment.
     pub data_default: Option<PathBuf>,
+    /// Where data is downloaded from and kept; `None` for not at all.
+    pub fetch: Option<fetch::Settings>,
     /// Images in one block.
     pub block_images: usize,
     /// Blocks waiting in one channel.
@@ -312,6 +317,8 @@ pub struct Kind {
     pub parse: Parse,
     /// Kinds of things inside this stage that have fields of their own (a model's layers).
     pub parts: Vec<Part>,
+    /// Data sets that it can download.
+    pub downloads: Vec<&'static Download>,
 }
 
 /// One kind of thing inside a stage, such as a layer.
@@ -344,6 +351,7 @@ impl Kind {
                 Some(parsed.map(|config| Box::new(config) as Box<dyn Config>))
             }),
             parts: Vec::new(),
+            downloads: Vec::new(),
         }
     }
 }

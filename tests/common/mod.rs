@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file is a crate of its own and takes what it needs")]
 
+use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +17,18 @@ use runtime::precision::Precision;
 pub(crate) fn skip(missing: &str) {
     assert!(std::env::var("GRADFLOW_NO_SKIP").as_deref() != Ok("1"), "missing: {missing}");
     eprintln!("skipped: no {missing}");
+}
+
+/// Longer than any command of the tests takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Keeps a command from data that this machine or the network may have.
+pub(crate) fn offline(command: &mut Command) -> &mut Command {
+    command
+        .env_remove("GRADFLOW_DATA")
+        .env_remove("GRADFLOW_MIRROR")
+        .env("GRADFLOW_OFFLINE", "1")
+        .env("GRADFLOW_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"))
 }
 
 /// The `cpu` adapter with this many threads.

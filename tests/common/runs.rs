@@ -116,7 +116,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
         command.current_dir(self.path()).arg("run").args(arguments);
         command.args(set.iter().flat_map(|setting| ["--set", setting]));
-        command.env_remove("GRADFLOW_DATA").env_remove("GRADFLOW_RUNS");
+        crate::common::offline(&mut command).env_remove("GRADFLOW_RUNS");
         command.env("GRADFLOW_CACHE", self.cache());
         command.stdin(Stdio::null());
         command

@@ -1,17 +1,14 @@
 //! What was found fastest, on the disk: a file of JSON that may be damaged, removed or read-only.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::Info;
+use crate::cache;
 use crate::run_folder::write_whole;
-
-/// The environment variable that names the folder.
-pub const VARIABLE: &str = "GRADFLOW_CACHE";
 
 /// The form of the file. Whatever has another one is not read.
 const VERSION: u32 = 1;
@@ -44,10 +41,9 @@ struct File {
 }
 
 impl TuningCache {
-    /// The folder that the environment names, or else the user's folder for such things.
+    /// In the [cache's folder](cache::folder).
     pub fn of_environment() -> Self {
-        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        Self { folder: folder(|name| variable(name).map(PathBuf::from)) }
+        Self { folder: cache::folder() }
     }
 
     /// This folder, which need not be there yet.
@@ -84,23 +80,6 @@ impl TuningCache {
 pub(super) fn identity(info: &Info) -> String {
     let Info { backend, name, driver, identity, .. } = info;
     format!("{backend}/{name} [{:04x}:{:04x}] ({driver})", identity.vendor, identity.device)
-}
-
-/// Where it is, given the environment. A relative path counts only where the user asks for it.
-fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    if let Some(asked) = variable(VARIABLE) {
-        return Some(asked);
-    }
-    let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
-    let caches = if cfg!(windows) {
-        absolute("LOCALAPPDATA")
-    } else {
-        absolute("XDG_CACHE_HOME").or_else(|| {
-            let usual = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
-            absolute("HOME").map(|home| home.join(usual))
-        })
-    };
-    caches.map(|caches| caches.join("gradflow"))
 }
 
 #[cfg(test)]
@@ -163,23 +142,5 @@ mod tests {
         assert!(cache.read(&info("1")).is_empty());
         assert_eq!(fs::read_to_string(file).expect("it is there"), "kept");
         TuningCache::default().add(&info("1"), found("a", "tiles"));
-    }
-
-    #[cfg(not(windows))]
-    #[test]
-    fn the_environment_says_where_it_is() {
-        let at = |set: &[(&str, &str)]| {
-            folder(|name| {
-                let (_, value) = set.iter().find(|(known, _)| *known == name)?;
-                Some(PathBuf::from(value))
-            })
-        };
-        let home = ("HOME", "/home/she");
-        assert_eq!(at(&[home, (VARIABLE, "here")]), Some("here".into()));
-        let caches = at(&[home, ("XDG_CACHE_HOME", "/caches")]);
-        assert_eq!(caches, Some("/caches/gradflow".into()));
-        assert_eq!(at(&[home, ("XDG_CACHE_HOME", "caches")]), at(&[home]));
-        assert!(at(&[home]).is_some_and(|folder| folder.starts_with("/home/she")));
-        assert_eq!(at(&[]), None);
     }
 }

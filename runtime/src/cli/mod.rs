@@ -7,6 +7,7 @@ mod devices;
 mod diagnose;
 mod eval;
 mod evaluations;
+mod fetch;
 mod fields;
 mod graph;
 mod inspect;
@@ -89,6 +90,7 @@ enum Verb {
     Tap(tap::Arguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Fetch(fetch::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Bench(bench::Arguments),
@@ -118,6 +120,7 @@ pub fn main(app: &App) -> ExitCode {
         Verb::Tap(arguments) => tap::tap(app, &arguments),
         Verb::Eval(arguments) => eval::eval(app, &arguments),
         Verb::Predict(arguments) => predict::predict(app, &arguments),
+        Verb::Fetch(arguments) => fetch::fetch(app, &arguments),
         Verb::Devices(arguments) => devices::devices(&arguments),
         Verb::Selftest(arguments) => selftest::selftest(app, &arguments),
         Verb::Bench(arguments) => bench::bench(app, &arguments),

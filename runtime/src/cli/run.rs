@@ -1,6 +1,5 @@
 //! `runtime run`: trains, or goes on training.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,13 +11,13 @@ use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
 use super::resume::{self, Continuation};
 use crate::adapter::forms::Forms;
-use crate::adapter::select::NoSuchAdapter;
 use crate::adapter::tuning_cache::TuningCache;
 use crate::channel::Stop;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
 use crate::event::Event;
+use crate::fetch::Interrupted;
 use crate::plan::Plan;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, Ended, RUNS};
@@ -61,6 +60,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
 
+    /// Downloads nothing: what is not here is stood in for, or an error. The environment variable
+    /// GRADFLOW_OFFLINE=1 says the same.
+    #[arg(long)]
+    pub(super) offline: bool,
+
     /// What computes: `auto`, `cpu`, or the number or name of an adapter that `runtime devices`
     /// lists. Counts more than the pipeline's `adapter`.
     #[arg(long, value_name = "ADAPTER")]
@@ -87,7 +91,8 @@ pub(super) struct Arguments {
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let stop = Stop::default();
     if arguments.resume.is_some() {
-        let Continuation { plan, recorder, lines } = resume::prepare(app, arguments)?;
+        let Continuation { mut plan, recorder, lines } = resume::prepare(app, arguments)?;
+        stay_offline(&mut plan, arguments);
         listen(&stop).map_err(Failure::Run)?;
         return execute(plan, Some(recorder), &lines, &stop).map(drop);
     }
@@ -197,7 +202,14 @@ fn train(
     };
     plan.settings.taps = plan.first_images();
     plan.settings.forms = forms(&plan.settings);
+    stay_offline(&mut plan, arguments);
     execute(plan, recorder, &[], stop)
+}
+
+fn stay_offline(plan: &mut Plan, arguments: &Arguments) {
+    if let Some(fetch) = &mut plan.settings.fetch {
+        fetch.offline |= arguments.offline;
+    }
 }
 
 /// A name that makes a single folder.
@@ -245,6 +257,7 @@ fn execute(
     let how = match &result {
         Ok(outcome) if outcome.interrupted => Ended::INTERRUPTED.to_owned(),
         Ok(_) => Ended::DONE.to_owned(),
+        Err(error) if error.root_cause().is::<Interrupted>() => Ended::INTERRUPTED.to_owned(),
         Err(error) => format!("{error:#}"),
     };
     let mut last = Last::default();
@@ -280,9 +293,6 @@ fn execute(
         }
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(last),
-        Err(error) if error.chain().any(<dyn Error>::is::<NoSuchAdapter>) => {
-            Err(Failure::Usage { message: format!("{error:#}"), help: None })
-        }
         Err(error) => {
             let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
             Err(match diverged.cloned() {
@@ -295,7 +305,7 @@ fn execute(
                     let discarded = discarded.map_err(Failure::Run)?;
                     diagnose(plan, &diverged, discarded.as_deref(), &last)
                 }
-                None => Failure::Run(error),
+                None => Failure::of_run(error),
             })
         }
     }

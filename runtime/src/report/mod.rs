@@ -146,7 +146,10 @@ impl Report {
                 self.evaluations.push(report.clone());
             }
             Event::Flow(outcome) => self.outcome = Some(outcome.clone()),
-            Event::Diagnosis(_) | Event::Filling { .. } | Event::Summary(_) => {}
+            Event::Diagnosis(_)
+            | Event::Download(_)
+            | Event::Filling { .. }
+            | Event::Summary(_) => {}
         }
     }
 

@@ -86,6 +86,7 @@ pub fn kind(layers: Vec<LayerKind>) -> Kind {
             Some(parsed.map(|model| Box::new(model) as Box<dyn Config>))
         }),
         parts,
+        downloads: Vec::new(),
     }
 }
 

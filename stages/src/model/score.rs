@@ -13,6 +13,7 @@ use runtime::session::Session;
 use runtime::stage::Stage;
 
 use super::train::check_labels;
+use crate::data::classes::differ;
 
 /// Waits for weights, scores as many epochs of images with them as there are views, and waits
 /// again.
@@ -82,6 +83,13 @@ impl Stage for Score {
                     let Some(item) = ports.receive(self.batches).await else { return Ok(()) };
                     let Item::Batch(batch) = item else { bail!("it takes batches only") };
                     check_labels(&batch, self.classes())?;
+                    if let Some(other) = differ(&weights.source.classes, &batch.source.classes) {
+                        bail!(
+                            "the model was trained on other classes than those of {}: {other}; \
+                             score data with the same classes in the same order",
+                            batch.source.description
+                        );
+                    }
                     let scored = self.session.score(&batch)?;
                     epochs += usize::from(batch.ends_epoch);
                     let scores = Scores {
