@@ -41,7 +41,8 @@ def burn(folder):
     """Burn's program. The first time its build takes half an hour on two processors."""
     target = folder / "burn"
     manifest = HERE / "burn" / "Cargo.toml"
-    do(["cargo", "build", "--release", "--locked", "--manifest-path", manifest, "--target-dir", target])
+    build = ["cargo", "build", "--release", "--locked", "--manifest-path", manifest]
+    do([*build, "--target-dir", target])
     return target / "release" / "burn-peer"
 
 

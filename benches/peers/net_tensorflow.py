@@ -1,4 +1,4 @@
-"""The tutorial's network in TensorFlow: `tf.function` over the operations that the tutorial uses."""
+"""The tutorial's network in TensorFlow: a `tf.function` of the operations that it uses."""
 
 import numpy as np
 import tensorflow as tf

@@ -12,9 +12,8 @@ def main():
     torch.manual_seed(0)
     network = Network(given.lrn, given.bf16)
     if given.what == "train":
-        data = [
-            (nhwc(x), torch.from_numpy(y)) for x, y in peer.batches(given.data, peer.BATCH)
-        ]
+        batches = peer.batches(given.data, peer.BATCH)
+        data = [(nhwc(images), torch.from_numpy(labels)) for images, labels in batches]
         step = lambda number: network.train(*data[number % len(data)]).item()
         images_per_s = peer.trained(step, given.seconds)
     else:
@@ -31,7 +30,8 @@ def main():
 
 def nhwc(images):
     """Images in the order in which they lie, under PyTorch's names of the axes."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 class Network:

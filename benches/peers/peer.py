@@ -16,7 +16,6 @@ BATCH = 128
 BATCHES = 4
 CROP_PX = 24
 RECORD_BYTES = 1 + 3 * 32 * 32
-PARAMETERS = 1_068_298
 
 # The tutorial's constants.
 LEARNING_RATE = 0.1
@@ -110,7 +109,7 @@ def rate(work, count, seconds, warm_up_s=1.0):
 
 
 def rate_of_many(work, count, seconds, warm_up_s=1.0):
-    """The same, by the whole time: where batches are made ahead, a single one's time says little."""
+    """The same by the whole time: where batches are made ahead, the time of one says little."""
     repeat(work, min(warm_up_s, 3 * seconds), 2)
     times = repeat(work, seconds, 5)
     return count * len(times) / sum(times)

@@ -92,7 +92,7 @@ def read(lines, begin, to_the_end):
 
 
 def reason(text):
-    """The line of what a program said that tells best why it failed: its first error, or its end."""
+    """Of what a program said, the line that tells best why it failed: an error, or the last."""
     lines = [line for line in text.splitlines() if line.strip()] or ["it said nothing"]
     return next((line for line in lines if line.startswith("error")), lines[-1])
 

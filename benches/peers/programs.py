@@ -178,7 +178,9 @@ PROGRAMS = [
     peer("burn", "burn", f"{BURN}, flex", ["flex"]),
     gradflow("run", *training_run("cpu", steps=200, to_the_end=True)),
     gradflow("bench-bf16", *bench("cpu", training_rate, "precision=bf16")),
-    python("tensorflow-bf16", f"{TENSORFLOW}, {BANDED}", "net_tensorflow", "train", *BAND, "--bf16"),
+    python(
+        "tensorflow-bf16", f"{TENSORFLOW}, {BANDED}", "net_tensorflow", "train", *BAND, "--bf16"
+    ),
     python(
         "torch-bf16",
         f"{TORCH}, {BANDED}, malloc tuned",

@@ -43,9 +43,10 @@ def arguments():
     data = os.environ.get("GRADFLOW_DATA")
     several = {"nargs": "+", "metavar": "NAME"}
     file, folder = {"type": Path, "metavar": "FILE"}, {"type": Path, "metavar": "DIR"}
-    groups, peers = ", ".join(table.GROUPS), ", ".join(PEERS)
-    add("groups", f"what to measure: {groups}", choices=table.GROUPS, default=table.GROUPS, **several)
-    add("skip", f"peers to leave out: {peers}", choices=PEERS, default=[], **several)
+    groups = f"what to measure: {', '.join(table.GROUPS)}"
+    add("groups", groups, choices=table.GROUPS, default=table.GROUPS, **several)
+    peers = f"peers to leave out: {', '.join(PEERS)}"
+    add("skip", peers, choices=PEERS, default=[], **several)
     add("rounds", "how often everything is measured", type=int, default=5)
     add("seconds", "how long, each program in each round", type=float, default=4.0)
     add("data", "a folder with CIFAR-10; noise if none", default=data and Path(data), **folder)
@@ -88,7 +89,7 @@ class Comparison:
         self.results = {
             "date": datetime.date.today().isoformat(),
             "machine": machine.describe(),
-            "commit": commit(),
+            "gradflow": str(given.runtime) if given.runtime else commit(),
             "seconds": given.seconds,
             "groups": given.groups,
             "programs": titles,
@@ -169,12 +170,10 @@ def brief(figures):
 
 
 def commit():
-    """What of the repository is measured, with a mark if it was changed since."""
+    """What of the repository is built, with a mark if it was changed since."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    described = subprocess.run(
-        command, cwd=environments.REPOSITORY, capture_output=True, text=True
-    )
-    return described.stdout.strip() or "an unknown commit"
+    described = subprocess.run(command, cwd=environments.REPOSITORY, capture_output=True, text=True)
+    return f"commit {described.stdout.strip()}" if described.stdout else "not a checkout"
 
 
 if __name__ == "__main__":

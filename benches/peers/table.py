@@ -119,22 +119,25 @@ def ratio(value):
 
 
 def number(value):
-    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f}"
 
 
 def told_conditions(results):
     machine, count = results["machine"], len(results["rounds"])
     loads = [one["other_load"] for measured in results["rounds"] for one in measured.values()]
     loads = loads or [0.0]
-    paragraphs = [
+    lines = [
         f"Measured on {results['date']}: {machine['processor']}, {machine['processors']} threads, "
-        f"{machine['memory_gib']:.0f} GiB, {machine['system']}; Gradflow at {results['commit']}.",
-        f"{count} rounds of all programs in turn. Figures are medians; a ratio is within a round, "
-        "and above 1 where Gradflow is better: its median, least and most.",
+        f"{machine['memory_gib']:.0f} GiB, {machine['system']}; Gradflow: {results['gradflow']}; "
+        f"images: {results['data']}.",
+        f"{'One round' if count == 1 else f'{count} rounds'} of all programs in turn. Figures are "
+        "medians. A ratio is within a round, and above 1 where Gradflow is better: median (least "
+        "to most).",
         f"Other programs took {100 * statistics.median(loads):.0f} % of the processors' time "
         f"(median; {100 * max(loads):.0f} % at most).",
     ]
-    return "\n".join(paragraphs)
+    return "\n".join(lines)
 
 
 def told_failures(results):
