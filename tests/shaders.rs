@@ -327,7 +327,7 @@ fn some_form_does_every_case_and_every_form_some_case() {
 /// Gradients in 16 bits are scaled; what undoes it must not depend on the form that runs.
 #[test]
 fn all_forms_of_a_kernel_scale_gradients_alike() {
-    for kernel in KERNELS {
+    for kernel in shaders::ALL {
         for scale in ["GRADIENT_SCALE", "GRADIENT_UNIT"] {
             let used = |variant: &Variant| variant.wgsl.matches(scale).count() > 1;
             let first = used(&kernel.variants[0]);
