@@ -18,7 +18,7 @@ pub use compare::{Ratio, compare};
 pub use flow::{alone, together};
 pub use kernels::kernels;
 pub use peaks::{Bound, Peaks, Probe, Probes, peaks};
-pub use roofline::{Roofline, Use};
+pub use roofline::{Form, Roofline, Use};
 pub use scoring::scoring;
 pub use steps::steps;
 pub use sweep::{Point, Sweep};

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 
 use super::kernels::{bytes, flop};
 use super::{Bound, CARDS, Card};
@@ -19,12 +19,20 @@ const TINY_MS: f64 = 0.005;
 pub struct Use {
     /// The layer it belongs to.
     pub layer: String,
-    /// The form of the kernel that an adapter with WebGPU's default limits runs.
-    pub variant: &'static str,
+    /// The forms of the kernel that an adapter with WebGPU's default limits can run, the one that it
+    /// takes without timing them first.
+    pub forms: Vec<Form>,
     /// Floating-point operations, as in `runtime bench`.
     pub flop: f64,
     /// Bytes read and written at least, each once.
     pub bytes: f64,
+}
+
+/// One form of a kernel in one use.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// Its name.
+    pub variant: &'static str,
     /// Workgroups.
     pub workgroups: u64,
     /// What a workgroup takes.
@@ -77,6 +85,7 @@ impl Roofline {
         );
         self.cards(&mut text);
         self.kernels(&mut text);
+        self.forms(&mut text);
         text
     }
 
@@ -88,7 +97,7 @@ impl Roofline {
         );
         for card in &CARDS {
             let least_ms = self.least_ms(card);
-            let few = self.uses.iter().filter(|each| each.workgroups < u64::from(card.cores));
+            let few = self.uses.iter().filter(|each| each.has_few(card));
             let tiny = self.uses.iter().filter(|each| each.least_ms(card) < TINY_MS);
             let _ = writeln!(
                 text,
@@ -118,7 +127,8 @@ impl Roofline {
         text.push_str(&"--:|".repeat(CARDS.len()));
         text.push('\n');
         for each in &self.uses {
-            let Use { layer, variant, flop, bytes, workgroups, room } = each;
+            let Use { layer, flop, bytes, .. } = each;
+            let Form { variant, workgroups, room } = each.usual();
             let _ = write!(
                 text,
                 "| {layer} | {variant} | {:.3} | {:.3} | {:.1} | {workgroups} | {} | {} | {} |",
@@ -134,10 +144,39 @@ impl Roofline {
             }
             text.push('\n');
         }
+        text.push('\n');
+    }
+
+    fn forms(&self, text: &mut String) {
+        text.push_str(
+            "## Forms\n\nWhere a kernel has several forms, an adapter times them at first use and \
+             takes the fastest: these. Those in workgroup tiles are for GPUs.\n\n\
+             | layer | form | workgroups | of invocations | words | shared bytes |\n\
+             |---|---|--:|--:|--:|--:|\n",
+        );
+        for each in self.uses.iter().filter(|each| each.forms.len() > 1) {
+            for Form { variant, workgroups, room } in &each.forms {
+                let _ = writeln!(
+                    text,
+                    "| {} | {variant} | {workgroups} | {} | {} | {} |",
+                    each.layer, room.invocations, room.variable_words, room.workgroup_bytes,
+                );
+            }
+        }
     }
 }
 
 impl Use {
+    /// The form that is taken without timing.
+    fn usual(&self) -> &Form {
+        &self.forms[0]
+    }
+
+    /// Whether some cores of a card get no workgroup, whatever the form.
+    fn has_few(&self, card: &Card) -> bool {
+        self.forms.iter().all(|form| form.workgroups < u64::from(card.cores))
+    }
+
     fn least_ms(&self, card: &Card) -> f64 {
         card.peaks.least_ms(self.flop, self.bytes)
     }
@@ -148,23 +187,24 @@ impl Use {
             Bound::Arithmetic => "a",
             Bound::Memory => "m",
         };
-        let few = if self.workgroups < u64::from(card.cores) { " few" } else { "" };
+        let few = if self.has_few(card) { " few" } else { "" };
         format!("{:.1} {bound}{few}", 1e3 * self.least_ms(card))
     }
 }
 
 fn one(graph: &Graph, op: &Op, images: usize, limits: &Limits) -> Result<Use> {
-    let variant = micro_batch::variants(op, images, limits)
-        .next()
-        .with_context(|| format!("no form of {} can do {}", op.kernel.name, op.constants))?;
-    let [x, y, z] = (variant.workgroups)(&op.constants, images).map(u64::from);
+    let forms = micro_batch::variants(op, images, limits).map(|variant| {
+        let [x, y, z] = (variant.workgroups)(&op.constants, images).map(u64::from);
+        let room = Room::of(variant, &op.constants)?;
+        Ok(Form { variant: variant.name, workgroups: x * y * z, room })
+    });
+    let forms: Vec<Form> = forms.collect::<Result<_>>()?;
+    ensure!(!forms.is_empty(), "no form of {} can do {}", op.kernel.name, op.constants);
     Ok(Use {
         layer: graph.layers.get(op.layer).map_or_else(String::new, |layer| layer.name.clone()),
-        variant: variant.name,
+        forms,
         flop: flop(graph, op, images),
         bytes: bytes(graph, op, images),
-        workgroups: x * y * z,
-        room: Room::of(variant, &op.constants)?,
     })
 }
 
@@ -179,13 +219,22 @@ mod tests {
         bindings: &[Binding::read("x", Extent::PerImage), Binding::write("y", Extent::PerImage)],
         lengths: |_| vec![1000; 2],
         terms: |_, _| 50,
-        variants: &[Variant {
-            name: "kernel_first",
-            wgsl: "@compute @workgroup_size(64) fn main() {}",
-            tuning: &[],
-            applies: |_| true,
-            workgroups: |_, images| [images as u32, 2, 1],
-        }],
+        variants: &[
+            Variant {
+                name: "kernel_first",
+                wgsl: "@compute @workgroup_size(64) fn main() {}",
+                tuning: &[],
+                applies: |_| true,
+                workgroups: |_, images| [images as u32, 2, 1],
+            },
+            Variant {
+                name: "kernel_tiled",
+                wgsl: "override ROWS: u32; @compute @workgroup_size(ROWS) fn main() {}",
+                tuning: &[("ROWS", 32.0)],
+                applies: |_| true,
+                workgroups: |_, images| [4 * images as u32, 1, 1],
+            },
+        ],
         cpu: |_| {},
         reference: |_| {},
         cases: Vec::new,
@@ -195,18 +244,22 @@ mod tests {
     fn a_step_is_counted_and_told() {
         let graph = Graph::of_one(&KERNEL, &Constants::default());
         let roofline = Roofline::of(&graph, 10).expect("it fits");
-        let Use { flop, bytes, workgroups, room, .. } = roofline.uses[0].clone();
-        assert_eq!((flop, bytes, workgroups), (1e6, 8e4, 20));
-        assert_eq!(room, Room { invocations: 64, workgroup_bytes: 0, variable_words: 0 });
+        let Use { flop, bytes, forms, .. } = roofline.uses[0].clone();
+        assert_eq!((flop, bytes, forms[0].workgroups), (1e6, 8e4, 20));
+        let room = Room { invocations: 64, workgroup_bytes: 0, variable_words: 0 };
+        assert_eq!(forms[0].room, room);
         let m1 = &CARDS[0];
         let memory_ms = 8e4 / 68.2e6;
         assert!((roofline.least_ms(m1) - memory_ms).abs() < 1e-12);
         let text = roofline.markdown("pipeline.yaml");
         assert!(text.contains("`pipeline.yaml` with batches of 10 images. "), "{text}");
-        // 20 workgroups are enough for 8 and 6 cores, and too few for 30 and 132.
+        // 20 workgroups are enough for 8 and 6 cores, 40 for 30, and none of both for 132.
         let row = "|  | kernel_first | 1.000 | 0.080 | 12.5 | 20 | 1280 | 0 | 0 | \
-                   1.2 m | 1.2 m | 0.2 m few | 0.0 m few |\n";
-        assert!(text.ends_with(row), "{text}");
+                   1.2 m | 1.2 m | 0.2 m | 0.0 m few |\n";
+        assert!(text.contains(row), "{text}");
+        let forms =
+            "|  | kernel_first | 20 | 64 | 0 | 0 |\n|  | kernel_tiled | 40 | 32 | 0 | 0 |\n";
+        assert!(text.ends_with(forms), "{text}");
     }
 
     #[test]
