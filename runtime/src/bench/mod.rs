@@ -23,6 +23,7 @@ pub use scoring::scoring;
 pub use steps::steps;
 pub use sweep::{Point, Sweep};
 
+use crate::adapter::Clock;
 use crate::precision::Precision;
 use crate::run_folder::AdapterReport;
 
@@ -131,6 +132,9 @@ pub struct KernelTime {
     pub phase: String,
     /// One use of it by itself.
     pub each: Spread,
+    /// Whose clock that is by; the host's in older files.
+    #[serde(default)]
+    pub clock: Clock,
     /// Floating-point operations of one use: two for each term of each sum that it puts out,
     /// padding counted.
     pub flop: f64,
