@@ -196,4 +196,14 @@ mod tests {
         assert_eq!(Spread::of(Vec::new()), Spread::default());
         assert_eq!(Spread::of(vec![7.0]).median_ms, 7.0);
     }
+
+    #[test]
+    fn kernels_of_older_files_were_timed_by_the_host() {
+        let older = r#"{"layer": "l", "kernel": "k", "phase": "forward", "flop": 1, "bytes": 1,
+            "each": {"median_ms": 1, "min_ms": 1, "max_ms": 1, "runs": 1}}"#;
+        let older: KernelTime = serde_json::from_str(older).expect("it is read");
+        assert_eq!(older.clock, Clock::Host);
+        let json = serde_json::to_value(KernelTime { clock: Clock::Device, ..older });
+        assert_eq!(json.expect("it is written")["clock"], "device");
+    }
 }
