@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::adapter::variants::Variants;
-use crate::adapter::{Adapter, Lowering, Replica, Values, micro_batch};
+use crate::adapter::{Adapter, Lowering, Replica, Timing, Values, micro_batch};
 use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
 use crate::item::{Batch, Progress, Source, Weights};
 use crate::kernel::{Access, Dtype, Step};
@@ -287,10 +287,10 @@ impl Session {
         first_bad(self.replica.as_mut(), &graph, Phase::Update, &update)
     }
 
-    /// Runs some nodes of the graph on what is on the adapter, and waits until they are done.
-    pub fn run_spans(&mut self, spans: &[Span], step: &Step) -> Result<()> {
-        self.replica.run(spans, step)?;
-        self.replica.wait()
+    /// Runs some nodes of the graph on what is on the adapter, waits until they are done, and says
+    /// how long they took.
+    pub fn timed(&mut self, spans: &[Span], step: &Step) -> Result<Timing> {
+        self.replica.timed(spans, step)
     }
 
     /// The values of a tensor. Waits for the adapter.

@@ -13,9 +13,10 @@ pub mod variants;
 pub mod wgpu;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::forms::Forms;
 use self::variants::Variants;
@@ -150,6 +151,27 @@ pub enum Values<'a> {
     Index(&'a [u32]),
 }
 
+/// Whose clock a time is by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    /// The host's: it counts what it takes to start the work and to hear of its end.
+    #[default]
+    Host,
+    /// The adapter's own.
+    Device,
+}
+
+/// How long some nodes took.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// By the host's clock, from the first submit until it knew that all was done.
+    pub host: Duration,
+    /// By the adapter's own, where it has one and what it said can be right: more than nothing,
+    /// and no more than the host's.
+    pub device: Option<Duration>,
+}
+
 /// One copy of a model on one adapter.
 pub trait Replica: Send {
     /// What it runs.
@@ -174,4 +196,14 @@ pub trait Replica: Send {
 
     /// Waits until everything asked for has been done.
     fn wait(&mut self) -> Result<()>;
+
+    /// Waits, then [runs](Replica::run) these nodes alone, waits for them, and says how long they
+    /// took.
+    fn timed(&mut self, spans: &[Span], step: &Step) -> Result<Timing> {
+        self.wait()?;
+        let start = Instant::now();
+        self.run(spans, step)?;
+        self.wait()?;
+        Ok(Timing { host: start.elapsed(), device: None })
+    }
 }

@@ -4,6 +4,7 @@
 mod compiler;
 mod device;
 mod replica;
+mod timing;
 mod trial;
 
 use std::sync::Arc;
@@ -117,11 +118,13 @@ impl Adapter for WgpuAdapter {
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
         unoffered(&self.info, how.precision)?;
         let name = &self.info.name;
+        // Costs nothing until something is timed.
+        let timestamps = self.adapter.features() & gpu::Features::TIMESTAMP_QUERY;
         let descriptor = gpu::DeviceDescriptor {
             label: Some("gradflow"),
             required_features: match how.precision {
-                Precision::F16 => gpu::Features::SHADER_F16,
-                _ => gpu::Features::empty(),
+                Precision::F16 => gpu::Features::SHADER_F16 | timestamps,
+                _ => timestamps,
             },
             required_limits: self.limits.clone(),
             ..gpu::DeviceDescriptor::default()

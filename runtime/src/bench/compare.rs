@@ -55,6 +55,7 @@ pub fn compare(before: &Bench, now: &Bench) -> Vec<Ratio> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::Clock;
     use crate::bench::{KernelTime, Scoring, Spread};
     use crate::precision::Precision;
 
@@ -65,6 +66,7 @@ mod tests {
             form: None,
             phase: "forward".to_owned(),
             each: Spread::of(vec![*ms]),
+            clock: Clock::Host,
             flop: 1e6,
             bytes: 1.0,
         };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{KernelTime, Spread};
+use crate::adapter::{Clock, Timing};
 use crate::graph::{Graph, Node, Op, Phase, Span};
 use crate::item::Batch;
 use crate::kernel::{Access, Dtype, Step};
@@ -43,12 +44,14 @@ pub fn kernels(session: &mut Session, batch: &Batch) -> Result<Vec<KernelTime>> 
             let Node::Run(op) = node else { continue };
             let span = Span { phase, nodes: at..at + 1 };
             let layer = graph.layers.get(op.layer).map_or("", |layer| &layer.name);
+            let (each, clock) = time(session, &span, &Step::of(images), Duration::ZERO)?;
             times.push(KernelTime {
                 layer: layer.to_owned(),
                 kernel: op.kernel.name.to_owned(),
                 form: variants.form(op).map(str::to_owned),
                 phase: name.to_owned(),
-                each: time(session, &span, &Step::of(images), Duration::ZERO)?,
+                each,
+                clock,
                 flop: flop(&graph, op, images),
                 bytes: bytes(&graph, op, images),
             });
@@ -57,30 +60,35 @@ pub fn kernels(session: &mut Session, batch: &Batch) -> Result<Vec<KernelTime>> 
     Ok(times)
 }
 
-/// How long one use of these nodes takes, measured for at least so long.
+/// How long one use of these nodes takes, measured for at least so long. By the adapter's own clock
+/// if it gave every time, else by the host's: times of both are not to be compared.
 pub(super) fn time(
     session: &mut Session,
     span: &Span,
     step: &Step,
     least: Duration,
-) -> Result<Spread> {
-    let mut once = |uses: usize| -> Result<Duration> {
-        let spans = vec![span.clone(); uses];
-        let start = Instant::now();
-        session.run_spans(&spans, step)?;
-        Ok(start.elapsed())
-    };
+) -> Result<(Spread, Clock)> {
+    let mut once = |uses: usize| session.timed(&vec![span.clone(); uses], step);
     let mut uses = 1;
     // The first use may have to fetch its code and data.
     once(uses)?;
-    while once(uses)? < LEAST && uses < MOST {
+    while once(uses)?.host < LEAST && uses < MOST {
         uses *= 2;
     }
     let (start, mut times) = (Instant::now(), Vec::new());
     while times.len() < RUNS || start.elapsed() < least {
-        times.push(1e3 * once(uses)?.as_secs_f64() / uses as f64);
+        times.push(once(uses)?);
     }
-    Ok(Spread::of(times))
+    let (times, clock) = by_one_clock(&times);
+    let ms = |time: Duration| 1e3 * time.as_secs_f64() / uses as f64;
+    Ok((Spread::of(times.into_iter().map(ms).collect()), clock))
+}
+
+fn by_one_clock(times: &[Timing]) -> (Vec<Duration>, Clock) {
+    match times.iter().map(|time| time.device).collect() {
+        Some(times) => (times, Clock::Device),
+        None => (times.iter().map(|time| time.host).collect(), Clock::Host),
+    }
 }
 
 /// The operations of these phases.
@@ -101,4 +109,18 @@ pub(super) fn flop(graph: &Graph, op: &Op, images: usize) -> f64 {
 /// Every binding once, 4 bytes a number.
 pub(super) fn bytes(graph: &Graph, op: &Op, images: usize) -> f64 {
     op.tensors.iter().map(|id| 4.0 * graph.tensor(*id).len_for(images) as f64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_time_by_the_host_makes_all_of_them_so() {
+        let ms = Duration::from_millis;
+        let by_both = Timing { host: ms(5), device: Some(ms(3)) };
+        let by_host = Timing { host: ms(6), device: None };
+        assert_eq!(by_one_clock(&[by_both, by_both]), (vec![ms(3), ms(3)], Clock::Device));
+        assert_eq!(by_one_clock(&[by_both, by_host]), (vec![ms(5), ms(6)], Clock::Host));
+    }
 }

@@ -23,6 +23,7 @@ pub use scoring::scoring;
 pub use steps::steps;
 pub use sweep::{Point, Sweep};
 
+use crate::adapter::Clock;
 use crate::precision::Precision;
 use crate::run_folder::AdapterReport;
 
@@ -131,6 +132,9 @@ pub struct KernelTime {
     pub phase: String,
     /// One use of it by itself.
     pub each: Spread,
+    /// Whose clock that is by; the host's in older files.
+    #[serde(default)]
+    pub clock: Clock,
     /// Floating-point operations of one use: two for each term of each sum that it puts out,
     /// padding counted.
     pub flop: f64,
@@ -191,5 +195,15 @@ mod tests {
         assert_eq!(spread, Spread { median_ms: 2.5, min_ms: 1.0, max_ms: 10.0, runs: 4 });
         assert_eq!(Spread::of(Vec::new()), Spread::default());
         assert_eq!(Spread::of(vec![7.0]).median_ms, 7.0);
+    }
+
+    #[test]
+    fn kernels_of_older_files_were_timed_by_the_host() {
+        let older = r#"{"layer": "l", "kernel": "k", "phase": "forward", "flop": 1, "bytes": 1,
+            "each": {"median_ms": 1, "min_ms": 1, "max_ms": 1, "runs": 1}}"#;
+        let older: KernelTime = serde_json::from_str(older).expect("it is read");
+        assert_eq!(older.clock, Clock::Host);
+        let json = serde_json::to_value(KernelTime { clock: Clock::Device, ..older });
+        assert_eq!(json.expect("it is written")["clock"], "device");
     }
 }

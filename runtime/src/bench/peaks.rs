@@ -87,7 +87,7 @@ pub fn peaks(adapter: &dyn Adapter, probes: &Probes) -> Result<Peaks> {
             }
         }
         let span = graph.whole(Phase::Forward);
-        let each = time(&mut session, &span, &Step::of(images), LEAST)?;
+        let (each, _) = time(&mut session, &span, &Step::of(images), LEAST)?;
         let of = |amount: fn(&Graph, &Op, usize) -> f64| -> f64 {
             graph.ops(Phase::Forward).map(|op| amount(&graph, op, images)).sum()
         };

@@ -13,7 +13,7 @@ use super::new_file::NewFile;
 use super::output::{Failure, complain, indent, print, table};
 use super::pipeline;
 use super::run::forms;
-use crate::adapter::{Adapter, Lowering, select};
+use crate::adapter::{Adapter, Clock, Lowering, select};
 use crate::bench::{self, Bench, Bound, Flow, KernelTime, Peaks, Scoring};
 use crate::channel::Stop;
 use crate::event::Event;
@@ -306,10 +306,20 @@ fn told_kernels(kernels: &[KernelTime], peaks: &Peaks) -> String {
     }));
     let others_ms: f64 = others.iter().map(|kernel| kernel.each.median_ms).sum();
     format!(
-        "each kernel by itself, {total:.1} ms in all:\n{}  and {} others, {others_ms:.1} ms\n",
+        "each kernel by itself, {}, {total:.1} ms in all:\n{}  and {} others, {others_ms:.1} ms\n",
+        told_clocks(kernels),
         indent(&table(&rows), 2),
         others.len()
     )
+}
+
+/// Whose clock kernels were timed by: all by the device's, unless it has none or it failed some.
+fn told_clocks(kernels: &[KernelTime]) -> String {
+    match kernels.iter().filter(|kernel| kernel.clock == Clock::Host).count() {
+        0 => "by the device's clock".to_owned(),
+        all if all == kernels.len() => "by the host's clock".to_owned(),
+        some => format!("by the device's clock ({some} of {} by the host's)", kernels.len()),
+    }
 }
 
 /// The share of the peak that bounds a kernel, and which that is.
@@ -351,7 +361,7 @@ fn compared(before: &Bench, now: &Bench) -> String {
             format!("{:.2}", ratio.speed_up),
         ]
     }));
-    let unlike = if before.adapter == now.adapter && before.batch == now.batch {
+    let mut unlike = if before.adapter == now.adapter && before.batch == now.batch {
         String::new()
     } else {
         format!(
@@ -359,5 +369,9 @@ fn compared(before: &Bench, now: &Bench) -> String {
             before.adapter, before.batch, now.adapter, now.batch
         )
     };
+    let (clocks_before, clocks) = (told_clocks(&before.kernels), told_clocks(&now.kernels));
+    if clocks_before != clocks {
+        unlike += &format!("note: before kernels were timed {clocks_before}, now {clocks}\n");
+    }
     format!("against {} of {}:\n{}{unlike}", before.program, before.time, indent(&table(&rows), 2))
 }

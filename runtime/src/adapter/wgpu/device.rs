@@ -30,14 +30,36 @@ impl Device {
         self.failure.check()
     }
 
-    /// Submits the dispatches that this encodes.
+    /// Submits the dispatches that this encodes, and the device's time before and after them where
+    /// it is asked for.
     pub(super) fn submit(
         &self,
+        timestamp_writes: Option<gpu::ComputePassTimestampWrites<'_>>,
         encode: impl FnOnce(&mut gpu::ComputePass<'_>),
     ) -> gpu::SubmissionIndex {
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encode(&mut encoder.begin_compute_pass(&Default::default()));
+        let pass = gpu::ComputePassDescriptor { timestamp_writes, ..Default::default() };
+        encode(&mut encoder.begin_compute_pass(&pass));
         self.queue.submit([encoder.finish()])
+    }
+
+    /// Waits for what was submitted, then appends the first bytes of a buffer that can be mapped.
+    pub(super) fn download(
+        &self,
+        staging: &gpu::Buffer,
+        bytes: u64,
+        to: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (sender, receiver) = async_channel::bounded(1);
+        staging.map_async(gpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver lives until the line below has heard of this.
+            let _ = sender.try_send(result);
+        });
+        self.wait(None)?;
+        receiver.recv_blocking().context("the device dropped a read")??;
+        to.extend_from_slice(&staging.get_mapped_range(0..bytes)?);
+        staging.unmap();
+        Ok(())
     }
 }
 

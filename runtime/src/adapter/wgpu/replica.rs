@@ -9,12 +9,13 @@ use anyhow::{Context as _, Result, bail};
 
 use super::compiler::{Compiler, Dispatch, layout_entry};
 use super::device::Device;
+use super::timing::Timer;
 use super::trial::Bench;
 use crate::adapter::forms::Chosen;
 use crate::adapter::half::{self, Storage};
 use crate::adapter::pace::{Pace, cut};
 use crate::adapter::variants::{InForce, Variants};
-use crate::adapter::{Info, Lowering, Replica, Values};
+use crate::adapter::{Info, Lowering, Replica, Timing, Values};
 use crate::graph::{Graph, Node, Op, Phase, Span, TensorId};
 use crate::kernel::{Dtype, Step};
 
@@ -52,7 +53,7 @@ pub(super) struct Memory {
     /// How each tensor is stored.
     pub(super) storage: Vec<Storage>,
     /// What is read back comes through here.
-    staging: gpu::Buffer,
+    pub(super) staging: gpu::Buffer,
     /// The numbers of a step.
     pub(super) step: gpu::Buffer,
     step_layout: gpu::BindGroupLayout,
@@ -127,15 +128,7 @@ impl Memory {
                 Some(part),
             );
             device.queue.submit([encoder.finish()]);
-            let (sender, receiver) = async_channel::bounded(1);
-            self.staging.map_async(gpu::MapMode::Read, 0..part, move |result| {
-                // The receiver lives until the line below has heard of this.
-                let _ = sender.try_send(result);
-            });
-            device.wait(None)?;
-            receiver.recv_blocking().context("the device dropped a read")??;
-            bytes.extend_from_slice(&self.staging.get_mapped_range(0..part)?);
-            self.staging.unmap();
+            device.download(&self.staging, part, &mut bytes)?;
         }
         Ok(bytes)
     }
@@ -182,7 +175,12 @@ impl WgpuReplica {
     }
 
     /// Submits these dispatches together; one whose pace is not known is alone, and waited for.
-    fn submit(&mut self, dispatches: &[usize], images: usize) -> Result<gpu::SubmissionIndex> {
+    fn submit(
+        &mut self,
+        dispatches: &[usize],
+        images: usize,
+        timestamps: Option<gpu::ComputePassTimestampWrites<'_>>,
+    ) -> Result<gpu::SubmissionIndex> {
         let unknown = match dispatches {
             [one] => self.dispatches[*one].pace.seconds(images).is_none().then_some(*one),
             _ => None,
@@ -191,7 +189,7 @@ impl WgpuReplica {
             self.wait()?;
         }
         let start = Instant::now();
-        let submit = self.device.submit(|pass| {
+        let submit = self.device.submit(timestamps, |pass| {
             pass.set_bind_group(1, &self.memory.step_group, &[]);
             dispatches.iter().for_each(|at| self.dispatches[*at].dispatch.encode(pass, images));
         });
@@ -200,6 +198,35 @@ impl WgpuReplica {
             self.dispatches[one].pace.took(images, start.elapsed().as_secs_f64());
         }
         Ok(submit)
+    }
+
+    /// Submits these nodes. The timer, if any, takes the time before the first and after the last.
+    /// `None` where there was nothing to dispatch.
+    fn submit_all(
+        &mut self,
+        spans: &[Span],
+        step: &Step,
+        timer: Option<&Timer>,
+    ) -> Result<Option<gpu::SubmissionIndex>> {
+        let images = step.images as usize;
+        if images > self.variants.micro_batch {
+            bail!("{images} images in a micro-batch of {}", self.variants.micro_batch);
+        }
+        let mut asked = Vec::new();
+        for span in spans {
+            let nodes = self.phases[span.phase as usize].get(span.nodes.clone());
+            let Some(nodes) = nodes else { bail!("the model has no {span:?}") };
+            asked.extend(nodes.iter().flatten().copied());
+        }
+        self.device.queue.write_buffer(&self.memory.step, 0, bytemuck::bytes_of(step));
+        let seconds = |at: &usize| self.dispatches[*at].pace.seconds(images);
+        let submits: Vec<_> = cut(asked.iter().map(seconds)).collect();
+        let (count, mut last) = (submits.len(), None);
+        for (at, submit) in submits.into_iter().enumerate() {
+            let timestamps = timer.and_then(|timer| timer.writes(at == 0, at + 1 == count));
+            last = Some(self.submit(&asked[submit], images, timestamps)?);
+        }
+        Ok(last)
     }
 }
 
@@ -245,23 +272,7 @@ impl Replica for WgpuReplica {
     }
 
     fn run(&mut self, spans: &[Span], step: &Step) -> Result<()> {
-        let images = step.images as usize;
-        if images > self.variants.micro_batch {
-            bail!("{images} images in a micro-batch of {}", self.variants.micro_batch);
-        }
-        let mut asked = Vec::new();
-        for span in spans {
-            let nodes = self.phases[span.phase as usize].get(span.nodes.clone());
-            let Some(nodes) = nodes else { bail!("the model has no {span:?}") };
-            asked.extend(nodes.iter().flatten().copied());
-        }
-        self.device.queue.write_buffer(&self.memory.step, 0, bytemuck::bytes_of(step));
-        let seconds = |at: &usize| self.dispatches[*at].pace.seconds(images);
-        let submits: Vec<_> = cut(asked.iter().map(seconds)).collect();
-        let mut last = None;
-        for submit in submits {
-            last = Some(self.submit(&asked[submit], images)?);
-        }
+        let last = self.submit_all(spans, step, None)?;
         self.in_flight.extend(last);
         if self.in_flight.len() > RUNS_IN_FLIGHT {
             let oldest = self.in_flight.pop_front();
@@ -283,5 +294,19 @@ impl Replica for WgpuReplica {
     fn wait(&mut self) -> Result<()> {
         self.in_flight.clear();
         self.device.wait(None)
+    }
+
+    fn timed(&mut self, spans: &[Span], step: &Step) -> Result<Timing> {
+        let timer = Timer::new(&self.device);
+        self.wait()?;
+        let start = Instant::now();
+        let submitted = self.submit_all(spans, step, timer.as_ref())?.is_some();
+        self.wait()?;
+        let host = start.elapsed();
+        let device = match timer.filter(|_| submitted) {
+            Some(timer) => timer.read(&self.device, &self.memory.staging, host)?,
+            None => None,
+        };
+        Ok(Timing { host, device })
     }
 }
