@@ -33,8 +33,9 @@ def python(folder, library):
 
 def runtime():
     """The command of this repository, as it is now."""
-    do(["cargo", "build", "--release", "--bin", "runtime"])
-    return REPOSITORY / "target" / "release" / "runtime"
+    target = REPOSITORY / "target"
+    do(["cargo", "build", "--release", "--bin", "runtime", "--target-dir", target])
+    return target / "release" / "runtime"
 
 
 def burn(folder):
@@ -71,7 +72,7 @@ def data(given, folder):
         return given, "CIFAR-10"
     archive = given / "cifar-10-binary.tar.gz"
     if not archive.is_file():
-        sys.exit(f"{given} holds neither {name} nor {archive.name}")
+        raise Failed(f"{given} holds neither {name} nor {archive.name}")
     if not all((folder / "data" / name / file).is_file() for file in FILES):
         with tarfile.open(archive) as packed:
             packed.extractall(folder / "data", filter="data")

@@ -14,12 +14,16 @@ def main():
     network = Network(given.lrn, tf.bfloat16 if given.bf16 else tf.float32)
     if given.what == "train":
         data = [(tf.constant(x), tf.constant(y)) for x, y in peer.batches(given.data, peer.BATCH)]
-        step = lambda number: float(network.train(*data[number % len(data)]))
+
+        def step(number):
+            return float(network.train(*data[number % len(data)]))
+
         images_per_s = peer.trained(step, given.seconds)
     else:
         pixels = tf.constant(peer.images(given.data, given.batch)[0])
-        score = lambda: network.scores(pixels).numpy()
-        images_per_s = peer.rate(score, given.batch, given.seconds)
+        images_per_s = peer.rate(
+            lambda: network.scores(pixels).numpy(), given.batch, given.seconds
+        )
     peer.report(
         images_per_s=images_per_s,
         parameters=sum(int(np.prod(v.shape)) for v in network.variables.values()),

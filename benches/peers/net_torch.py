@@ -14,13 +14,15 @@ def main():
     if given.what == "train":
         batches = peer.batches(given.data, peer.BATCH)
         data = [(nhwc(images), torch.from_numpy(labels)) for images, labels in batches]
-        step = lambda number: network.train(*data[number % len(data)]).item()
+
+        def step(number):
+            return network.train(*data[number % len(data)]).item()
+
         images_per_s = peer.trained(step, given.seconds)
     else:
         pixels = nhwc(peer.images(given.data, given.batch)[0])
         with torch.inference_mode():
-            score = lambda: network.logits(pixels)
-            images_per_s = peer.rate(score, given.batch, given.seconds)
+            images_per_s = peer.rate(lambda: network.logits(pixels), given.batch, given.seconds)
     peer.report(
         images_per_s=images_per_s,
         parameters=sum(p.numel() for p in network.parameters.values()),

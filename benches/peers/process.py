@@ -60,9 +60,12 @@ def run(command, environment, patience_s, to_the_end=True):
             raise
         finally:
             watch.cancel()
+            process.stdout.close()
         wall_s, after = time.monotonic() - begin, processor_s()
-        killed = first and not to_the_end
-        if process.returncode != 0 and not killed:
+        ended_well = process.returncode == 0 if to_the_end else first is not None
+        if not ended_well and wall_s >= patience_s:
+            raise Failed(f"not done after {patience_s} s")
+        if not ended_well:
             errors.seek(0)
             raise Failed(f"exit status {process.returncode}: {reason(errors.read() or output)}")
     busy_s, stolen_s = (after[kind] - before[kind] for kind in ["busy", "stolen"])

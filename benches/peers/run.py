@@ -25,6 +25,7 @@ from programs import PROGRAMS, Place
 
 PEERS = ["tensorflow", "torch", "burn"]
 FOLDER = environments.REPOSITORY / "target" / "peers"
+RESULTS = FOLDER / "results.json"
 # Of the round that only warms caches up.
 WARM_UP_S = 0.5
 
@@ -53,7 +54,7 @@ def arguments():
     add("environments", "where the Python environments are made or found", default=FOLDER, **folder)
     add("runtime", "the command, which is built if not given", **file)
     add("burn", "Burn's program, which is built if not given", **file)
-    add("results", "where what was measured is written", default=FOLDER / "results.json", **file)
+    add("results", "where what was measured is written", default=RESULTS, **file)
     add("table", "only prints the table of what was written before", **file)
     return parser.parse_args()
 
@@ -61,13 +62,20 @@ def arguments():
 def main():
     given = arguments()
     if given.table:
-        print(table.markdown(json.loads(given.table.read_text())))
+        try:
+            results = json.loads(given.table.read_text())
+        except (OSError, ValueError) as error:
+            sys.exit(f"{given.table} is not what an earlier run wrote: {error}")
+        print(table.markdown(results))
         return
-    if given.results.exists() and given.results.parent != FOLDER:
+    if given.results.exists() and given.results.resolve() != RESULTS:
         sys.exit(f"{given.results} is there already: name another file, or move it away")
     FOLDER.mkdir(parents=True, exist_ok=True)
     comparison = Comparison(given)
-    comparison.prepare()
+    try:
+        comparison.prepare()
+    except Failed as failed:
+        sys.exit(str(failed))
     # Not counted: it warms the page cache, tunes kernels, and fills the drivers' shader caches.
     warm = comparison.round("the warm-up", WARM_UP_S)
     comparison.programs = [program for program in comparison.programs if program.name in warm]
@@ -89,7 +97,7 @@ class Comparison:
         self.results = {
             "date": datetime.date.today().isoformat(),
             "machine": machine.describe(),
-            "gradflow": str(given.runtime) if given.runtime else commit(),
+            "gradflow": "built elsewhere" if given.runtime else commit(),
             "seconds": given.seconds,
             "groups": given.groups,
             "programs": titles,
