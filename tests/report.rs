@@ -78,6 +78,7 @@ fn step(step: u64, noise: &mut Random) -> Event {
     let loss = if step == 12_340 { 9.0 } else { average + 0.3 * (unit(noise) - 0.5) };
     let term = |name: &str, raw: f64| LossTerm { name: name.to_owned(), raw, average: raw };
     Event::Step(StepReport {
+        towers: None,
         step,
         total_steps: Some(39_060),
         epoch: step as f64 / 390.625,
@@ -270,8 +271,13 @@ fn report() -> Report {
         identity: Identity::default(),
         limits: Limits { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, ..Limits::NONE },
     };
-    let trainer =
-        TrainerReport { stage: "train".to_owned(), adapter, batch: 128, micro_batch: 128 };
+    let trainer = TrainerReport {
+        stage: "train".to_owned(),
+        adapter,
+        batch: 128,
+        micro_batch: 128,
+        towers: Vec::new(),
+    };
     report.observe(&Event::Data(data));
     report.observe(&Event::Trainer(trainer));
     report.observe(&Event::Warning("images were drawn, none was found".to_owned()));

@@ -9,6 +9,7 @@ use crate::adapter::Info;
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
 use crate::tensorboard::Histogram;
+use crate::towers::journal::Change;
 
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,8 @@ pub enum Event {
     },
     /// Images that crossed an edge that is listened to.
     Tapped(Tapped),
+    /// The shares of several adapters change.
+    Shares(SharesReport),
     /// A step is done.
     Step(StepReport),
     /// Distributions of a step's numbers.
@@ -69,12 +72,56 @@ pub struct DataReport {
 pub struct TrainerReport {
     /// The stage that trains.
     pub stage: String,
+    /// Its adapter; the first of several.
+    pub adapter: Info,
+    /// Images in a batch, of all adapters together.
+    pub batch: usize,
+    /// Images computed at once; by the first of several adapters.
+    pub micro_batch: usize,
+    /// The replicas of the model where there are several, in order.
+    pub towers: Vec<TowerReport>,
+}
+
+/// One of several replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TowerReport {
+    /// `tower_0`, `tower_1`, ..
+    pub name: String,
     /// Its adapter.
     pub adapter: Info,
-    /// Images in a batch.
-    pub batch: usize,
+    /// Its images of the first batch.
+    pub images: usize,
     /// Images computed at once.
     pub micro_batch: usize,
+}
+
+/// A change of shares that is to be written down before it is used.
+#[derive(Clone, Debug)]
+pub struct SharesReport {
+    /// The shares.
+    pub change: Change,
+    written: async_channel::Sender<bool>,
+}
+
+impl SharesReport {
+    /// The report, and where it will be said whether it was written down. If nobody keeps the
+    /// run, nothing is said.
+    pub fn new(change: Change) -> (Self, async_channel::Receiver<bool>) {
+        let (written, answer) = async_channel::bounded(1);
+        (Self { change, written }, answer)
+    }
+
+    /// Says whether it was written down.
+    pub fn answer(&self, written: bool) {
+        // Whoever asked and went away need not know.
+        let _ = self.written.try_send(written);
+    }
+}
+
+impl PartialEq for SharesReport {
+    fn eq(&self, other: &Self) -> bool {
+        self.change == other.change
+    }
 }
 
 /// Images that crossed an edge.
@@ -115,6 +162,35 @@ pub struct StepReport {
     /// Seconds per batch since the last report.
     #[serde(deserialize_with = "real")]
     pub batch_s: f64,
+    /// What each of several adapters did since the last report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub towers: Option<TowersStep>,
+}
+
+/// What several adapters did, on average over some steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TowersStep {
+    /// From when the first one had its gradient to when the last one had, in ms.
+    pub wait_ms: f64,
+    /// Summing gradients, in ms.
+    pub reduce_ms: f64,
+    /// Applying the update, and reading the new weights, in ms.
+    pub update_ms: f64,
+    /// Each of them.
+    pub each: Vec<TowerStep>,
+}
+
+/// What one of several adapters did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TowerStep {
+    /// `tower_0`, `tower_1`, ..
+    pub name: String,
+    /// Images that it computed in a second of the run.
+    pub images_per_s: f64,
+    /// Computing, in ms.
+    pub compute_ms: f64,
+    /// Reading its gradient, in ms.
+    pub copy_ms: f64,
 }
 
 /// One term of the loss.

@@ -30,6 +30,7 @@ pub mod run_folder;
 pub mod session;
 pub mod stage;
 pub mod tensorboard;
+pub mod towers;
 pub mod verify;
 
 pub use cli::{App, Golden, main};

@@ -1,11 +1,12 @@
 //! Steps of one model on one adapter: micro-batches, gradients, updates, scores.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::adapter::{Adapter, Lowering, Replica, Values, micro_batch};
+use crate::adapter::{Adapter, Limits, Lowering, Replica, Values, micro_batch};
 use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
 use crate::item::{Batch, Progress, Source, Weights};
 use crate::kernel::{Access, Dtype, Step};
@@ -16,8 +17,16 @@ pub struct Session {
     graph: Arc<Graph>,
     replica: Box<dyn Replica>,
     micro_batch: usize,
+    peers: Option<Box<dyn Peers>>,
     labels: Vec<f32>,
     ids: Vec<u32>,
+}
+
+/// The other sessions that compute parts of the same batch at the same time.
+pub trait Peers: Send {
+    /// Replaces a mean over this session's images of a micro-batch by that over the images of all.
+    /// Waits for the others, who do the same.
+    fn mean(&mut self, values: &mut [f32], images: usize) -> Result<()>;
 }
 
 /// The class scores of a batch and the cross-entropy of each of its images.
@@ -32,13 +41,24 @@ pub struct Scored {
 impl Session {
     /// Makes everything that batches of up to `batch` images need on this adapter.
     pub fn new(adapter: &dyn Adapter, graph: &Arc<Graph>, batch: usize) -> Result<Self> {
-        let micro_batch = micro_batch::plan(graph, batch, &adapter.info().limits)
+        Self::within(adapter, graph, batch, &adapter.info().limits)
+    }
+
+    /// The same with a part of what the adapter has: the limits are at most its own.
+    pub fn within(
+        adapter: &dyn Adapter,
+        graph: &Arc<Graph>,
+        batch: usize,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let micro_batch = micro_batch::plan(graph, batch, limits)
             .with_context(|| format!("the model does not fit {}", adapter.info().name))?;
         let replica = adapter.lower(graph, &Lowering::of(micro_batch))?;
         Ok(Self {
             graph: Arc::clone(graph),
             replica,
             micro_batch,
+            peers: None,
             labels: Vec::new(),
             ids: Vec::new(),
         })
@@ -47,6 +67,11 @@ impl Session {
     /// Images taken at once.
     pub fn micro_batch(&self) -> usize {
         self.micro_batch
+    }
+
+    /// Takes the statistics of a batch together with others from now on.
+    pub fn join(&mut self, peers: Box<dyn Peers>) {
+        self.peers = Some(peers);
     }
 
     /// Draws the first values of all weights and states, starts the averages there, and forgets
@@ -121,11 +146,18 @@ impl Session {
         Ok(())
     }
 
-    /// Computes the loss of a batch and, with `backward`, its gradient; over as many micro-batches
-    /// as it takes, summed in order.
+    /// The micro-batches of a whole batch.
+    fn whole(&self, batch: &Batch) -> Vec<Range<usize>> {
+        let (images, most) = (batch.ids.len(), self.micro_batch);
+        (0..images).step_by(most).map(|first| first..(first + most).min(images)).collect()
+    }
+
+    /// Runs these phases for some images of a batch, cut into micro-batches, whose losses and
+    /// gradients are summed in order.
     fn pass(
         &mut self,
         batch: &Batch,
+        micro_batches: &[Range<usize>],
         step: &Step,
         phases: &[Phase],
         mut after: impl FnMut(&mut dyn Replica, &Graph, usize) -> Result<()>,
@@ -134,8 +166,8 @@ impl Session {
         let each: usize = batch.shape.iter().product();
         let classes = self.graph.labels.map_or(0, |id| self.graph.tensor(id).len());
         let stretches = self.graph.stretches(phases);
-        for first in (0..images).step_by(self.micro_batch) {
-            let last = (first + self.micro_batch).min(images);
+        for (number, Range { start: first, end: last }) in micro_batches.iter().cloned().enumerate()
+        {
             self.labels.resize((last - first) * classes, 0.0);
             let labels = self.labels.chunks_exact_mut(classes.max(1));
             batch.labels[first..last].iter().zip(labels).for_each(|(l, to)| l.write(to));
@@ -157,10 +189,10 @@ impl Session {
             let part = Step {
                 images: (last - first) as u32,
                 batch: images as u32,
-                accumulate: u32::from(first > 0),
+                accumulate: u32::from(number > 0),
                 ..*step
             };
-            run(self.replica.as_mut(), &stretches, &part)?;
+            self.run(&stretches, &part)?;
             after(self.replica.as_mut(), &self.graph, last - first)?;
         }
         Ok(())
@@ -171,7 +203,7 @@ impl Session {
         if batch.ids.len() <= self.micro_batch {
             // The whole step in one go: nothing waits between gradient and update.
             let phases = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
-            return self.pass(batch, step, &phases, |_, _, _| Ok(()));
+            return self.pass(batch, &self.whole(batch), step, &phases, |_, _, _| Ok(()));
         }
         self.gradient(batch, step)?;
         self.update(step)
@@ -179,15 +211,45 @@ impl Session {
 
     /// The loss and the gradient of a batch, without weight decay, left on the adapter.
     pub fn gradient(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        self.part_of_gradient(batch, &self.whole(batch), step)
+    }
+
+    /// What some images of a batch, cut into micro-batches, add to its loss and its gradient: the
+    /// parts of all its images, each once, sum up to the whole. None may have more images than
+    /// [`Session::micro_batch`].
+    pub fn part_of_gradient(
+        &mut self,
+        batch: &Batch,
+        micro_batches: &[Range<usize>],
+        step: &Step,
+    ) -> Result<()> {
         let phases = [Phase::Forward, Phase::Loss, Phase::Backward];
-        self.pass(batch, step, &phases, |_, _, _| Ok(()))
+        self.pass(batch, micro_batches, step, &phases, |_, _, _| Ok(()))
     }
 
     /// What the graph's update holds: weight decay, the optimiser, the averages, the flags.
     pub fn update(&mut self, step: &Step) -> Result<()> {
         // Nothing in the update is divided by images or added to an earlier part of it.
         let step = Step { images: 0, accumulate: 0, ..*step };
-        run(self.replica.as_mut(), &self.graph.stretches(&[Phase::Update]), &step)
+        self.run(&self.graph.stretches(&[Phase::Update]), &step)
+    }
+
+    /// Runs some stretches of the graph, and takes the means in between.
+    fn run(&mut self, stretches: &[Stretch], step: &Step) -> Result<()> {
+        for stretch in stretches {
+            if !stretch.spans.is_empty() {
+                self.replica.run(&stretch.spans, step)?;
+            }
+            // Whoever is alone has the mean over all already.
+            let Some((tensor, peers)) = stretch.all_reduce.zip(self.peers.as_mut()) else {
+                continue;
+            };
+            let images = step.images as usize;
+            let mut values = self.replica.read(tensor, self.graph.tensor(tensor).len())?;
+            peers.mean(&mut values, images)?;
+            self.replica.write(tensor, Values::Real(&values))?;
+        }
+        Ok(())
     }
 
     /// The terms of the last step's loss. Waits for the adapter.
@@ -209,7 +271,7 @@ impl Session {
         let mut scored = Scored::default();
         let phases = [Phase::Forward, Phase::Loss];
         let step = Step { training: 0, ..Step::of(batch.ids.len()) };
-        self.pass(batch, &step, &phases, |replica, graph, images| {
+        self.pass(batch, &self.whole(batch), &step, &phases, |replica, graph, images| {
             let outputs =
                 [(graph.logits, &mut scored.logits), (graph.image_loss, &mut scored.image_loss)];
             for (id, to) in outputs {
@@ -229,7 +291,7 @@ impl Session {
         step: &Step,
         mut take: impl FnMut(&str, &[f32]),
     ) -> Result<()> {
-        self.pass(batch, step, &[Phase::Forward], |replica, graph, images| {
+        self.pass(batch, &self.whole(batch), step, &[Phase::Forward], |replica, graph, images| {
             for layer in &graph.layers {
                 let len = graph.tensor(layer.tensor).len_for(images);
                 take(&layer.name, &replica.read(layer.tensor, len)?);
@@ -258,7 +320,7 @@ impl Session {
             }
         }
         let mut found = None;
-        self.pass(batch, step, &[], |replica, graph, images| {
+        self.pass(batch, &self.whole(batch), step, &[], |replica, graph, images| {
             let part = Step { images: images as u32, ..*step };
             for phase in [Phase::Forward, Phase::Loss, Phase::Backward] {
                 if found.is_none() {
@@ -298,19 +360,6 @@ impl Session {
     }
 }
 
-/// Runs some stretches of a graph, and what has to be averaged in between.
-fn run(replica: &mut dyn Replica, stretches: &[Stretch], step: &Step) -> Result<()> {
-    for stretch in stretches {
-        if !stretch.spans.is_empty() {
-            replica.run(&stretch.spans, step)?;
-        }
-        if let Some(tensor) = stretch.all_reduce {
-            all_reduce(&mut [&mut *replica], tensor);
-        }
-    }
-    Ok(())
-}
-
 /// Runs a phase node by node and says what is not finite first.
 fn first_bad(
     replica: &mut dyn Replica,
@@ -337,12 +386,6 @@ fn first_bad(
         }
     }
     Ok(None)
-}
-
-/// Averages a tensor over all replicas of a session. A session has a single one so far, which is
-/// its own average, so that nothing is to be moved.
-fn all_reduce(replicas: &mut [&mut dyn Replica], _tensor: TensorId) {
-    debug_assert_eq!(replicas.len(), 1, "several replicas need a sum");
 }
 
 /// The low and the high word of a number.

@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::several::Several;
 use crate::channel::Ports;
 use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
@@ -20,6 +21,7 @@ use crate::item::{Limit, Position, Sample, Weights};
 use crate::period::Period;
 use crate::port::Port;
 use crate::random::Random;
+use crate::towers::journal::Change;
 
 /// The YAML of one stage: plain data.
 pub trait Config: Debug + Send + Sync + 'static {
@@ -136,6 +138,10 @@ pub struct RunSettings {
     pub limit: Limit,
     /// The adapter asked for, on the command line or in the YAML; `None` for `auto`.
     pub adapter: Option<String>,
+    /// The adapters that train, if said on the command line.
+    pub adapters: Option<Several>,
+    /// Whether fewer adapters than asked for are an error.
+    pub strict: bool,
     /// Where the data is, if said on the command line.
     pub data: Option<PathBuf>,
     /// Where the data may be, from the environment.
@@ -171,6 +177,8 @@ pub struct Resume {
     /// Earlier weights whose turn it was to be evaluated, and of which nothing has been told, in
     /// their order.
     pub lost: Vec<Arc<Weights>>,
+    /// The shares that several adapters had, as far as they were written down.
+    pub shares: Vec<Change>,
 }
 
 /// Whether weights are evaluated.

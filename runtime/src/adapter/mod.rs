@@ -3,6 +3,7 @@
 pub mod host;
 pub mod micro_batch;
 pub mod select;
+pub mod several;
 pub mod wgpu;
 
 use std::sync::Arc;

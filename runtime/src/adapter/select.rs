@@ -35,6 +35,13 @@ pub fn select(asked: &str) -> Result<Box<dyn Adapter>> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoSuchAdapter(String);
 
+impl NoSuchAdapter {
+    /// With this explanation.
+    pub(super) fn saying(why: String) -> Self {
+        Self(why)
+    }
+}
+
 impl fmt::Display for NoSuchAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -92,16 +99,20 @@ fn fits(asked: &str, info: &Info) -> bool {
 
 /// A real GPU if there is one, then `cpu`, and a software rasteriser never before that.
 fn best(infos: &[Info]) -> usize {
-    let rank = |kind: DeviceKind| match kind {
+    let key = |i: &usize| (rank(infos[*i].kind), backend_rank(infos[*i].backend), *i);
+    (0..infos.len()).min_by_key(key).unwrap_or(0)
+}
+
+/// The better, the less.
+pub(super) fn rank(kind: DeviceKind) -> usize {
+    match kind {
         DeviceKind::DiscreteGpu => 0,
         DeviceKind::IntegratedGpu => 1,
         DeviceKind::VirtualGpu => 2,
         DeviceKind::Cpu => 3,
         DeviceKind::Other => 4,
         DeviceKind::SoftwareRasterizer => 5,
-    };
-    let key = |i: &usize| (rank(infos[*i].kind), backend_rank(infos[*i].backend), *i);
-    (0..infos.len()).min_by_key(key).unwrap_or(0)
+    }
 }
 
 /// GL comes last: it is the slowest way to a device that has another.

@@ -12,6 +12,7 @@ use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
 use super::resume::{self, Continuation};
 use crate::adapter::select::NoSuchAdapter;
+use crate::adapter::several::Several;
 use crate::channel::Stop;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
@@ -20,6 +21,7 @@ use crate::event::Event;
 use crate::plan::Plan;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, Ended, RUNS};
+use crate::stage::RunSettings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +65,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADAPTER")]
     pub(super) adapter: Option<String>,
 
+    /// Which adapters train together: so many, `all`, or names with commas between them. Counts
+    /// more than the reducer's `adapters`.
+    #[arg(long, value_name = "N|all|NAMES", conflicts_with = "adapter")]
+    pub(super) adapters: Option<Several>,
+
+    /// Fewer adapters than were asked for are an error.
+    #[arg(long)]
+    pub(super) strict: bool,
+
     /// Where runs have their folders.
     #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = RUNS)]
     pub(super) runs: PathBuf,
@@ -81,6 +92,14 @@ pub(super) struct Arguments {
     seeds: Option<u64>,
 }
 
+impl Arguments {
+    /// What trains, if it is said here.
+    pub(super) fn adapters_asked(&self) -> Option<Several> {
+        let single = self.adapter.as_deref().map(|name| Several::Listed(vec![name.into()]));
+        self.adapters.clone().or(single)
+    }
+}
+
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let stop = Stop::default();
     if arguments.resume.is_some() {
@@ -92,7 +111,14 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
     let load = |set: &[(String, String)]| {
         let source = pipeline::Arguments { set: set.to_vec(), ..source.clone() };
-        source.load(app, arguments.data.clone(), arguments.adapter.clone())
+        let base = RunSettings {
+            adapter: arguments.adapter.clone(),
+            adapters: arguments.adapters_asked(),
+            strict: arguments.strict,
+            folder: source.folder(),
+            ..pipeline::base(arguments.data.clone())
+        };
+        source.load_with(app, &base)
     };
     let plan = load(&arguments.set)?;
     needs_an_end(&plan, &file.display().to_string())?;
@@ -183,7 +209,9 @@ fn train(
         folder: std::path::absolute(Path::new(".").join(&plan.settings.folder)).unwrap_or_default(),
         data_path: arguments.data.as_ref().and_then(|data| std::path::absolute(data).ok()),
         adapter_asked: arguments.adapter.clone(),
+        adapters_asked: arguments.adapters_asked(),
         adapter: None,
+        towers: Vec::new(),
         data: Vec::new(),
         resumed: Vec::new(),
         ended: None,

@@ -11,15 +11,17 @@ use anyhow::{Context as _, Result};
 pub(crate) use self::board::Evaluations;
 
 use self::board::Board;
-use crate::adapter::Info;
 use crate::checkpoint::{self, Best, Store};
-use crate::event::{Checkpoint, DataReport, EvaluationReport, Event, Reason};
+use crate::event::{
+    Checkpoint, DataReport, EvaluationReport, Event, Reason, SharesReport, TrainerReport,
+};
 use crate::metrics::{self, Metrics};
 use crate::plan::Plan;
 use crate::report::{Facts, Report};
 use crate::run_folder::{self, About, AdapterReport, Ended, RunFolder, write_whole};
 use crate::stage::Resume;
 use crate::tensorboard;
+use crate::towers::journal;
 
 /// The version of Gradflow.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -173,7 +175,7 @@ impl Recorder {
         match event {
             Event::Data(report) => notes.extend(self.data(report)),
             Event::Trainer(report) => {
-                notes.extend(self.adapter(&report.adapter));
+                notes.extend(self.adapter(report));
                 if let Some(resumed) = self.about.resumed.last_mut() {
                     resumed.adapter = self.about.adapter.clone();
                 }
@@ -184,7 +186,9 @@ impl Recorder {
             }
             _ => {}
         }
-        if self.files.is_none() {
+        if let Event::Shares(report) = event {
+            notes.extend(self.shares(report));
+        } else if self.files.is_none() {
             self.early.push(event.clone());
         } else {
             notes.extend(self.write(event));
@@ -206,10 +210,33 @@ impl Recorder {
         })
     }
 
+    /// Writes shares down before they are used; gives what went wrong.
+    fn shares(&self, report: &SharesReport) -> Option<String> {
+        let folder = self.folder.as_ref().filter(|_| self.files.is_some())?;
+        let written = journal::record(&journal::file(folder.path()), &report.change);
+        report.answer(written.is_ok());
+        let error = written.err()?;
+        Some(format!("{error:#}: the shares of the adapters are not known to whoever resumes"))
+    }
+
     /// Takes note of what trains; says so if that was another one before.
-    fn adapter(&mut self, info: &Info) -> Option<String> {
-        let now = AdapterReport::from(info);
+    fn adapter(&mut self, report: &TrainerReport) -> Option<String> {
+        let now = AdapterReport::from(&report.adapter);
         let before = self.about.adapter.replace(now.clone());
+        let towers: Vec<AdapterReport> =
+            report.towers.iter().map(|tower| AdapterReport::from(&tower.adapter)).collect();
+        let towers_before = std::mem::replace(&mut self.about.towers, towers.clone());
+        let alike = |(before, now): (&AdapterReport, &AdapterReport)| before.computes_like(now);
+        let same =
+            towers_before.len() == towers.len() && towers_before.iter().zip(&towers).all(alike);
+        if self.resumed_after.is_some() && !same {
+            return Some(format!(
+                "the run was at work on {} adapters and goes on with {}, or with others: sums are \
+                 taken in another order, and bits may differ from now on",
+                towers_before.len().max(1),
+                towers.len().max(1)
+            ));
+        }
         let before =
             before.filter(|before| self.resumed_after.is_some() && !before.computes_like(&now))?;
         Some(format!(

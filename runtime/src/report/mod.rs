@@ -100,6 +100,7 @@ impl Report {
     /// Keeps what the page will need of an event.
     pub fn observe(&mut self, event: &Event) {
         match event {
+            Event::Shares(_) => {}
             Event::Fact { key, value } => {
                 self.told.retain(|(known, _)| known != key);
                 self.told.push((key, value.clone()));
