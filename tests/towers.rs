@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use runtime::adapter::Adapter;
 use runtime::graph::{Graph, GraphBuilder, Initial};
 use runtime::item::{Batch, Label, SampleId, Source};
-use runtime::kernel::{Args, Binding, Constants, Extent, Kernel, Step};
+use runtime::kernel::{Args, Binding, Constants, Extent, Kernel, Step, Variant};
 use runtime::random::Random;
 use runtime::session::Session;
 use runtime::towers::journal::Change;
@@ -127,6 +127,10 @@ fn numbers(session: &mut Session) -> Vec<(String, Vec<f32>)> {
     ids.map(|id| (graph.tensor(id).name.clone(), session.read(id).expect("it is read"))).collect()
 }
 
+fn held(towers: &mut Towers) -> Vec<(String, Vec<f32>)> {
+    towers.ask(|holder| Ok(numbers(holder))).expect("it is read")
+}
+
 fn after(
     towers: &mut Towers,
     steps: std::ops::Range<u32>,
@@ -136,7 +140,7 @@ fn after(
         let batch = batch(u64::from(number), images, SHAPE);
         towers.train(&batch, &step(number, images)).expect("a step");
     }
-    numbers(towers.holder())
+    held(towers)
 }
 
 #[track_caller]
@@ -269,7 +273,7 @@ fn a_loss_may_end_the_run_with_the_weights_from_before_the_step() {
     let expected = "tower_1 (cpu/cpu) failed in step 2: the device was lost";
     assert_eq!(error.to_string(), expected);
     let mut whole = towers(&[cpu(), cpu()], &graph, IMAGES, rules(&told));
-    assert_eq!(numbers(broken.holder()), after(&mut whole, 0..2, IMAGES));
+    assert_eq!(held(&mut broken), after(&mut whole, 0..2, IMAGES));
 }
 
 #[test]
@@ -278,9 +282,9 @@ fn the_last_adapter_that_fails_is_told_with_its_cause() {
     let told = Told::default();
     let failing =
         |after| -> Arc<dyn Adapter> { Arc::new(Wrapped::failing(cpu(), Fault::Forward, after)) };
-    let mut both = towers(&[failing(1), failing(3)], &graph, 8, rules(&told));
+    // Step 1 takes the second one three micro-batches, of which it does two once more.
+    let mut both = towers(&[failing(1), failing(4)], &graph, 8, rules(&told));
     after(&mut both, 0..2, 8);
-    // The second one fails after its third micro-batch.
     let error = both.train(&batch(2, 8, SHAPE), &step(2, 8)).expect_err("none is left");
     assert!(error.is::<NoneLeft>(), "{error:#}");
     assert_eq!(told.lost().len(), 2);
@@ -310,6 +314,10 @@ fn weights_on_an_adapter_that_fails_are_no_loss_that_others_make_up_for() {
     assert!(error.is::<NoneLeft>(), "{error:#}");
 }
 
+/// Kernels have a form for GPUs, where these are not run.
+static ANY: [Variant; 1] =
+    [Variant { name: "any", wgsl: "", applies: |_| true, workgroups: |_, _| [1, 1, 1] }];
+
 /// The mean of all numbers of a micro-batch.
 static MEAN: Kernel = Kernel {
     name: "test_mean",
@@ -317,7 +325,7 @@ static MEAN: Kernel = Kernel {
     bindings: &[Binding::read("input", Extent::PerImage), Binding::write("mean", Extent::Whole)],
     lengths: |_| vec![1, 1],
     terms: |_, images| images,
-    variants: &[],
+    variants: &ANY,
     cpu: mean,
     reference: |_| {},
     cases: Vec::new,
@@ -340,7 +348,7 @@ static DISTANCES: Kernel = Kernel {
     ],
     lengths: |_| vec![1, 1, 1, 1],
     terms: |_, images| images,
-    variants: &[],
+    variants: &ANY,
     cpu: distances,
     reference: |_| {},
     cases: Vec::new,
@@ -385,7 +393,10 @@ fn statistics_of_a_batch_are_those_of_all_adapters() {
         let numbers: Vec<f32> =
             [graph.find("variance/mean"), graph.find("variance/weights/gradients")]
                 .into_iter()
-                .map(|id| towers.holder().read(id.expect("it is there")).expect("it is read")[0])
+                .map(|id| {
+                    towers.ask(|holder| holder.read(id.expect("it is there"))).expect("it is read")
+                        [0]
+                })
                 .collect();
         let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
         let right = close(numbers[0], mean) && close(numbers[1], variance);
@@ -411,7 +422,7 @@ fn nobody_waits_for_the_statistics_of_an_adapter_that_failed() {
 /// Adapters that share no hardware: what they compute takes no time beside that which they sleep.
 #[test]
 fn unlike_adapters_are_as_fast_as_both_alone_together() {
-    const IMAGES: usize = 64;
+    const IMAGES: usize = 32;
     let graph = graph();
     let adapter = |micros: u64| -> Arc<dyn Adapter> {
         Arc::new(Wrapped::slow(cpu(), Duration::from_micros(micros)))
@@ -426,11 +437,11 @@ fn unlike_adapters_are_as_fast_as_both_alone_together() {
         let rate = f64::from(steps) * IMAGES as f64 / start.elapsed().as_secs_f64();
         (rate, told.changes())
     };
-    let (fast, slow) = (adapter(500), adapter(1500));
+    let (fast, slow) = (adapter(2000), adapter(6000));
     let alone = rate(&[Arc::clone(&fast)], 1, 5).0 + rate(&[Arc::clone(&slow)], 1, 5).0;
-    let (together, changes) = rate(&[fast, slow], 15, 20);
+    let (together, changes) = rate(&[fast, slow], 35, 15);
     println!("{together:.0} images/s of {alone:.0}: {changes:?}");
     assert!(together >= 0.85 * alone, "{together:.0} images/s of {alone:.0}: {changes:?}");
     let last = changes.last().expect("shares");
-    assert!((44..=52).contains(&last.shares["tower_0"]), "{changes:?}");
+    assert!((22..=26).contains(&last.shares["tower_0"]), "{changes:?}");
 }

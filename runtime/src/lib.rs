@@ -33,4 +33,4 @@ pub mod tensorboard;
 pub mod towers;
 pub mod verify;
 
-pub use cli::{App, Golden, main};
+pub use cli::{App, Golden, main, run_line};

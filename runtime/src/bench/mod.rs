@@ -4,6 +4,7 @@ mod compare;
 mod flow;
 mod kernels;
 mod steps;
+mod towers;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ pub use compare::{Ratio, compare};
 pub use flow::{alone, together};
 pub use kernels::kernels;
 pub use steps::steps;
+pub use towers::{Scale, towers};
 
 use crate::run_folder::AdapterReport;
 

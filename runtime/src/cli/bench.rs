@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
-use super::App;
 use super::output::{Failure, complain, indent, print, table};
 use super::pipeline;
+use super::{App, bench_towers};
+use crate::adapter::several::Several;
 use crate::adapter::{Adapter, select};
 use crate::bench::{self, Bench, Flow, KernelTime};
 use crate::channel::Stop;
@@ -54,6 +55,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADAPTER")]
     adapter: Option<String>,
 
+    /// Measures how these scale instead: so many adapters, `all`, or names with commas between.
+    #[arg(long, value_name = "N|all|NAMES", conflicts_with_all = ["adapter", "json", "compare"])]
+    adapters: Option<Several>,
+
     /// About how long the whole steps and the pipeline are measured, each.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     seconds: f64,
@@ -81,6 +86,9 @@ const LEAST_SHARE: f64 = 0.005;
 const BATCHES: usize = 4;
 
 pub(super) fn bench(app: &App, arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(adapters) = &arguments.adapters {
+        return scale(app, arguments, adapters);
+    }
     // Before the work: it is not to be lost because a file cannot be read or made.
     let before = arguments.compare.as_ref().map(read).transpose().map_err(Failure::Run)?;
     let file = match &arguments.json {
@@ -102,6 +110,14 @@ pub(super) fn bench(app: &App, arguments: &Arguments) -> Result<(), Failure> {
         Some(before) => print(&compared(&before, &measured)),
         None => Ok(()),
     }
+}
+
+fn scale(app: &App, arguments: &Arguments, adapters: &Several) -> Result<(), Failure> {
+    let source = pipeline::Arguments { file: arguments.file.clone(), set: arguments.set.clone() };
+    let load = || source.load(app, arguments.data.clone(), None);
+    let (batcher, graph, batch) = trained(&load()?).map_err(Failure::Run)?;
+    let batches = first(load()?, &batcher, BATCHES * batch).map_err(Failure::of_run)?;
+    bench_towers::bench(adapters, &graph, batches, Duration::from_secs_f64(arguments.seconds))
 }
 
 fn read(path: &PathBuf) -> Result<Bench> {

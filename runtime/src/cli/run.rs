@@ -10,6 +10,7 @@ use super::diagnose::diagnose;
 use super::interrupt::listen;
 use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
+use super::recover::execute_again;
 use super::resume::{self, Continuation};
 use crate::adapter::select::NoSuchAdapter;
 use crate::adapter::several::Several;
@@ -22,6 +23,7 @@ use crate::plan::Plan;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, Ended, RUNS};
 use crate::stage::RunSettings;
+use crate::towers::NoneLeft;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +41,7 @@ Ctrl-C ends the run after the work at hand and keeps its weights; a second Ctrl-
 Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interrupted.";
 
 /// Runs a pipeline until its epochs or steps are done.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// The pipeline file. With `--resume`, the run's own pipeline if not given.
@@ -81,7 +83,7 @@ pub(super) struct Arguments {
     /// The name of the run's folder, which must not be there yet. Without it, the pipeline's name
     /// and a number.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["resume", "seeds"])]
-    run: Option<String>,
+    pub(super) run: Option<String>,
 
     /// Goes on with a run: its name or folder, or the last one.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
@@ -89,7 +91,7 @@ pub(super) struct Arguments {
 
     /// Runs so many times, with this seed and those after it, and says mean and spread.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "resume")]
-    seeds: Option<u64>,
+    pub(super) seeds: Option<u64>,
 }
 
 impl Arguments {
@@ -105,7 +107,7 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.resume.is_some() {
         let Continuation { plan, recorder, lines } = resume::prepare(app, arguments)?;
         listen(&stop).map_err(Failure::Run)?;
-        return execute(plan, Some(recorder), &lines, &stop).map(drop);
+        return execute_again(app, arguments, plan, Some(recorder), &lines, &stop).map(drop);
     }
     let Some(file) = &arguments.file else { return Ok(()) };
     let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
@@ -125,7 +127,7 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let text = source.text()?;
     listen(&stop).map_err(Failure::Run)?;
     let Some(seeds) = arguments.seeds else {
-        return train(arguments, file, &text, plan, &stop).map(drop);
+        return train(app, arguments, file, &text, plan, &stop).map(drop);
     };
     let first = plan.settings.seed;
     let mut precisions = Vec::new();
@@ -133,7 +135,7 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let mut one = |seed: u64| {
         let mut set = arguments.set.clone();
         set.push(("seed".to_owned(), seed.to_string()));
-        let last = train(arguments, file, &text, load(&set)?, &stop)?;
+        let last = train(app, arguments, file, &text, load(&set)?, &stop)?;
         if let Some(report) = last.evaluation {
             precisions.push(report.precision_at_1);
             stands_in_for = report.stands_in_for;
@@ -173,6 +175,7 @@ fn spread(precisions: &[f64], asked: u64, stands_in_for: Option<&str>) -> String
 }
 
 fn train(
+    app: &App,
     arguments: &Arguments,
     file: &Path,
     text: &str,
@@ -221,7 +224,7 @@ fn train(
         None => None,
     };
     plan.settings.taps = plan.first_images();
-    execute(plan, recorder, &[], stop)
+    execute_again(app, arguments, plan, recorder, &[], stop)
 }
 
 /// A name that makes a single folder.
@@ -236,7 +239,7 @@ fn folder_name(name: &str) -> Result<String, Failure> {
 }
 
 /// Runs a plan, with everything that is said before it and on the way printed and kept.
-fn execute(
+pub(super) fn execute(
     plan: Plan,
     mut recorder: Option<Recorder>,
     before: &[String],
@@ -308,6 +311,9 @@ fn execute(
             Err(Failure::Usage { message: format!("{error:#}"), help: None })
         }
         Err(error) => {
+            if let Some(lost) = error.chain().find_map(|cause| cause.downcast_ref::<NoneLeft>()) {
+                return Err(Failure::Lost { lost: lost.clone(), run: last.folder });
+            }
             let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
             Err(match diverged.cloned() {
                 Some(diverged) => {

@@ -21,7 +21,7 @@ mod trainer;
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 
 pub use self::lost::{Lost, NoneLeft, OnLoss, Stopped};
 pub use self::times::{Times, TowerTimes};
@@ -65,6 +65,9 @@ pub struct Towers {
     towers: Vec<Tower>,
     /// Holds weights, averages and states, and applies updates.
     holder: Session,
+    holder_name: String,
+    /// The step at hand.
+    step: u64,
     /// Images in a batch of all towers.
     batch: usize,
     /// What each tower's share is in proportion to.
@@ -123,6 +126,7 @@ impl Towers {
         if !wrong.is_empty() {
             bail!("{}", wrong.join("\n"));
         }
+        let holder_name = format!("{}/{}", holder.info().backend, holder.info().name);
         let holder = Session::new(holder, &Arc::new(update_of(graph)), 1)
             .context("the weights have no place")?;
         let weights = vec![1.0; towers.len()];
@@ -130,6 +134,8 @@ impl Towers {
             balancer: follow_speed.then(|| Balancer::new(towers.len())),
             towers,
             holder,
+            holder_name,
+            step: 0,
             batch,
             weights,
             given: given.into_iter().peekable(),
@@ -163,9 +169,19 @@ impl Towers {
         self.send_all()
     }
 
-    /// The session that holds the weights. It cannot compute gradients.
-    pub fn holder(&mut self) -> &mut Session {
-        &mut self.holder
+    /// Asks the session that holds the weights. It cannot compute gradients.
+    ///
+    /// # Errors
+    /// [`NoneLeft`] if its adapter fails: nobody else knows the weights.
+    pub fn ask<T>(&mut self, work: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        work(&mut self.holder).map_err(|error| match self.on_loss {
+            OnLoss::Stop => error,
+            OnLoss::Continue => {
+                let who = format!("{}, which holds the weights,", self.holder_name);
+                let lost = Lost { who, step: self.step, cause: format!("{error:#}") };
+                Error::new(NoneLeft(lost))
+            }
+        })
     }
 
     /// The towers' names and adapters, those that are lost left out.

@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(split(7, &[2.0, 1.0, 1.0]), [3, 2, 2]);
         assert_eq!(split(5, &[0.0, 1.0]), [0, 5]);
         assert_eq!(split(4, &[0.0, 0.0]), [2, 2]);
-        assert_eq!(split(4, &[]), []);
+        assert!(split(4, &[]).is_empty());
     }
 
     #[test]

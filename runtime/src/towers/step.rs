@@ -35,6 +35,7 @@ impl Towers {
     pub fn train(&mut self, batch: &Arc<Batch>, step: &Step) -> Result<()> {
         let start = Instant::now();
         let number = u64::from(step.step);
+        self.step = number;
         self.begin(number);
         let sums = loop {
             let micro_batches = self.deal(batch.ids.len());
@@ -184,13 +185,16 @@ impl Towers {
     /// Applies the update to the weights, and sends them on their way to the towers.
     fn apply(&mut self, sums: Sums, step: &Step) -> Result<()> {
         let start = Instant::now();
-        let gradients = self.reads.gradients.iter().zip(&sums.gradients);
-        let states = self.reads.states.iter().zip(&sums.states);
-        let losses = self.reads.losses.iter().zip(std::iter::once(&sums.losses));
-        for (id, values) in gradients.chain(states).chain(losses) {
-            self.holder.write(*id, values)?;
-        }
-        self.holder.update(step)?;
+        let reads = Arc::clone(&self.reads);
+        self.ask(|holder| {
+            let gradients = reads.gradients.iter().zip(&sums.gradients);
+            let states = reads.states.iter().zip(&sums.states);
+            let losses = reads.losses.iter().zip(std::iter::once(&sums.losses));
+            for (id, values) in gradients.chain(states).chain(losses) {
+                holder.write(*id, values)?;
+            }
+            holder.update(step)
+        })?;
         let fresh: Vec<TensorId> =
             self.graph.parameters.iter().map(|parameter| parameter.value).collect();
         self.send(&fresh)?;
@@ -206,8 +210,10 @@ impl Towers {
 
     /// Sends these tensors to all towers. What fails on the way is found in the next step.
     fn send(&mut self, tensors: &[TensorId]) -> Result<()> {
-        let read = |id: &TensorId| Ok((*id, self.holder.read(*id)?));
-        let values: Vec<(TensorId, Vec<f32>)> = tensors.iter().map(read).collect::<Result<_>>()?;
+        let values: Vec<(TensorId, Vec<f32>)> = self.ask(|holder| {
+            let read = |id: &TensorId| Ok((*id, holder.read(*id)?));
+            tensors.iter().map(read).collect()
+        })?;
         let values = Arc::new(values);
         for tower in &mut self.towers {
             // An earlier upload that failed is no less a failure for a later one.

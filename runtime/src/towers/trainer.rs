@@ -75,7 +75,7 @@ impl Trainer {
     pub fn ask<T>(&mut self, work: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
         match self {
             Self::One(one) => one.ask(work),
-            Self::Several(towers) => work(towers.holder()),
+            Self::Several(towers) => towers.ask(work),
         }
     }
 

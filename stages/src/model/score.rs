@@ -5,11 +5,13 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use runtime::adapter::host::Cpu;
 use runtime::adapter::select;
 use runtime::channel::Ports;
+use runtime::event::{Event, Events};
 use runtime::graph::Graph;
-use runtime::item::{Item, Scores, Weights};
-use runtime::session::Session;
+use runtime::item::{Batch, Item, Scores, Weights};
+use runtime::session::{Scored, Session};
 use runtime::stage::Stage;
 
 use super::train::check_labels;
@@ -18,6 +20,10 @@ use super::train::check_labels;
 /// again.
 pub struct Score {
     session: Session,
+    adapter: String,
+    /// The images of a batch at most.
+    size: usize,
+    events: Option<Events>,
     averaged: bool,
     batches: usize,
     weights: usize,
@@ -29,7 +35,41 @@ impl Score {
     pub fn new(adapter: Option<&str>, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
         let adapter = select::select(adapter.unwrap_or("auto"))?;
         let session = Session::new(adapter.as_ref(), &Arc::new(graph.inference()), batch)?;
-        Ok(Self { session, averaged, batches: 0, weights: 1, views: 1 })
+        let info = adapter.info();
+        Ok(Self {
+            session,
+            adapter: format!("{}/{}", info.backend, info.name),
+            size: batch,
+            events: None,
+            averaged,
+            batches: 0,
+            weights: 1,
+            views: 1,
+        })
+    }
+
+    /// Where to say that its adapter was lost.
+    pub fn telling(self, events: Events) -> Self {
+        Self { events: Some(events), ..self }
+    }
+
+    /// Scores a batch. If the adapter is lost, `cpu` does it from then on: training need not end
+    /// for it.
+    fn score(&mut self, weights: &Weights, batch: &Batch) -> Result<Scored> {
+        let lost = match self.session.score(batch) {
+            Ok(scored) => return Ok(scored),
+            Err(error) if self.adapter == "cpu/cpu" => return Err(error),
+            Err(error) => error,
+        };
+        if let Some(events) = &self.events {
+            let text = format!("{} failed while scoring: {lost:#}. `cpu` takes over", self.adapter);
+            events.emit(Event::Warning(text));
+        }
+        let graph = Arc::clone(self.session.graph());
+        self.session = Session::new(&Cpu::new(0)?, &graph, self.size)?;
+        self.adapter = "cpu/cpu".to_owned();
+        self.load(weights)?;
+        self.session.score(batch)
     }
 
     /// Which inputs bring the batches and the weights.
@@ -72,13 +112,14 @@ impl Stage for Score {
         async move {
             while let Some(item) = ports.receive(self.weights).await {
                 let Item::Weights(weights) = item else { bail!("it takes weights from a reducer") };
+                // What an adapter says late is found when it scores.
                 self.load(&weights)?;
                 let mut epochs = 0;
                 while epochs < self.views {
                     let Some(item) = ports.receive(self.batches).await else { return Ok(()) };
                     let Item::Batch(batch) = item else { bail!("it takes batches only") };
                     check_labels(&batch, self.classes())?;
-                    let scored = self.session.score(&batch)?;
+                    let scored = self.score(&weights, &batch)?;
                     epochs += usize::from(batch.ends_epoch);
                     let scores = Scores {
                         progress: weights.progress,

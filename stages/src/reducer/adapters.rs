@@ -12,7 +12,7 @@ use runtime::graph::Graph;
 use runtime::session::Session;
 use runtime::stage::{Context, Mismatch};
 use runtime::towers::journal::{self, Change};
-use runtime::towers::{Lost, OnLoss, Rules, Towers, Trainer, Watch};
+use runtime::towers::{Lost, Rules, Towers, Trainer, Watch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,8 @@ pub(super) struct Made {
     pub(super) trainer: Trainer,
     /// The first adapter.
     pub(super) adapter: Arc<dyn Adapter>,
+    /// The adapter that the weights are with.
+    pub(super) holder: Arc<dyn Adapter>,
     /// Images of a step, and how many of them the first adapter takes at once.
     pub(super) batch: usize,
     pub(super) micro_batch: usize,
@@ -151,6 +153,7 @@ impl Reducer {
             micro_batch: session.micro_batch(),
             trainer: Trainer::one(session, who, self.on_loss),
             adapter: Arc::clone(adapter),
+            holder: Arc::clone(adapter),
             batch,
             towers: Vec::new(),
             batches: 1,
@@ -191,6 +194,7 @@ impl Reducer {
             towers,
             trainer: Trainer::Several(Box::new(several)),
             adapter: Arc::clone(&adapters[0]),
+            holder,
             batch,
             batches,
         })

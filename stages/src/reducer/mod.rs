@@ -168,7 +168,7 @@ impl Config for Reducer {
         };
         let graph = &Arc::new(self.extend(graph).map_err(|wrong| anyhow!(wrong.message))?);
         let made = self.make(graph, *batch, context)?;
-        let Made { mut trainer, adapter, batch, micro_batch, towers, batches } = made;
+        let Made { mut trainer, adapter, holder, batch, micro_batch, towers, batches } = made;
         match &context.run.resume {
             None => trainer.initialize(context.run.seed)?,
             Some(resume) => trainer.load(&resume.weights)?,
@@ -202,7 +202,8 @@ impl Config for Reducer {
             ),
         );
         let summaries = match context.run.diagnose {
-            None => Summaries::new(adapter.as_ref(), graph, batch, context)?,
+            // Where the weights are: what is lost takes no more along than they do.
+            None => Summaries::new(holder.as_ref(), graph, batch, context)?,
             Some(_) => None,
         };
         let reduce =

@@ -188,9 +188,11 @@ impl Reduce {
         let Some(Stopped(lost)) = error.downcast_ref() else {
             return error.context(format!("step {step}"));
         };
+        if step == 0 {
+            return error.context("step 0");
+        }
         let stopped = stopped(lost, step);
         match self.weights() {
-            _ if step == 0 => error.context("step 0"),
             Err(error) => error.context("the weights before it could not be read").context(stopped),
             Ok(weights) => {
                 self.keep(weights, Reason::End);
