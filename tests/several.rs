@@ -3,10 +3,23 @@
 mod common;
 #[path = "common/runs.rs"]
 mod runs;
+#[path = "common/wrapped.rs"]
+mod wrapped;
 
 use std::fs;
+use std::sync::Arc;
+
+use anyhow::Result;
+use runtime::adapter::Adapter;
+use runtime::adapter::several::Brought;
+use runtime::channel::Stop;
+use runtime::event::Event;
+use runtime::plan::Plan;
+use runtime::stage::RunSettings;
+use runtime::towers::NoneLeft;
 
 use runs::{PIPELINE, Place, Run, assert_end_alike};
+use wrapped::{Fault, Wrapped};
 
 /// Two replicas on `cpu` with equal shares.
 const TWO: &str = "stages.train.reducer.adapters=[{ adapter: cpu, replicas: 2 }]";
@@ -128,4 +141,77 @@ fn fewer_adapters_than_asked_for_are_told_or_an_error() {
     // What is said on the command line counts more than the pipeline.
     let said = place.say(&["net.yaml", "--run", "one", "--adapter", "cpu"], &[TWO, "steps=1"]);
     assert!(!said.done().out.contains("tower_1"));
+}
+
+/// What a run says on a machine that has `cpu` and an adapter that fails.
+fn on_failing(fault: Fault, after: u32, set: &[(&str, &str)]) -> (Vec<Event>, Result<()>) {
+    let cpu = || -> Arc<dyn Adapter> { Arc::new(common::cpu(1)) };
+    let brought = Brought(vec![cpu(), Arc::new(Wrapped::failing(cpu(), fault, after))]);
+    let base = RunSettings { brought, ..RunSettings::default() };
+    // `cpu` would be the name of both.
+    let set = [&[("adapter", "'0'")], set].concat();
+    let set: Vec<(String, String)> =
+        set.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned())).collect();
+    let kinds = stages::kinds(stages::model::layers::all());
+    let (plan, _) =
+        Plan::load(&kinds, "net.yaml", PIPELINE, &set, &base).expect("a valid pipeline");
+    let mut events = Vec::new();
+    let ran = runtime::run::run(&plan, Stop::default(), |event| events.push(event));
+    (events, ran.map(drop))
+}
+
+const BOTH: (&str, &str) = ("stages.train.reducer.adapters", "[0, test]");
+const SELDOM: (&str, &str) = ("checkpoints.every", "{}");
+
+/// The steps after which weights were kept.
+fn kept(events: &[Event]) -> Vec<u64> {
+    let kept = events.iter().filter_map(|event| match event {
+        Event::Checkpoint(checkpoint) => Some(checkpoint.weights.progress.steps),
+        _ => None,
+    });
+    kept.collect()
+}
+
+fn warned(events: &[Event], text: &str) -> bool {
+    events.iter().any(|event| matches!(event, Event::Warning(found) if found.contains(text)))
+}
+
+#[test]
+fn a_run_goes_on_without_an_adapter_that_is_lost() {
+    for fault in [Fault::Upload, Fault::Backward, Fault::Read, Fault::WeightUpload, Fault::Panic] {
+        let (events, ran) = on_failing(fault, 5, &[BOTH, SELDOM, ("steps", "10")]);
+        ran.unwrap_or_else(|error| panic!("{fault:?}: {error:#}"));
+        let text = "tower_1 (cpu/test) failed in step 5: ";
+        assert!(warned(&events, text), "{fault:?}: {events:?}");
+        assert_eq!(kept(&events).last(), Some(&10), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_run_may_end_with_an_adapter_that_is_lost_and_keeps_its_weights() {
+    let stop = ("stages.train.reducer.on_loss", "stop");
+    let (events, ran) = on_failing(Fault::Backward, 5, &[BOTH, SELDOM, stop]);
+    let error = format!("{:#}", ran.expect_err("it is lost"));
+    assert!(error.contains("tower_1 (cpu/test) failed in step 5"), "{error}");
+    assert!(error.contains("The weights after 5 steps are kept"), "{error}");
+    assert_eq!(kept(&events).last(), Some(&5));
+}
+
+#[test]
+fn the_only_adapter_that_is_lost_is_told_as_such() {
+    let alone = ("adapter", "test");
+    let (_, ran) = on_failing(Fault::Backward, 5, &[alone, SELDOM]);
+    let error = ran.expect_err("it is lost");
+    let lost = error.chain().find_map(|cause| cause.downcast_ref::<NoneLeft>()).expect("none left");
+    assert_eq!((lost.0.who.as_str(), lost.0.step), ("cpu/test", 5));
+}
+
+#[test]
+fn an_adapter_that_is_lost_while_it_scores_is_replaced() {
+    let scoring = ("stages.score.model.adapter", "test");
+    let (events, ran) = on_failing(Fault::Forward, 0, &[scoring]);
+    ran.expect("it goes on");
+    assert!(warned(&events, "cpu/test failed while scoring: the device was lost"), "{events:?}");
+    let evaluated = events.iter().filter(|event| matches!(event, Event::Evaluation(_)));
+    assert!(evaluated.count() > 2);
 }

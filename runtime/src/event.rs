@@ -105,7 +105,7 @@ pub struct SharesReport {
 
 impl SharesReport {
     /// The report, and where it will be said whether it was written down. If nobody keeps the
-    /// run, nothing is said.
+    /// run, the channel is closed without a word.
     pub fn new(change: Change) -> (Self, async_channel::Receiver<bool>) {
         let (written, answer) = async_channel::bounded(1);
         (Self { change, written }, answer)
@@ -115,6 +115,28 @@ impl SharesReport {
     pub fn answer(&self, written: bool) {
         // Whoever asked and went away need not know.
         let _ = self.written.try_send(written);
+    }
+}
+
+/// Ends the wait of a stage that has asked for something by an event: whoever was to answer has seen
+/// it, even if he keeps it.
+pub(crate) struct Asked(Option<async_channel::Sender<bool>>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(written) = &self.0 {
+            written.close();
+        }
+    }
+}
+
+impl Event {
+    /// To be dropped once the event has been observed.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked(match self {
+            Self::Shares(report) => Some(report.written.clone()),
+            _ => None,
+        })
     }
 }
 

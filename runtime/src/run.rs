@@ -132,7 +132,9 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Ou
         running.spawn(plan, &failures, |name, work| thread::Builder::new().name(name).spawn(work));
     while let Ok(event) = receiver.recv_blocking() {
         let evaluated = matches!(event, Event::Evaluation(_));
+        let asked = event.asked();
         observe(event);
+        drop(asked);
         if evaluated {
             observe(Event::Flow(running.outcome(start.elapsed())));
         }

@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::several::Several;
+use crate::adapter::several::{Brought, Several};
 use crate::channel::Ports;
 use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
@@ -140,6 +140,8 @@ pub struct RunSettings {
     pub adapter: Option<String>,
     /// The adapters that train, if said on the command line.
     pub adapters: Option<Several>,
+    /// The adapters to choose from, if they are not those of the machine.
+    pub brought: Brought,
     /// Whether fewer adapters than asked for are an error.
     pub strict: bool,
     /// Where the data is, if said on the command line.

@@ -31,26 +31,29 @@ pub(crate) enum Fault {
 
 /// An adapter, what becomes of it, and how slow it is.
 pub(crate) struct Wrapped {
-    pub(crate) inner: Arc<dyn Adapter>,
+    inner: Arc<dyn Adapter>,
+    /// It is called `test`.
+    info: Info,
     /// How it fails, and after how many steps that it took part in.
-    pub(crate) fault: Option<(Fault, u32)>,
+    fault: Option<(Fault, u32)>,
     /// How much longer than the adapter it takes for an image.
-    pub(crate) image_time: Duration,
+    image_time: Duration,
 }
 
 impl Wrapped {
     pub(crate) fn failing(inner: Arc<dyn Adapter>, fault: Fault, after: u32) -> Self {
-        Self { inner, fault: Some((fault, after)), image_time: Duration::ZERO }
+        Self { fault: Some((fault, after)), ..Self::slow(inner, Duration::ZERO) }
     }
 
     pub(crate) fn slow(inner: Arc<dyn Adapter>, image_time: Duration) -> Self {
-        Self { inner, fault: None, image_time }
+        let info = Info { name: "test".to_owned(), ..inner.info().clone() };
+        Self { inner, info, fault: None, image_time }
     }
 }
 
 impl Adapter for Wrapped {
     fn info(&self) -> &Info {
-        self.inner.info()
+        &self.info
     }
 
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {

@@ -11,7 +11,7 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::host::Cpu;
-use super::select::{NoSuchAdapter, all, choose, devices, rank};
+use super::select::{NoSuchAdapter, all, choose, devices, rank, select};
 use super::{Adapter, DeviceKind, Info};
 use crate::stage::Mismatch;
 
@@ -55,6 +55,30 @@ pub struct Chosen {
     pub missing: Option<Missing>,
 }
 
+/// Adapters that a program brings along, instead of those of the machine; none to take these.
+#[derive(Clone, Default)]
+pub struct Brought(pub Vec<Arc<dyn Adapter>>);
+
+impl fmt::Debug for Brought {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|adapter| adapter.info())).finish()
+    }
+}
+
+impl Brought {
+    /// The adapter that `asked` names, as [`select`](super::select::select) takes it.
+    ///
+    /// # Errors
+    /// If none or several fit.
+    pub fn select(&self, asked: &str) -> Result<Arc<dyn Adapter>> {
+        if self.0.is_empty() {
+            return Ok(Arc::from(select(asked)?));
+        }
+        let infos: Vec<Info> = self.0.iter().map(|adapter| adapter.info().clone()).collect();
+        Ok(Arc::clone(&self.0[choose(asked, &infos)?]))
+    }
+}
+
 /// Fewer adapters are there than were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -96,7 +120,10 @@ impl Several {
             let here = format!("{field}.{at}");
             if one.replicas == 0 {
                 let field = format!("{here}.replicas");
-                wrong.push(Mismatch::field(&field, "expected at least 1 replica, found 0"));
+                wrong.push(
+                    Mismatch::field(&field, "expected at least 1 replica, found 0")
+                        .help("leave `replicas` out for one"),
+                );
             }
             if listed[..at].iter().any(|before| before.adapter == one.adapter) {
                 wrong.push(twice(&here, &one.adapter.0));
@@ -113,11 +140,14 @@ impl Several {
         }
     }
 
-    /// The adapters of this machine that are meant.
+    /// The adapters that are meant, of those that are brought or of this machine.
     ///
     /// # Errors
     /// If a name fits none of them or several, or two names fit the same one.
-    pub fn choose(&self) -> Result<Chosen> {
+    pub fn choose(&self, brought: &Brought) -> Result<Chosen> {
+        if !brought.0.is_empty() {
+            return self.among(&brought.0);
+        }
         let only_cpu = |one: &Listed| one.adapter.0 == "cpu";
         let adapters: Vec<Arc<dyn Adapter>> = match self {
             // No driver is loaded for the adapter that needs none.
@@ -127,11 +157,7 @@ impl Several {
         self.among(&adapters)
     }
 
-    /// The same among these.
-    ///
-    /// # Errors
-    /// As [`Several::choose`].
-    pub fn among(&self, adapters: &[Arc<dyn Adapter>]) -> Result<Chosen> {
+    fn among(&self, adapters: &[Arc<dyn Adapter>]) -> Result<Chosen> {
         let infos: Vec<Info> = adapters.iter().map(|adapter| adapter.info().clone()).collect();
         let positions = self.positions(&infos)?;
         let missing = match self {

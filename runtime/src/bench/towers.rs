@@ -14,8 +14,11 @@ use crate::session::Session;
 use crate::towers::journal::Change;
 use crate::towers::{Lost, OnLoss, Rules, Towers, Trainer, Watch};
 
-/// Steps that come before the first that counts: shares settle.
+/// Steps that come before the first that counts, if there is the time: shares settle.
 const WARM_UP: u32 = 32;
+
+/// In any case so many: shares change for the first time.
+const LEAST_WARM_UP: u32 = 12;
 
 /// The fewest that count.
 const LEAST: u32 = 5;
@@ -104,7 +107,8 @@ fn measure(trainer: &mut Trainer, batches: &[Arc<Batch>], time: Duration) -> Res
     };
     let warm_up = Instant::now();
     let mut number = 0;
-    while number < 2 || (number < WARM_UP && warm_up.elapsed() < time) {
+    let least = if let Trainer::Several(_) = trainer { LEAST_WARM_UP } else { 2 };
+    while number < least || (number < WARM_UP && warm_up.elapsed() < time) {
         once(number, trainer)?;
         number += 1;
     }

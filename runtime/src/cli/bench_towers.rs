@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::output::{Failure, indent, print, table};
 use crate::adapter::host::Cpu;
-use crate::adapter::several::Several;
+use crate::adapter::several::{Brought, Several};
 use crate::bench::{self, Scale};
 use crate::graph::Graph;
 use crate::item::Batch;
@@ -17,7 +17,7 @@ pub(super) fn bench(
     batches: Vec<Batch>,
     time: Duration,
 ) -> Result<(), Failure> {
-    let chosen = asked.choose().map_err(Failure::of_run)?;
+    let chosen = asked.choose(&Brought::default()).map_err(Failure::of_run)?;
     if let Some(missing) = chosen.missing {
         print(&format!("warning: {missing}\n"))?;
     }

@@ -277,7 +277,8 @@ impl Config for Model {
             }
             Reads::Scoring { batches, weights, graph, size, views } => {
                 let asked = self.adapter.as_deref().or(context.run.adapter.as_deref());
-                let score = score::Score::new(asked, &graph, size, self.averaged)?;
+                let adapter = context.run.brought.select(asked.unwrap_or("auto"))?;
+                let score = score::Score::new(adapter.as_ref(), &graph, size, self.averaged)?;
                 let score = score.reading(batches, weights).views(views);
                 Ok(Runner::Stage(Box::new(score.telling(context.events.clone()))))
             }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use runtime::adapter::Adapter;
 use runtime::adapter::host::Cpu;
-use runtime::adapter::select;
 use runtime::channel::Ports;
 use runtime::event::{Event, Events};
 use runtime::graph::Graph;
@@ -32,9 +32,8 @@ pub struct Score {
 
 impl Score {
     /// A replica of its own, without anything that only training needs.
-    pub fn new(adapter: Option<&str>, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
-        let adapter = select::select(adapter.unwrap_or("auto"))?;
-        let session = Session::new(adapter.as_ref(), &Arc::new(graph.inference()), batch)?;
+    pub fn new(adapter: &dyn Adapter, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
+        let session = Session::new(adapter, &Arc::new(graph.inference()), batch)?;
         let info = adapter.info();
         Ok(Self {
             session,
@@ -189,7 +188,8 @@ mod tests {
             listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy::default())),
         ];
         let graph = Arc::new(compile(&layers, [1, 1, 3], 10).expect("a valid model"));
-        let mut score = Score::new(Some("cpu"), &graph, 4, true).expect("it fits");
+        let cpu = Cpu::new(1).expect("it starts");
+        let mut score = Score::new(&cpu, &graph, 4, true).expect("it fits");
         let offset: Vec<f32> = (0..10).map(|class| class as f32).collect();
         let weights = Weights {
             progress: Progress { steps: 1, ..Progress::default() },

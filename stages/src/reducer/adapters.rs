@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use runtime::adapter::host::Cpu;
-use runtime::adapter::several::{Chosen, Several};
-use runtime::adapter::{Adapter, Info, select};
+use runtime::adapter::several::Chosen;
+use runtime::adapter::{Adapter, Info};
 use runtime::event::{Event, Events, SharesReport, TowerReport};
 use runtime::graph::Graph;
 use runtime::session::Session;
@@ -135,9 +135,9 @@ impl Reducer {
         let asked = context.run.adapters.as_ref().or(self.adapters.as_ref());
         let Some(asked) = asked else {
             let asked = context.run.adapter.as_deref().unwrap_or("auto");
-            return Ok(vec![Arc::from(select::select(asked)?)]);
+            return Ok(vec![context.run.brought.select(asked)?]);
         };
-        let Chosen { towers, missing } = Several::choose(asked)?;
+        let Chosen { towers, missing } = asked.choose(&context.run.brought)?;
         if let Some(missing) = missing {
             ensure!(!context.run.strict, "{missing}");
             context.events.emit(Event::Warning(format!("{missing}. The run takes what there is")));
