@@ -1,6 +1,6 @@
 //! A run whose last adapter is lost goes on after its last checkpoint.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -42,13 +42,13 @@ pub(super) fn execute_again(
         let stop = Stop::default();
         listen(&stop).map_err(Failure::Run)?;
         let Continuation { plan, recorder, mut lines } =
-            resume::prepare(app, &going_on(arguments, run))?;
+            resume::prepare(app, &going_on(arguments, &run))?;
         lines.insert(0, told(&lost));
         result = execute(plan, Some(recorder), &lines, &stop);
     }
 }
 
-fn going_on(arguments: &Arguments, run: PathBuf) -> Arguments {
+fn going_on(arguments: &Arguments, run: &Path) -> Arguments {
     Arguments {
         file: None,
         set: Vec::new(),

@@ -45,7 +45,7 @@ impl Towers {
             }
         };
         let busy_s: Vec<f64> = sums.busy.iter().map(Duration::as_secs_f64).collect();
-        self.apply(sums, step)?;
+        self.apply(&sums, step)?;
         self.times.step += start.elapsed();
         self.times.steps += 1;
         if batch.ids.len() == self.batch {
@@ -183,7 +183,7 @@ impl Towers {
     }
 
     /// Applies the update to the weights, and sends them on their way to the towers.
-    fn apply(&mut self, sums: Sums, step: &Step) -> Result<()> {
+    fn apply(&mut self, sums: &Sums, step: &Step) -> Result<()> {
         let start = Instant::now();
         let reads = Arc::clone(&self.reads);
         self.ask(|holder| {
