@@ -7,5 +7,5 @@ use runtime::App;
 fn main() -> ExitCode {
     let kinds = stages::kinds(stages::model::layers::all());
     let golden = stages::model::golden::GOLDEN;
-    runtime::main(&App { kinds, kernels: shaders::ALL, golden })
+    runtime::main(&App { kinds, kernels: shaders::ALL, golden, probes: shaders::PROBES })
 }

@@ -13,6 +13,8 @@ struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate
 override POSITIONS: u32;
 override CHANNELS: u32;
 override SPLITS: u32;
+// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
+override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
@@ -53,6 +55,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         for (var lane = 1u; lane < 8u; lane++) {
             sum += sums[lane][local.x];
         }
-        partials[split * CHANNELS + channel] = sum;
+        partials[split * CHANNELS + channel] = GRADIENT_UNIT * sum;
     }
 }

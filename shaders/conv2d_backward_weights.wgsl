@@ -27,6 +27,8 @@ override STRIDE_Y: u32;
 override PAD_TOP: u32;
 override PAD_LEFT: u32;
 override SPLITS: u32;
+// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
+override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
@@ -60,10 +62,10 @@ fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
 }
 
 fn store(at: u32, sums: mat4x4<f32>) {
-    partials[at] = sums[0];
-    partials[at + OUT_VECTORS] = sums[1];
-    partials[at + 2u * OUT_VECTORS] = sums[2];
-    partials[at + 3u * OUT_VECTORS] = sums[3];
+    partials[at] = GRADIENT_UNIT * sums[0];
+    partials[at + OUT_VECTORS] = GRADIENT_UNIT * sums[1];
+    partials[at + 2u * OUT_VECTORS] = GRADIENT_UNIT * sums[2];
+    partials[at + 3u * OUT_VECTORS] = GRADIENT_UNIT * sums[3];
 }
 
 @compute @workgroup_size(64)

@@ -23,6 +23,8 @@ override STRIDE_X: u32;
 override PAD_TOP: u32;
 override PAD_LEFT: u32;
 override SPLITS: u32;
+// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
+override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
@@ -72,5 +74,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             sum = add_product(sum, input_at, gradients_at, x + 7u * STRIDE_X, out_x + 7u);
         }
     }
-    partials[number] = sum;
+    partials[number] = GRADIENT_UNIT * sum;
 }

@@ -28,6 +28,8 @@ override STRIDE_Y: u32;
 override PAD_TOP: u32;
 override PAD_LEFT: u32;
 override SPLITS: u32;
+// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
+override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
@@ -123,9 +125,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     }
     let tap = IN_CHANNELS * OUT_VECTORS;
     let at = (split * KERNEL_HEIGHT + ky) * KERNEL_WIDTH * tap + channel * OUT_VECTORS + out_vector;
-    partials[at] = sums0;
-    if (KERNEL_WIDTH > 1u) { partials[at + tap] = sums1; }
-    if (KERNEL_WIDTH > 2u) { partials[at + 2u * tap] = sums2; }
-    if (KERNEL_WIDTH > 3u) { partials[at + 3u * tap] = sums3; }
-    if (KERNEL_WIDTH > 4u) { partials[at + 4u * tap] = sums4; }
+    partials[at] = GRADIENT_UNIT * sums0;
+    if (KERNEL_WIDTH > 1u) { partials[at + tap] = GRADIENT_UNIT * sums1; }
+    if (KERNEL_WIDTH > 2u) { partials[at + 2u * tap] = GRADIENT_UNIT * sums2; }
+    if (KERNEL_WIDTH > 3u) { partials[at + 3u * tap] = GRADIENT_UNIT * sums3; }
+    if (KERNEL_WIDTH > 4u) { partials[at + 4u * tap] = GRADIENT_UNIT * sums4; }
 }

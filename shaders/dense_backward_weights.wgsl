@@ -14,6 +14,8 @@ struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate
 
 override INPUTS: u32;
 override OUTPUTS: u32;
+// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
+override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
@@ -35,7 +37,7 @@ fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
 }
 
 fn store_row(at: u32, sums: vec4<f32>) {
-    var total = sums;
+    var total = GRADIENT_UNIT * sums;
     if (step.accumulate != 0u) {
         total += weight_gradients[at];
     }

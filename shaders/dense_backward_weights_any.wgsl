@@ -9,6 +9,8 @@ struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate
 
 override INPUTS: u32;
 override OUTPUTS: u32;
+// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
+override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
@@ -26,6 +28,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         let x = f32(input[image * INPUTS + number / OUTPUTS]);
         sum = fma(x, f32(output_gradients[image * OUTPUTS + number % OUTPUTS]), sum);
     }
+    sum *= GRADIENT_UNIT;
     if (step.accumulate != 0u) {
         sum += weight_gradients[number];
     }

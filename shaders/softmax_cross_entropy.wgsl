@@ -10,6 +10,8 @@ struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate
 
 override CLASSES: u32;
 override SMOOTHING: f32;
+// What a gradient of 1 is stored as; not 1 where it has 16 bits and would be too small for them.
+override GRADIENT_SCALE: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> logits: array<Element>;
 @group(0) @binding(1) var<storage, read> labels: array<Element>;
@@ -55,6 +57,6 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     for (var i = first; i < end; i++) {
         let probability = exp(f32(logits[i]) - largest) / sum;
         let gradient = probability * labelled - target_of(labels[i]);
-        logit_gradients[i] = Element(gradient / f32(step.batch));
+        logit_gradients[i] = Element(gradient / f32(step.batch) * GRADIENT_SCALE);
     }
 }

@@ -48,10 +48,9 @@ fn finish(mut command: Command) -> Ran {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command
+    common::offline(&mut command)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(arguments)
-        .env_remove("GRADFLOW_DATA")
         .env("GRADFLOW_RUNS", concat!(env!("CARGO_TARGET_TMPDIR"), "/runs"))
         .env("RUST_BACKTRACE", "1");
     command

@@ -3,6 +3,8 @@
 //! Each `tests/errors/NAME.yaml` is checked, and what is told must be `NAME.txt`. With
 //! `UPDATE_EXPECT=1` in the environment the texts are written anew.
 
+mod common;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -14,7 +16,8 @@ fn root() -> PathBuf {
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(folder).args(arguments).env_remove("GRADFLOW_DATA");
+    command.current_dir(folder).args(arguments);
+    common::offline(&mut command);
     command
 }
 

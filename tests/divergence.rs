@@ -79,6 +79,7 @@ static POISON: Kernel = Kernel {
     terms: |_, _| 1,
     variants: &[Variant {
         name: "poison",
+        tuning: &[],
         wgsl: "
             struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 

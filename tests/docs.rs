@@ -38,6 +38,16 @@ fn the_schema_is_the_parsers() {
 }
 
 #[test]
+fn the_page_on_kernels_is_of_the_kernels() {
+    let page = runtime(&["roofline", "pipeline.yaml"]);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(Path::new(HERE).join("docs/kernels.md"), &page).expect("the page is written");
+    }
+    let command = "runtime roofline pipeline.yaml > docs/kernels.md";
+    assert!(read("docs/kernels.md") == page, "run `{command}`");
+}
+
+#[test]
 fn the_readmes_picture_is_the_pipelines_graph() {
     let drawn = runtime(&["graph", "pipeline.yaml", "--format", "mermaid"]);
     let shown = blocks("README.md", "mermaid");

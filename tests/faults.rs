@@ -7,6 +7,7 @@ use std::sync::Arc;
 use runtime::adapter::Adapter;
 use runtime::graph::{Graph, Node};
 use runtime::kernel::{Args, Constants, Kernel, Slot, Step, Variant};
+use runtime::precision::Precision;
 use runtime::session::Session;
 use runtime::verify::{self, network};
 use stages::model::tutorial;
@@ -335,7 +336,7 @@ fn faulty(fault: &Fault) -> &'static Kernel {
 
 fn check(adapter: &dyn Adapter) {
     for fault in FAULTS {
-        let outcomes = verify::kernel(adapter, faulty(fault))
+        let outcomes = verify::kernel(adapter, faulty(fault), Precision::F32)
             .unwrap_or_else(|error| panic!("{}: {error:#}", fault.name));
         let mut variants: Vec<&str> = outcomes.iter().map(|outcome| outcome.variant).collect();
         variants.sort_unstable();

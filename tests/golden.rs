@@ -5,6 +5,7 @@ use std::sync::Arc;
 use runtime::adapter::host::Reference;
 use runtime::adapter::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica};
 use runtime::graph::Graph;
+use runtime::precision::Precision;
 use stages::model::golden;
 
 /// The reference as an adapter.
@@ -32,6 +33,7 @@ fn the_reference_begins_the_golden_curve() {
         kind: DeviceKind::Cpu,
         identity: Identity::default(),
         limits: Limits::NONE,
+        precisions: vec![Precision::F32],
     });
     let curve = golden::first_steps(&slow, steps).expect("the reference runs");
     assert_eq!(curve.len() as u64, steps);

@@ -4,15 +4,20 @@ mod common;
 
 use runtime::adapter::Adapter;
 use runtime::kernel::{Case, Constants, Kernel};
+use runtime::precision::Precision;
 use runtime::verify::{self, Outcome};
 
 /// Runs these kernels and fails with a list of everything that is wrong. Gives the hashes of all
 /// results.
-fn check(adapter: &dyn Adapter, kernels: &[&'static Kernel]) -> Vec<(String, u64)> {
+fn check(
+    adapter: &dyn Adapter,
+    kernels: &[&'static Kernel],
+    precision: Precision,
+) -> Vec<(String, u64)> {
     let mut failures = Vec::new();
     let mut fingerprints = Vec::new();
     for kernel in kernels {
-        let outcomes = verify::kernel(adapter, kernel)
+        let outcomes = verify::kernel(adapter, kernel, precision)
             .unwrap_or_else(|error| panic!("{} does not run: {error:#}", kernel.name));
         assert!(!outcomes.is_empty(), "{} has no cases", kernel.name);
         let share = |outcome: &Outcome| outcome.worst_error / outcome.bound.max(f64::MIN_POSITIVE);
@@ -30,15 +35,34 @@ fn check(adapter: &dyn Adapter, kernels: &[&'static Kernel]) -> Vec<(String, u64
 
 #[test]
 fn the_cpu_forms_match_the_reference_whatever_the_number_of_threads() {
-    let alone = check(&common::cpu(1), shaders::ALL);
-    assert_eq!(alone, check(&common::cpu(3), shaders::ALL));
+    let alone = check(&common::cpu(1), shaders::ALL, Precision::F32);
+    assert_eq!(alone, check(&common::cpu(3), shaders::ALL, Precision::F32));
+}
+
+#[test]
+fn the_cpu_forms_match_the_reference_in_bf16_whatever_the_number_of_threads() {
+    if !common::cpu(1).info().precisions.contains(&Precision::Bf16) {
+        return common::skip("AVX512-BF16");
+    }
+    let alone = check(&common::cpu(1), shaders::ALL, Precision::Bf16);
+    assert_eq!(alone, check(&common::cpu(3), shaders::ALL, Precision::Bf16));
+    // Some have another form for it.
+    assert_ne!(alone, check(&common::cpu(1), shaders::ALL, Precision::F32));
+}
+
+#[test]
+fn the_wgsl_forms_match_the_reference_in_f16_with_the_same_bits_every_time() {
+    for adapter in common::gpus_in(Precision::F16) {
+        let once = check(&adapter, shaders::ALL, Precision::F16);
+        assert_eq!(once, check(&adapter, shaders::ALL, Precision::F16));
+    }
 }
 
 #[test]
 fn the_wgsl_forms_match_the_reference_with_the_same_bits_every_time() {
     for adapter in common::gpus() {
-        let once = check(&adapter, shaders::ALL);
-        assert_eq!(once, check(&adapter, shaders::ALL));
+        let once = check(&adapter, shaders::ALL, Precision::F32);
+        assert_eq!(once, check(&adapter, shaders::ALL, Precision::F32));
     }
 }
 
@@ -54,7 +78,7 @@ fn a_dispatch_of_several_rows_reaches_every_element() {
     };
     let rows: &'static Kernel = Box::leak(Box::new(rows));
     for adapter in common::gpus() {
-        check(&adapter, &[rows]);
+        check(&adapter, &[rows], Precision::F32);
     }
 }
 

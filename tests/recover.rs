@@ -1,6 +1,7 @@
 //! The only adapter is lost: the run goes on after its last checkpoint, and ends with the same
 //! bits. The loss is put around the stage that trains; the command knows no more of it.
 
+mod common;
 #[path = "common/runs.rs"]
 mod runs;
 
@@ -53,9 +54,9 @@ impl Config for Losing {
         let step = (before + self.losses.steps).min(self.losses.last);
         let settings =
             RunSettings { limit: Limit { steps: Some(step), epochs: None }, ..context.run.clone() };
-        let events = context.events.clone();
+        let (events, stop) = (context.events.clone(), context.stop.clone());
         let Runner::Stage(inner) =
-            self.inner.build(&Context { run: &settings, events, ..*context })?
+            self.inner.build(&Context { run: &settings, events, stop, ..*context })?
         else {
             bail!("a stage of its own trains");
         };
@@ -98,7 +99,7 @@ fn run(place: &Place, name: &str, times: u64, steps: u64, last: u64) -> String {
     };
     let kinds = stages::kinds(stages::model::layers::all()).into_iter().map(losing).collect();
     let golden = stages::model::golden::GOLDEN;
-    let app = App { kinds, kernels: shaders::ALL, golden };
+    let app = App { kinds, kernels: shaders::ALL, golden, probes: shaders::PROBES };
     let folder = place.path();
     let line: Vec<OsString> = vec![
         "runtime".into(),

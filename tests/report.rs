@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::skip;
+use runtime::adapter::variants::Variants;
 use runtime::adapter::{DeviceKind, Identity, Info, Limits};
 use runtime::event::{
     Checkpoint, DataReport, EvaluationReport, Event, LossTerm, Mistake, Reason, StepReport, Tapped,
@@ -16,6 +17,7 @@ use runtime::event::{
 use runtime::graph::{Graph, Parameter, Role, Tensor, TensorId};
 use runtime::item::{Image, Label, Pixels, Progress, Sample, SampleId, Source, Weights};
 use runtime::kernel::{Dtype, Extent};
+use runtime::precision::Precision;
 use runtime::random::Random;
 use runtime::report::{Facts, Report};
 use runtime::run::{EdgeReport, Outcome, QueueReport, StageReport};
@@ -270,16 +272,18 @@ fn report() -> Report {
         kind: DeviceKind::DiscreteGpu,
         identity: Identity::default(),
         limits: Limits { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, ..Limits::NONE },
+        precisions: vec![Precision::F32],
     };
     let trainer = TrainerReport {
         stage: "train".to_owned(),
         adapter,
         batch: 128,
-        micro_batch: 128,
+        variants: Variants { micro_batch: 128, ..Variants::default() },
         towers: Vec::new(),
+        holder: None,
     };
     report.observe(&Event::Data(data));
-    report.observe(&Event::Trainer(trainer));
+    report.observe(&Event::Trainer(Box::new(trainer)));
     report.observe(&Event::Warning("images were drawn, none was found".to_owned()));
     report.observe(&tapped("read", |index| bytes(&image(index, 32))));
     report.observe(&tapped("crop", |index| image(index, 24)));

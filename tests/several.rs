@@ -15,8 +15,10 @@ use runtime::adapter::several::Brought;
 use runtime::channel::Stop;
 use runtime::event::Event;
 use runtime::plan::Plan;
+use runtime::precision::Precision;
 use runtime::stage::RunSettings;
 use runtime::towers::NoneLeft;
+use serde_json::Value;
 
 use runs::{PIPELINE, Place, Run, assert_end_alike};
 use wrapped::{Fault, Wrapped};
@@ -59,6 +61,57 @@ fn other_adapters_than_before_are_told() {
     place.train("net", &[TWO, EQUAL, "steps=2"]);
     let said = place.say(&["--resume", "net", "--adapter", "cpu"], &["steps=3"]).done();
     assert!(said.out.contains("was at work on 2 adapters and goes on with 1"), "{}", said.out);
+}
+
+#[test]
+fn what_each_tower_runs_is_recorded_and_compared() {
+    let place = Place::new(PIPELINE);
+    let run = place.train("net", &[TWO, EQUAL, "steps=2"]);
+    let record: Value = serde_json::from_str(&run.text("variants.json")).expect("JSON");
+    for place in [&record["towers"]["tower_0"], &record["towers"]["tower_1"], &record["holder"]] {
+        assert_eq!(place["adapter"]["backend"], "cpu", "{record}");
+        assert!(place["instructions"].is_string(), "{record}");
+    }
+    assert_eq!(record["towers"]["tower_1"]["micro_batch"], 8, "{record}");
+    assert_eq!(serde_json::to_value(run.stored(2).about.record()).expect("JSON"), record);
+    run.rewrite(2, |about| {
+        let tower = about.towers.get_mut("tower_1").expect("it is recorded");
+        tower.variants.instructions = Some("mmx".to_owned());
+    });
+    let said = place.resume("net", &["steps=3"]);
+    let words = "the continuation is not bit-exact: tower_1: vector instructions: mmx before, ";
+    assert!(said.out.contains(words), "{}", said.out);
+    // A checkpoint that says nothing of it.
+    run.rewrite(3, |about| {
+        about.variants = None;
+        about.towers.clear();
+    });
+    let said = place.resume("net", &["steps=4"]);
+    assert!(said.out.contains("does not say which kernels it ran"), "{}", said.out);
+}
+
+#[test]
+fn all_adapters_compute_in_the_precision_of_the_run() {
+    let place = Place::new(PIPELINE);
+    let set = [TWO, EQUAL, "precision=f16"];
+    place.say(&["net.yaml"], &set).refused(&[
+        "tower_0: cpu/cpu does not compute in f16",
+        "tower_1: cpu/cpu does not compute in f16",
+    ]);
+    assert!(runs::names(&place.path().join("runs")).is_empty(), "it began");
+    if !common::cpu(1).info().precisions.contains(&Precision::Bf16) {
+        return common::skip("AVX512-BF16");
+    }
+    let set = [TWO, EQUAL, "precision=bf16"];
+    let alone = place.train("alone", &set);
+    assert!(alone.text("log.txt").contains(", bf16 with f32 weights"));
+    place.train("stopped", &[&set[..], &["steps=5"]].concat());
+    let said = place.resume("stopped", &["steps=24"]);
+    assert!(!said.out.contains("warning"), "{}", said.out);
+    assert_end_alike(&alone, &place.run("stopped"), Some(5));
+    let exact = place.train("exact", &[TWO, EQUAL]);
+    let (rounded, exact) = (alone.stored(24), exact.stored(24));
+    assert!(rounded.tensors.iter().zip(&exact.tensors).any(|(a, b)| a.values != b.values));
 }
 
 #[test]
@@ -214,4 +267,10 @@ fn an_adapter_that_is_lost_while_it_scores_is_replaced() {
     assert!(warned(&events, "cpu/test failed while scoring: the device was lost"), "{events:?}");
     let evaluated = events.iter().filter(|event| matches!(event, Event::Evaluation(_)));
     assert!(evaluated.count() > 2);
+    if !common::cpu(1).info().precisions.contains(&Precision::Bf16) {
+        return common::skip("AVX512-BF16");
+    }
+    let (events, ran) = on_failing(Fault::Forward, 0, &[scoring, ("precision", "bf16")]);
+    ran.expect("it goes on");
+    assert!(warned(&events, "`cpu` takes over, in f32"), "{events:?}");
 }

@@ -12,7 +12,9 @@ use naga::back::{glsl, hlsl, msl, spv};
 use naga::proc::BoundsCheckPolicies;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+use runtime::adapter::half::text;
 use runtime::kernel::{Access, Binding, Case, Dtype, Extent, Kernel, Variant};
+use runtime::precision::Precision;
 
 const ELEMENT: &str = "alias Element = f32;";
 
@@ -64,13 +66,19 @@ fn half(kernel: &Kernel, variant: &Variant) -> Option<(Module, ModuleInfo)> {
     if !has_half(kernel) {
         return None;
     }
-    let text = variant.wgsl.replace(ELEMENT, "enable f16;\nalias Element = f16;");
+    let text = text(variant.wgsl, Precision::F16);
     let read = read(&text, Capabilities::SHADER_FLOAT16);
     Some(read.unwrap_or_else(|e| panic!("{}: {e}", variant.name)))
 }
 
-/// The module with the constants of a case put in, of which it takes those that it declares.
-fn specialised(module: &Module, info: &ModuleInfo, case: &Case) -> (Module, ModuleInfo) {
+/// The module with the constants of a case put in, of which it takes those that it declares, and
+/// those of the form.
+fn specialised(
+    module: &Module,
+    info: &ModuleInfo,
+    variant: &Variant,
+    case: &Case,
+) -> (Module, ModuleInfo) {
     let declared: BTreeSet<&str> =
         module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
     let constants: naga::back::PipelineConstants = case
@@ -78,6 +86,7 @@ fn specialised(module: &Module, info: &ModuleInfo, case: &Case) -> (Module, Modu
         .pairs()
         .iter()
         .filter(|(name, _)| declared.contains(name))
+        .chain(variant.tuning)
         .map(|(name, value)| ((*name).to_owned(), *value))
         .collect();
     let entry = Some((ShaderStage::Compute, "main"));
@@ -132,11 +141,11 @@ fn every_form_translates_for_every_driver() {
         let (module, info) = full(variant);
         let half = half(kernel, variant);
         for case in cases(kernel, variant) {
-            let (module, info) = specialised(&module, &info, &case);
+            let (module, info) = specialised(&module, &info, variant, &case);
             assert!(to_msl(&module, &info).contains("kernel void"));
             assert!(to_hlsl(&module, &info).contains("numthreads"));
             let Some((module, info)) = &half else { continue };
-            let (module, info) = specialised(module, info, &case);
+            let (module, info) = specialised(module, info, variant, &case);
             assert!(to_msl(&module, &info).contains("half"));
             assert!(to_hlsl(&module, &info).contains("half"));
         }
@@ -151,7 +160,7 @@ fn the_spirv_is_valid() {
         for (form, read) in forms {
             let Some((module, info)) = read else { continue };
             for (number, case) in cases(kernel, variant).iter().enumerate() {
-                let (module, info) = specialised(&module, &info, case);
+                let (module, info) = specialised(&module, &info, variant, case);
                 let name = format!("{}-{number}-{form}.spv", variant.name);
                 let path = files.write(&name, &to_spirv(&module, &info));
                 files.check(&["--target-env", "vulkan1.1"], &[path]);
@@ -167,7 +176,7 @@ fn the_glsl_is_valid() {
     for (kernel, variant) in variants() {
         let (module, info) = full(variant);
         let paths = cases(kernel, variant).into_iter().enumerate().map(|(number, case)| {
-            let (module, info) = specialised(&module, &info, &case);
+            let (module, info) = specialised(&module, &info, variant, &case);
             let text = to_glsl(&module, &info);
             files.write(&format!("{}-{number}.comp", variant.name), text.as_bytes())
         });
@@ -285,7 +294,7 @@ fn everything_keeps_within_the_default_limits() {
         assert_eq!(module.entry_points[0].name, "main", "{name}");
         for case in cases(kernel, variant) {
             let at = format!("{name} ({})", case.constants);
-            let (module, _) = specialised(&module, &info, &case);
+            let (module, _) = specialised(&module, &info, variant, &case);
             let size = module.entry_points[0].workgroup_size;
             assert!(size.iter().product::<u32>() <= MOST_INVOCATIONS, "{at}: {size:?}");
             let bytes: u32 = module
@@ -315,23 +324,49 @@ fn some_form_does_every_case_and_every_form_some_case() {
     }
 }
 
+/// Gradients in 16 bits are scaled; what undoes it must not depend on the form that runs.
+#[test]
+fn all_forms_of_a_kernel_scale_gradients_alike() {
+    for kernel in shaders::ALL {
+        for scale in ["GRADIENT_SCALE", "GRADIENT_UNIT"] {
+            let used = |variant: &Variant| variant.wgsl.matches(scale).count() > 1;
+            let first = used(&kernel.variants[0]);
+            for variant in kernel.variants {
+                assert_eq!(used(variant), first, "{scale} in {}", variant.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn there_is_a_file_for_every_form_and_a_form_for_every_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let files: BTreeSet<String> = std::fs::read_dir(&folder)
+    let files: Vec<String> = std::fs::read_dir(&folder)
         .expect("the shaders are there")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "wgsl"))
         .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
         .collect();
-    let names: Vec<String> = variants().map(|(_, variant)| variant.name.to_owned()).collect();
+    let names: Vec<&str> = variants().map(|(_, variant)| variant.name).collect();
     assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "a name twice");
-    assert_eq!(files, names.into_iter().collect());
+    let texts: HashMap<String, String> = files
+        .into_iter()
+        .map(|name| {
+            let path = folder.join(format!("{name}.wgsl"));
+            (std::fs::read_to_string(path).expect("its text"), name)
+        })
+        .collect();
+    let mut used = BTreeSet::new();
     for (kernel, variant) in variants() {
-        let path = folder.join(format!("{}.wgsl", variant.name));
-        let text = std::fs::read_to_string(&path).expect("its text");
-        assert!(text == variant.wgsl, "{} is not what {} includes", path.display(), kernel.name);
+        let name = variant.name;
+        let file = texts.get(variant.wgsl);
+        let file = file.unwrap_or_else(|| panic!("{name} of {} is in no file", kernel.name));
+        // Forms that share a file differ in how they are tuned.
+        let alone = variant.tuning.is_empty();
+        assert!(if alone { name == file } else { name.starts_with(file) }, "{name} in {file}");
+        used.insert(file);
         assert!(folder.join("src").join(format!("{}.rs", kernel.name)).exists());
         assert!(variant.name.starts_with(kernel.name), "{} of {}", variant.name, kernel.name);
     }
+    assert_eq!(used.len(), texts.len(), "only {used:?} are used");
 }

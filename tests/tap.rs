@@ -1,5 +1,7 @@
 //! `runtime tap`: contact sheets and tables of what crosses an edge.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -30,7 +32,8 @@ stages:
 fn tap(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     fs::write(folder.join("p.yaml"), PIPELINE).expect("it is written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.args(["tap", "p.yaml"]).args(arguments).current_dir(folder).env_remove("GRADFLOW_DATA");
+    command.args(["tap", "p.yaml"]).args(arguments).current_dir(folder);
+    common::offline(&mut command);
     let Output { status, stdout, stderr } = command.output().expect("the command starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
     let (out, told) = (text(stdout), text(stderr));

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use runtime::adapter::Adapter;
+use runtime::adapter::forms::Forms;
 use runtime::graph::{Graph, GraphBuilder, Initial};
 use runtime::item::{Batch, Label, SampleId, Source};
 use runtime::kernel::{Args, Binding, Constants, Extent, Kernel, Step, Variant};
@@ -98,6 +99,7 @@ fn rules(told: &Told) -> Rules {
         follow_speed: false,
         given: Vec::new(),
         on_loss: OnLoss::Continue,
+        forms: Forms::default(),
         watch: Box::new(told.clone()),
     }
 }
@@ -319,8 +321,13 @@ fn weights_on_an_adapter_that_fails_are_no_loss_that_others_make_up_for() {
 }
 
 /// Kernels have a form for GPUs, where these are not run.
-static ANY: [Variant; 1] =
-    [Variant { name: "any", wgsl: "", applies: |_| true, workgroups: |_, _| [1, 1, 1] }];
+static ANY: [Variant; 1] = [Variant {
+    name: "any",
+    wgsl: "",
+    tuning: &[],
+    applies: |_| true,
+    workgroups: |_, _| [1, 1, 1],
+}];
 
 /// The mean of all numbers of a micro-batch.
 static MEAN: Kernel = Kernel {

@@ -15,12 +15,13 @@ impl Run {
         let runs = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
         command.current_dir(env!("CARGO_MANIFEST_DIR")).env("GRADFLOW_RUNS", runs.path());
+        command.env("GRADFLOW_CACHE", runs.path().join("cache"));
         command.args(["run", pipeline, "--adapter", adapter]);
         for setting in settings {
             command.args(["--set", setting]);
         }
         if !real_data {
-            command.env_remove("GRADFLOW_DATA");
+            common::offline(&mut command);
         }
         let output = command.output().expect("the command starts");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::event::{EvaluationReport, Event, StepReport, TowersStep};
+use crate::fetch::{Progress, Shown};
 use crate::record::Last;
 use crate::run::{EdgeReport, Outcome};
 use crate::towers::journal::Change;
@@ -20,6 +21,7 @@ pub struct Console {
     seed: u64,
     started: bool,
     warnings: Vec<String>,
+    downloads: Shown,
     last_filling: Option<Instant>,
     failure: Option<io::Error>,
     /// Where lines are kept as well, and those that came before that was known.
@@ -53,6 +55,7 @@ impl Console {
             seed,
             started: false,
             warnings: Vec::new(),
+            downloads: Shown::default(),
             last_filling: None,
             failure: None,
             log: None,
@@ -69,6 +72,7 @@ impl Console {
                 self.first_line();
                 self.filling(&stage, have, of);
             }
+            Event::Download(progress) => self.download(&progress),
             Event::Data(_)
             | Event::Diagnosis(_)
             | Event::Trainer(_)
@@ -109,6 +113,13 @@ impl Console {
             self.last_filling = Some(Instant::now());
             self.line(&format!("{}: {stage}: {have} of {of} images gathered", now()));
         }
+    }
+
+    /// Comes before the first line, which tells of the data.
+    fn download(&mut self, progress: &Progress) {
+        let mut shown = std::mem::take(&mut self.downloads);
+        shown.show(progress, |text| self.line(text));
+        self.downloads = shown;
     }
 
     /// Whether there is no file yet that lines are kept in.
@@ -184,6 +195,7 @@ impl Console {
             self.started = true;
             self.show_warnings();
         }
+        self.downloads.finish();
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::adapter::Info;
-
+use crate::adapter::variants::{Record, RunRecord, Variants};
+use crate::fetch::Progress;
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
+use crate::run_folder::AdapterReport;
 use crate::tensorboard::Histogram;
 use crate::towers::journal::Change;
 
@@ -26,7 +28,7 @@ pub enum Event {
     /// A data set was read.
     Data(DataReport),
     /// What trains is ready for its first step.
-    Trainer(TrainerReport),
+    Trainer(Box<TrainerReport>),
     /// A queue is being filled before the first step.
     Filling {
         /// The stage that fills it.
@@ -36,6 +38,8 @@ pub enum Event {
         /// Images wanted.
         of: u64,
     },
+    /// A data set is being downloaded.
+    Download(Progress),
     /// Images that crossed an edge that is listened to.
     Tapped(Tapped),
     /// The shares of several adapters change.
@@ -76,10 +80,28 @@ pub struct TrainerReport {
     pub adapter: Info,
     /// Images in a batch, of all adapters together.
     pub batch: usize,
-    /// Images computed at once; by the first of several adapters.
-    pub micro_batch: usize,
+    /// What runs on it, which says how many images are computed at once.
+    pub variants: Variants,
     /// The replicas of the model where there are several, in order.
     pub towers: Vec<TowerReport>,
+    /// What holds the weights of several replicas and applies updates to them.
+    pub holder: Option<Record>,
+}
+
+impl TrainerReport {
+    /// What runs, to be kept.
+    pub fn record(&self) -> RunRecord {
+        let record = |adapter: &Info, variants: &Variants| Record {
+            adapter: AdapterReport::from(adapter),
+            variants: variants.clone(),
+        };
+        let towers = self.towers.iter();
+        RunRecord {
+            first: record(&self.adapter, &self.variants),
+            towers: towers.map(|t| (t.name.clone(), record(&t.adapter, &t.variants))).collect(),
+            holder: self.holder.clone(),
+        }
+    }
 }
 
 /// One of several replicas.
@@ -91,8 +113,8 @@ pub struct TowerReport {
     pub adapter: Info,
     /// Its images of the first batch.
     pub images: usize,
-    /// Images computed at once.
-    pub micro_batch: usize,
+    /// What runs on it.
+    pub variants: Variants,
 }
 
 /// A change of shares that is to be written down before it is used.

@@ -85,6 +85,19 @@ impl Isa {
         self.0.name()
     }
 
+    /// Whether the processor multiplies pairs of bf16 beside these instructions, which are then
+    /// those of [`Level::Avx512`].
+    #[cfg(target_arch = "x86_64")]
+    pub fn multiplies_bf16(self) -> bool {
+        self.0 == Level::Avx512 && is_x86_feature_detected!("avx512bf16")
+    }
+
+    /// Whether the processor multiplies pairs of bf16.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn multiplies_bf16(self) -> bool {
+        false
+    }
+
     /// What kernels choose by. The processor has the instructions.
     pub fn level(self) -> Level {
         self.0

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytemuck::{Pod, Zeroable};
 
 use crate::isa::Isa;
+use crate::precision::Precision;
 
 /// The element type of a tensor on an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -170,10 +171,13 @@ impl Step {
 /// One WGSL form of a kernel.
 #[derive(Clone, Copy)]
 pub struct Variant {
-    /// The name of the `.wgsl` file without its ending.
+    /// The name: that of the `.wgsl` file without its ending, and what sets this form apart where
+    /// several share the file.
     pub name: &'static str,
     /// The text of that file.
     pub wgsl: &'static str,
+    /// The `override`s that are this form's own and not sizes: how the work is cut up.
+    pub tuning: &'static [(&'static str, f64)],
     /// Whether this form can do these sizes; the first that can is taken.
     pub applies: fn(&Constants) -> bool,
     /// How many workgroups to dispatch for this many images.
@@ -262,6 +266,8 @@ pub struct Args<'a, T> {
     pub step: &'a Step,
     /// The instructions to use.
     pub isa: Isa,
+    /// What factors are rounded to where sums of products are the work: f32 or bf16.
+    pub precision: Precision,
     /// The same in all calls between which nothing but [`Extent::PerImage`] and
     /// [`Extent::PerPart`] changes: what a thread derives from weights holds for as long.
     pub pass: Pass,
@@ -308,7 +314,14 @@ impl<'a, T> Args<'a, T> {
         for (at, slot) in given.into_iter().enumerate() {
             slots[at] = slot;
         }
-        Self { constants, step, isa: Isa::best(), pass: Pass::begin(), slots }
+        Self {
+            constants,
+            step,
+            isa: Isa::best(),
+            precision: Precision::F32,
+            pass: Pass::begin(),
+            slots,
+        }
     }
 
     /// The same arguments with these instructions, as part of this pass.

@@ -18,13 +18,30 @@ const LEAST_SIDE: u32 = 8;
 /// again.
 const MOST_BYTES: u64 = 16 * MOST_PIXELS;
 
+/// What is refused though it could be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Photos without colours.
+    pub grey: bool,
+    /// Photos with transparent parts, or that could have some.
+    pub alpha: bool,
+}
+
 /// The photo in a PNG or JPEG file: turned as its camera was held, transparent parts on white, its
 /// largest middle part of the wanted proportions scaled to the wanted size.
 ///
 /// # Errors
 /// If the file is no image, not whole, or too large or small.
 pub fn load(path: &Path, width: usize, height: usize) -> Result<Picture> {
-    let photo = decode(path)?;
+    load_unless(path, width, height, Refused::default())
+}
+
+/// The same, unless it is of a kind that is refused.
+///
+/// # Errors
+/// As [`load`], and if it is refused.
+pub fn load_unless(path: &Path, width: usize, height: usize, refused: Refused) -> Result<Picture> {
+    let photo = decode(path, refused)?;
     let (wide, high) = photo.dimensions();
     let (across, down) = middle(wide, high, width, height);
     let (left, top) = ((wide - across) / 2, (high - down) / 2);
@@ -44,7 +61,13 @@ fn middle(wide: u32, high: u32, width: usize, height: usize) -> (u32, u32) {
     (across, down)
 }
 
-fn decode(path: &Path) -> Result<RgbImage> {
+/// How bright a colour is (ITU-R BT.601).
+pub fn grey(rgb: &[u8]) -> u8 {
+    let [red, green, blue] = [0, 1, 2].map(|channel| u32::from(rgb[channel]));
+    ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
+}
+
+fn decode(path: &Path, refused: Refused) -> Result<RgbImage> {
     let file = File::open(path).context("cannot read it")?;
     let is_file = file.metadata().context("cannot read it")?.is_file();
     ensure!(is_file, "it is not a file");
@@ -76,6 +99,15 @@ fn decode(path: &Path) -> Result<RgbImage> {
         ensure!(is_whole_jpeg(BufReader::new(again))?, "the JPEG ends in its middle");
     }
     let orientation = decoder.orientation().with_context(broken)?;
+    let color = decoder.color_type();
+    ensure!(
+        color.has_color() || !refused.grey,
+        "it is grey, and `grey: refuse` refuses that: `grey: expand` takes it as it is"
+    );
+    ensure!(
+        !color.has_alpha() || !refused.alpha,
+        "it has an alpha channel, and `alpha: refuse` refuses that: `alpha: white` lays it on white"
+    );
     let mut image = DynamicImage::from_decoder(decoder).with_context(broken)?;
     image.apply_orientation(orientation);
     Ok(on_white(image))
@@ -224,6 +256,26 @@ mod tests {
             let near = pixel.iter().zip([10, 120, 240]).all(|(a, b)| a.abs_diff(b) < 8);
             assert!(near, "{pixel:?}");
         }
+    }
+
+    #[test]
+    fn kinds_of_photos_can_be_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("photo");
+        let told = |image: DynamicImage, refused| {
+            image.save_with_format(&path, ImageFormat::Png).expect("it is written");
+            load_unless(&path, 16, 16, refused).map(drop).map_err(|error| error.to_string())
+        };
+        let grey: DynamicImage = GrayImage::from_pixel(16, 16, Luma([77])).into();
+        let clear: DynamicImage = ImageBuffer::from_pixel(16, 16, Rgba([1_u8, 2, 3, 4])).into();
+        let (no_grey, no_alpha) =
+            (Refused { grey: true, alpha: false }, Refused { grey: false, alpha: true });
+        assert!(told(grey.clone(), no_grey).expect_err("grey").contains("`grey: expand`"));
+        assert!(told(clear.clone(), no_alpha).expect_err("alpha").contains("`alpha: white`"));
+        for (image, refused) in [(grey, no_alpha), (clear, no_grey), (waves(16, 16), no_grey)] {
+            told(image, refused).expect("not refused");
+        }
+        assert_eq!([[255, 0, 0], [200; 3]].map(|rgb| super::grey(&rgb)), [76, 200]);
     }
 
     #[test]

@@ -277,6 +277,7 @@ impl Running {
                 start: starts[index],
                 run: &plan.settings,
                 events: events.clone(),
+                stop: stop.clone(),
             };
             let runner = blame(&stage.id, || stage.config.build(&context))?;
             let at = match runner {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::adapter::variants::Variants;
 use crate::adapter::{Adapter, Limits, Lowering, Replica, Values, micro_batch};
 use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
 use crate::item::{Batch, Progress, Source, Weights};
@@ -41,19 +42,25 @@ pub struct Scored {
 impl Session {
     /// Makes everything that batches of up to `batch` images need on this adapter.
     pub fn new(adapter: &dyn Adapter, graph: &Arc<Graph>, batch: usize) -> Result<Self> {
-        Self::within(adapter, graph, batch, &adapter.info().limits)
+        Self::with(adapter, graph, Lowering::of(batch))
+    }
+
+    /// The same, lowered like this, in smaller micro-batches if those do not fit.
+    pub fn with(adapter: &dyn Adapter, graph: &Arc<Graph>, how: Lowering) -> Result<Self> {
+        Self::within(adapter, graph, how, &adapter.info().limits)
     }
 
     /// The same with a part of what the adapter has: the limits are at most its own.
     pub fn within(
         adapter: &dyn Adapter,
         graph: &Arc<Graph>,
-        batch: usize,
+        mut how: Lowering,
         limits: &Limits,
     ) -> Result<Self> {
-        let micro_batch = micro_batch::plan(graph, batch, limits)
+        how.micro_batch = micro_batch::plan(graph, how.micro_batch, limits)
             .with_context(|| format!("the model does not fit {}", adapter.info().name))?;
-        let replica = adapter.lower(graph, &Lowering::of(micro_batch))?;
+        let micro_batch = how.micro_batch;
+        let replica = adapter.lower(graph, &how)?;
         Ok(Self {
             graph: Arc::clone(graph),
             replica,
@@ -67,6 +74,11 @@ impl Session {
     /// Images taken at once.
     pub fn micro_batch(&self) -> usize {
         self.micro_batch
+    }
+
+    /// What runs.
+    pub fn variants(&self) -> Variants {
+        self.replica.variants()
     }
 
     /// Takes the statistics of a batch together with others from now on.

@@ -12,14 +12,18 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::Lowering;
+use crate::adapter::forms::Forms;
 use crate::adapter::several::{Brought, Several};
-use crate::channel::Ports;
+use crate::channel::{Ports, Stop};
 use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
 use crate::event::Events;
+use crate::fetch::{self, Download};
 use crate::item::{Limit, Position, Sample, Weights};
 use crate::period::Period;
 use crate::port::Port;
+use crate::precision::Precision;
 use crate::random::Random;
 use crate::towers::journal::Change;
 
@@ -127,6 +131,8 @@ pub struct Context<'a> {
     pub run: &'a RunSettings,
     /// Where to say what happens.
     pub events: Events,
+    /// Whether the run was asked to end: work that takes long looks at it.
+    pub stop: Stop,
 }
 
 /// What holds for all stages of a run.
@@ -144,10 +150,18 @@ pub struct RunSettings {
     pub brought: Brought,
     /// Whether fewer adapters than asked for are an error.
     pub strict: bool,
+    /// What the model's images are computed in.
+    pub precision: Precision,
+    /// Whether the fastest forms of kernels are to be found by timing them.
+    pub autotune: bool,
+    /// How the forms of kernels are chosen.
+    pub forms: Forms,
     /// Where the data is, if said on the command line.
     pub data: Option<PathBuf>,
     /// Where the data may be, from the environment.
     pub data_default: Option<PathBuf>,
+    /// Where data is downloaded from and kept; `None` for not at all.
+    pub fetch: Option<fetch::Settings>,
     /// Images in one block.
     pub block_images: usize,
     /// Blocks waiting in one channel.
@@ -167,6 +181,13 @@ pub struct RunSettings {
     /// A step of which every number is looked at, to find where it stops being finite. The run
     /// ends there.
     pub diagnose: Option<u64>,
+}
+
+impl RunSettings {
+    /// How an adapter is to take a graph for batches of so many images.
+    pub fn lowering(&self, batch: usize) -> Lowering {
+        Lowering { forms: self.forms.clone(), ..Lowering::of(batch) }
+    }
 }
 
 /// What a run goes on from.
@@ -306,6 +327,8 @@ pub struct Kind {
     pub parse: Parse,
     /// Kinds of things inside this stage that have fields of their own (a model's layers).
     pub parts: Vec<Part>,
+    /// Data sets that it can download.
+    pub downloads: Vec<&'static Download>,
 }
 
 /// One kind of thing inside a stage, such as a layer.
@@ -338,6 +361,7 @@ impl Kind {
                 Some(parsed.map(|config| Box::new(config) as Box<dyn Config>))
             }),
             parts: Vec::new(),
+            downloads: Vec::new(),
         }
     }
 }

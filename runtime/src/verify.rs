@@ -12,12 +12,16 @@ use serde::Serialize;
 
 use crate::adapter::host::Reference;
 use crate::adapter::{Adapter, Lowering, Replica, Values};
-use crate::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
-use crate::kernel::{Access, Binding, Case, Dtype, Kernel, Step, Variant};
+use crate::graph::{Graph, Phase, TensorId};
+use crate::kernel::{Access, Binding, Case, Dtype, Extent, Kernel, Step, Variant};
+use crate::precision::{Precision, f16_bits, from_f16_bits, to_bf16};
 use crate::random::Random;
 
 /// The relative error allowed for a single rounding, a little above that of f32.
-const ROUNDING: f64 = 1e-6;
+pub(crate) const ROUNDING: f64 = 1e-6;
+
+/// The largest error of rounding a number to f16 that is too small to be normal.
+const F16_TINY: f64 = 1.0 / 33_554_432.0;
 
 /// What one form of a kernel did on one case.
 #[derive(Clone, Debug, Serialize)]
@@ -56,25 +60,22 @@ impl fmt::Display for Outcome {
 /// Runs a kernel on all its cases, and on an adapter that takes WGSL in each variant that can do
 /// the case.
 ///
+/// Below f32 the inputs are numbers that the precision holds. So rounding them changes nothing,
+/// products are as exact as in f32, and sums are f32: results keep f32's bound, and those stored in
+/// f16 miss by one rounding more.
+///
 /// # Errors
 /// If the reference cannot run the kernel. Wrong results of the adapter are outcomes, and so are
 /// kernels that it cannot compile or run.
-pub fn kernel(adapter: &dyn Adapter, kernel: &'static Kernel) -> Result<Vec<Outcome>> {
-    // An adapter takes the first variant that applies, so each gets a kernel of its own. A graph
-    // refers to kernels forever; these few bytes are never given back.
-    let forms: Vec<(&'static str, &'static Kernel, Option<Variant>)> =
-        if adapter.info().backend == "cpu" {
-            vec![("cpu", kernel, None)]
-        } else {
-            let alone = |variant: &Variant| -> &'static Kernel {
-                let variants = Box::leak(Box::new([*variant]));
-                Box::leak(Box::new(Kernel { variants, ..kernel.clone() }))
-            };
-            kernel.variants.iter().map(|v| (v.name, alone(v), Some(*v))).collect()
-        };
+pub fn kernel(
+    adapter: &dyn Adapter,
+    kernel: &'static Kernel,
+    precision: Precision,
+) -> Result<Vec<Outcome>> {
+    let forms = forms(adapter, kernel);
     let mut outcomes = Vec::new();
     for (number, case) in (kernel.cases)().iter().enumerate() {
-        let trial = Trial::new(kernel, case, number as u64)?;
+        let trial = Trial::new(kernel, case, number as u64, precision)?;
         for (name, kernel, variant) in &forms {
             if variant.is_some_and(|variant| !(variant.applies)(&case.constants)) {
                 continue;
@@ -90,10 +91,28 @@ pub fn kernel(adapter: &dyn Adapter, kernel: &'static Kernel) -> Result<Vec<Outc
     Ok(outcomes)
 }
 
+/// Every form that an adapter has of a kernel: its name, a kernel of that form alone, and the
+/// variant that it is on `wgpu` adapters. A graph refers to kernels forever; these few bytes are
+/// never given back.
+pub fn forms(
+    adapter: &dyn Adapter,
+    kernel: &'static Kernel,
+) -> Vec<(&'static str, &'static Kernel, Option<Variant>)> {
+    if adapter.info().backend == "cpu" {
+        return vec![("cpu", kernel, None)];
+    }
+    let alone = |variant: &Variant| -> &'static Kernel {
+        let variants = Box::leak(Box::new([*variant]));
+        Box::leak(Box::new(Kernel { variants, ..kernel.clone() }))
+    };
+    kernel.variants.iter().map(|v| (v.name, alone(v), Some(*v))).collect()
+}
+
 /// A case with its inputs and the reference's results.
 struct Trial<'a> {
     kernel: &'static Kernel,
     case: &'a Case,
+    precision: Precision,
     step: Step,
     /// What each binding holds before; outputs too, so that what a kernel must leave alone and
     /// what it must not read both show.
@@ -113,7 +132,12 @@ enum Expected {
 }
 
 impl<'a> Trial<'a> {
-    fn new(kernel: &'static Kernel, case: &'a Case, number: u64) -> Result<Self> {
+    fn new(
+        kernel: &'static Kernel,
+        case: &'a Case,
+        number: u64,
+        precision: Precision,
+    ) -> Result<Self> {
         let mut step = Step::of(case.images);
         step.step = 3;
         step.learning_rate = 0.1;
@@ -128,10 +152,12 @@ impl<'a> Trial<'a> {
         for (binding, tensor) in kernel.bindings.iter().zip(&graph.tensors) {
             let length = tensor.len_for(room(case));
             let mut random = Random::keyed(number, kernel.name, 0, before.len() as u64);
-            before.push(
-                contents(binding, case, length, &mut random)
-                    .with_context(|| format!("{}: {} of a case", kernel.name, binding.name))?,
-            );
+            let mut contents = contents(binding, case, length, &mut random)
+                .with_context(|| format!("{}: {} of a case", kernel.name, binding.name))?;
+            if let Contents::Real(values) = &mut contents {
+                values.iter_mut().for_each(|value| *value = held(precision, binding, *value));
+            }
+            before.push(contents);
         }
         let mut reference = Reference::lower(&graph, room(case))?;
         fill(&mut reference, &before)?;
@@ -145,7 +171,7 @@ impl<'a> Trial<'a> {
                 }
             });
         }
-        Ok(Self { kernel, case, step, before, expected })
+        Ok(Self { kernel, case, precision, step, before, expected })
     }
 
     fn describe(&self) -> String {
@@ -153,6 +179,9 @@ impl<'a> Trial<'a> {
         let mut text = format!("images={images} {constants}");
         if *accumulate {
             text.push_str(" accumulating");
+        }
+        if self.precision != Precision::F32 {
+            text.push_str(&format!(" in {}", self.precision));
         }
         for (name, _) in given {
             text.push_str(&format!(" given {name}"));
@@ -185,7 +214,8 @@ impl<'a> Trial<'a> {
         kernel: &'static Kernel,
     ) -> Result<Outcome> {
         let graph = graph(kernel, self.case);
-        let mut replica = adapter.lower(&graph, &Lowering::of(room(self.case)))?;
+        let how = Lowering { precision: self.precision, ..Lowering::of(room(self.case)) };
+        let mut replica = adapter.lower(&graph, &how)?;
         fill(replica.as_mut(), &self.before)?;
         replica.run(&[graph.whole(Phase::Forward)], &self.step)?;
         let mut outcome = self.blank(variant);
@@ -206,7 +236,10 @@ impl<'a> Trial<'a> {
                         let written = expected.len() - self.spare(at);
                         let largest =
                             expected[..written].iter().fold(0.0_f64, |m, r| m.max(r.abs()));
-                        let bound = slack * ROUNDING * (terms as f64).sqrt() * largest;
+                        let mut bound = slack * ROUNDING * (terms as f64).sqrt() * largest;
+                        if stored(self.precision, binding) == Precision::F16 {
+                            bound += Precision::F16.roundoff() * largest + F16_TINY;
+                        }
                         (worst_difference(&actual, expected), bound)
                     }
                 }
@@ -241,30 +274,30 @@ impl<'a> Trial<'a> {
     }
 }
 
+/// What the numbers of a binding are stored in.
+fn stored(precision: Precision, binding: &Binding) -> Precision {
+    match (precision, binding.dtype, binding.extent) {
+        (Precision::F16, Dtype::Real, Extent::PerImage) => Precision::F16,
+        _ => Precision::F32,
+    }
+}
+
+/// The number nearest to this one that a binding's rounding leaves alone.
+fn held(precision: Precision, binding: &Binding, value: f32) -> f32 {
+    match (precision, stored(precision, binding)) {
+        (Precision::Bf16, _) => to_bf16(value),
+        (_, Precision::F16) => from_f16_bits(f16_bits(value)),
+        _ => value,
+    }
+}
+
 /// Images to make room for: one more than the kernel is to touch.
 fn room(case: &Case) -> usize {
     case.images + 1
 }
 
-/// A graph of a single node.
 fn graph(kernel: &'static Kernel, case: &Case) -> Arc<Graph> {
-    let lengths = (kernel.lengths)(&case.constants);
-    let tensors = kernel.bindings.iter().zip(lengths).map(|(binding, length)| Tensor {
-        name: binding.name.to_owned(),
-        dtype: binding.dtype,
-        shape: vec![length],
-        extent: binding.extent,
-        role: Role::Activation,
-    });
-    let tensors: Vec<Tensor> = tensors.collect();
-    let op = Op {
-        kernel,
-        tensors: (0..tensors.len()).map(TensorId).collect(),
-        constants: case.constants.clone(),
-        layer: 0,
-    };
-    let graph = Graph { tensors, forward: vec![Node::Run(op)], ..Graph::default() };
-    Arc::new(graph.observed())
+    Arc::new(Graph::of_one(kernel, &case.constants))
 }
 
 /// What a binding holds before the kernel runs: what the case gives, else normal numbers, rounded
@@ -370,7 +403,7 @@ mod tests {
     #[test]
     fn a_kernel_that_does_not_run_is_an_outcome() {
         let info = Cpu::new(1).expect("the cpu adapter starts").info().clone();
-        let outcomes = kernel(&Broken(info), &KERNEL).expect("the reference runs");
+        let outcomes = kernel(&Broken(info), &KERNEL, Precision::F32).expect("the reference runs");
         assert_eq!(outcomes.len(), 2);
         for outcome in outcomes {
             assert!(!outcome.passed);

@@ -1,4 +1,5 @@
-//! Prints how fast each convolution and dense kernel is at the sizes of the tutorial's network:
+//! Prints how fast each form of the convolution and dense kernels is at the sizes of the tutorial's
+//! network, and in how many workgroups it runs. The first is the one that adapters take unasked:
 //! `cargo run --release --example kernel_rates [IMAGES] [PART OF AN ADAPTER'S NAME]`.
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use runtime::adapter::host::Cpu;
 use runtime::adapter::{Adapter, Lowering, Values, wgpu};
 use runtime::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
 use runtime::kernel::{Constants, Kernel, Step};
+use runtime::verify;
 use shaders::{
     bias_backward, conv2d_backward_input, conv2d_backward_weights, conv2d_forward,
     dense_backward_input, dense_backward_weights, dense_forward,
@@ -42,18 +44,29 @@ fn main() -> Result<()> {
             continue;
         }
         println!("{} ({}, {}), {images} images", info.name, info.backend, info.driver);
-        let mut total = Duration::ZERO;
+        let (mut first, mut best) = (Duration::ZERO, Duration::ZERO);
         for used in network() {
-            let time = best_time(adapter.as_ref(), &used, images)?;
-            total += time;
-            let rate = (used.operations * images) as f64 / time.as_secs_f64() / 1e9;
-            let milliseconds = 1e3 * time.as_secs_f64();
-            println!(
-                "{rate:8.2} GFLOP/s {milliseconds:9.3} ms  {} {}",
-                used.kernel.name, used.constants
-            );
+            println!("{} {}", used.kernel.name, used.constants);
+            let mut times = Vec::new();
+            for (name, kernel, variant) in verify::forms(adapter.as_ref(), used.kernel) {
+                if variant.is_some_and(|variant| !(variant.applies)(&used.constants)) {
+                    continue;
+                }
+                let time = best_time(adapter.as_ref(), kernel, &used.constants, images)?;
+                times.push(time);
+                let rate = (used.operations * images) as f64 / time.as_secs_f64() / 1e9;
+                let milliseconds = 1e3 * time.as_secs_f64();
+                let groups = variant.map_or(String::new(), |variant| {
+                    let groups = (variant.workgroups)(&used.constants, images);
+                    format!(", {} workgroups", groups.iter().product::<u32>())
+                });
+                println!("{rate:10.2} GFLOP/s {milliseconds:9.3} ms  {name}{groups}");
+            }
+            first += times.first().copied().unwrap_or_default();
+            best += times.iter().min().copied().unwrap_or_default();
         }
-        println!("together {:.1} images/s", images as f64 / total.as_secs_f64());
+        let rate = |time: Duration| images as f64 / time.as_secs_f64();
+        println!("together {:.1} images/s, {:.1} in the best forms", rate(first), rate(best));
     }
     Ok(())
 }
@@ -111,9 +124,14 @@ fn bias(positions: usize, channels: usize) -> Use {
     Use { kernel: &bias_backward::KERNEL, constants, operations: positions * channels }
 }
 
-fn best_time(adapter: &dyn Adapter, used: &Use, images: usize) -> Result<Duration> {
-    let lengths = (used.kernel.lengths)(&used.constants);
-    let bindings = used.kernel.bindings.iter().zip(lengths);
+fn best_time(
+    adapter: &dyn Adapter,
+    kernel: &'static Kernel,
+    constants: &Constants,
+    images: usize,
+) -> Result<Duration> {
+    let lengths = (kernel.lengths)(constants);
+    let bindings = kernel.bindings.iter().zip(lengths);
     let tensors: Vec<Tensor> = bindings
         .map(|(binding, length)| Tensor {
             name: binding.name.to_owned(),
@@ -128,9 +146,9 @@ fn best_time(adapter: &dyn Adapter, used: &Use, images: usize) -> Result<Duratio
         .map(|tensor| (0..tensor.len_for(images)).map(|i| (i % 251) as f32 / 251.0).collect())
         .collect();
     let op = Op {
-        kernel: used.kernel,
+        kernel,
         tensors: (0..tensors.len()).map(TensorId).collect(),
-        constants: used.constants.clone(),
+        constants: constants.clone(),
         layer: 0,
     };
     let graph = Graph { tensors, forward: vec![Node::Run(op)], ..Graph::default() };

@@ -147,6 +147,11 @@ impl Conv2d {
         self.stride_x == 1 && self.kernel_width <= 5
     }
 
+    /// Whether input and output channels can be taken four at once.
+    pub(crate) fn by_four(&self) -> bool {
+        self.channels.is_multiple_of(4) && self.out_channels.is_multiple_of(4)
+    }
+
     /// Adds one row per position onto what the kernel sees there.
     pub(crate) fn scatter(&self, patches: &[f32], image: &mut [f32]) {
         for (position, patch) in patches.chunks_exact(self.patch()).enumerate() {
@@ -216,6 +221,24 @@ fn segments(width: usize) -> usize {
 /// Workgroups for one invocation per segment of each row and 4 channels.
 pub(crate) fn row_workgroups(rows: usize, width: usize, channels: usize) -> [u32; 3] {
     workgroups(rows * segments(width) * (channels / 4))
+}
+
+/// The `override`s of a form that computes a tile of a product of matrices per workgroup, with so
+/// many rows and columns of invocations.
+pub(crate) const fn tile<const ROWS: usize, const COLUMNS: usize>() -> &'static [(&'static str, f64)]
+{
+    &const { [("ROWS", ROWS as f64), ("COLUMNS", COLUMNS as f64)] }
+}
+
+/// Workgroups for all tiles of so many products of this many rows and columns: an invocation of a
+/// form tuned by [`tile`] has 8 x 4 sums.
+pub(crate) fn tile_workgroups<const ROWS: usize, const COLUMNS: usize>(
+    products: usize,
+    rows: usize,
+    columns: usize,
+) -> [u32; 3] {
+    let tiles = rows.div_ceil(8 * ROWS) * columns.div_ceil(4 * COLUMNS);
+    linear_workgroups(products * tiles, 1)
 }
 
 /// Workgroups for this many invocations.

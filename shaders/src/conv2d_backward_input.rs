@@ -1,8 +1,10 @@
 //! The derivative of a convolution by its input.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
+use runtime::kernel::{
+    Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel, Variant,
+};
 
-use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
+use crate::conv2d::{Conv2d, row_workgroups, sizes, tile, tile_workgroups, workgroups};
 use crate::conv2d_tiles::convolve_back;
 use crate::product::{Matrix, product};
 use crate::scratch::with_scratch;
@@ -31,19 +33,25 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_backward_input",
             wgsl: include_str!("../conv2d_backward_input.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
-                let by_four = conv.channels % 4 == 0 && conv.out_channels % 4 == 0;
-                by_four && conv.slides() && conv.stride_y == 1
+                conv.by_four() && conv.slides() && conv.stride_y == 1
             },
             workgroups: |c, images| {
                 let conv = Conv2d::from(c);
                 row_workgroups(images * conv.height, conv.width, conv.channels)
             },
         },
+        tiled::<8, 16>("conv2d_backward_input_tiled_64x64"),
+        tiled::<4, 16>("conv2d_backward_input_tiled_32x64"),
+        tiled::<16, 8>("conv2d_backward_input_tiled_128x32"),
+        tiled_any::<8, 16>("conv2d_backward_input_tiled_any_64x64"),
+        tiled_any::<16, 8>("conv2d_backward_input_tiled_any_128x32"),
         Variant {
             name: "conv2d_backward_input_any",
             wgsl: include_str!("../conv2d_backward_input_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).input()),
         },
@@ -52,6 +60,34 @@ pub static KERNEL: Kernel = Kernel {
     reference,
     cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),
 };
+
+/// A form for GPUs that takes channels four at once.
+const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
+    Variant {
+        name,
+        wgsl: include_str!("../conv2d_backward_input_tiled.wgsl"),
+        tuning: tile::<ROWS, COLUMNS>(),
+        applies: |c| Conv2d::from(c).by_four(),
+        workgroups: tiles::<ROWS, COLUMNS>,
+    }
+}
+
+/// The same for any number of channels, and strides of 1.
+const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
+    Variant {
+        wgsl: include_str!("../conv2d_backward_input_tiled_any.wgsl"),
+        applies: |c| {
+            let conv = Conv2d::from(c);
+            conv.stride_y == 1 && conv.stride_x == 1
+        },
+        ..tiled::<ROWS, COLUMNS>(name)
+    }
+}
+
+fn tiles<const ROWS: usize, const COLUMNS: usize>(c: &Constants, images: usize) -> [u32; 3] {
+    let conv = Conv2d::from(c);
+    tile_workgroups::<ROWS, COLUMNS>(1, images * conv.height * conv.width, conv.channels)
+}
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);

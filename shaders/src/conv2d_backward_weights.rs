@@ -1,11 +1,11 @@
 //! The derivative of a convolution by its weights.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel, Variant};
+use runtime::kernel::{
+    Args, Binding, Case, Constants, Extent::PerImage, Extent::PerPart, Kernel, Variant,
+};
 
-use crate::conv2d::{Conv2d, size, sizes, workgroups};
-use crate::conv2d_tiles::{Padded, Weigh};
-use crate::scratch::with_scratch;
-use crate::simd;
+use crate::conv2d::{Conv2d, size, sizes, tile, tile_workgroups, workgroups};
+use crate::conv2d_tiles::weigh;
 
 /// `partials[s][ky][kx][i][o] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
 /// PAD_LEFT][i] * output_gradients[y][x][o]` over the positions of the images of split s, where
@@ -28,9 +28,10 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_backward_weights",
             wgsl: include_str!("../conv2d_backward_weights.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
-                conv.slides() && conv.channels % 4 == 0 && conv.out_channels % 4 == 0
+                conv.slides() && conv.by_four()
             },
             workgroups: |c, _| {
                 let conv = Conv2d::from(c);
@@ -41,6 +42,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_backward_weights_thin",
             wgsl: include_str!("../conv2d_backward_weights_thin.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
                 conv.slides() && conv.out_channels % 4 == 0
@@ -51,9 +53,15 @@ pub static KERNEL: Kernel = Kernel {
                 workgroups(c.size("SPLITS") * conv.kernel_height * channels)
             },
         },
+        tiled::<8, 16>("conv2d_backward_weights_tiled_64x64"),
+        tiled::<4, 16>("conv2d_backward_weights_tiled_32x64"),
+        tiled::<16, 8>("conv2d_backward_weights_tiled_128x32"),
+        tiled_any::<8, 16>("conv2d_backward_weights_tiled_any_64x64"),
+        tiled_any::<16, 8>("conv2d_backward_weights_tiled_any_128x32"),
         Variant {
             name: "conv2d_backward_weights_any",
             wgsl: include_str!("../conv2d_backward_weights_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("SPLITS") * Conv2d::from(c).weights()),
         },
@@ -76,13 +84,36 @@ pub static KERNEL: Kernel = Kernel {
     },
 };
 
+/// A form for GPUs that takes channels four at once.
+const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
+    Variant {
+        name,
+        wgsl: include_str!("../conv2d_backward_weights_tiled.wgsl"),
+        tuning: tile::<ROWS, COLUMNS>(),
+        applies: |c| Conv2d::from(c).by_four(),
+        workgroups: tiles::<ROWS, COLUMNS>,
+    }
+}
+
+/// The same for any number of channels.
+const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
+    Variant {
+        wgsl: include_str!("../conv2d_backward_weights_tiled_any.wgsl"),
+        applies: |_| true,
+        ..tiled::<ROWS, COLUMNS>(name)
+    }
+}
+
+fn tiles<const ROWS: usize, const COLUMNS: usize>(c: &Constants, _: usize) -> [u32; 3] {
+    let conv = Conv2d::from(c);
+    tile_workgroups::<ROWS, COLUMNS>(c.size("SPLITS"), conv.patch(), conv.out_channels)
+}
+
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);
     let (input, gradients) = (args.read("input"), args.read("output_gradients"));
     let sums = args.write("partials");
-    with_scratch(Padded::of(&conv).len(&conv, args.images()), |memory| {
-        simd::run(args.isa, Weigh { conv, input, gradients, memory, sums });
-    });
+    weigh(args, conv, input, gradients, sums);
 }
 
 fn reference(args: &mut Args<'_, f64>) {

@@ -1,8 +1,10 @@
 //! Convolution.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
+use runtime::kernel::{
+    Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel, Variant,
+};
 
-use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
+use crate::conv2d::{Conv2d, row_workgroups, sizes, tile, tile_workgroups, workgroups};
 use crate::conv2d_tiles::convolve;
 
 /// `output[y][x][o] = biases[o] + sum over taps and channels of input[y * STRIDE_Y + ky -
@@ -29,9 +31,10 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_forward",
             wgsl: include_str!("../conv2d_forward.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
-                conv.slides() && conv.channels % 4 == 0 && conv.out_channels % 4 == 0
+                conv.slides() && conv.by_four()
             },
             workgroups: |c, images| {
                 let conv = Conv2d::from(c);
@@ -41,6 +44,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "conv2d_forward_thin",
             wgsl: include_str!("../conv2d_forward_thin.wgsl"),
+            tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
                 conv.slides() && conv.out_channels % 4 == 0
@@ -50,9 +54,15 @@ pub static KERNEL: Kernel = Kernel {
                 row_workgroups(images * conv.out_height, conv.out_width, conv.out_channels)
             },
         },
+        tiled::<8, 16>("conv2d_forward_tiled_64x64"),
+        tiled::<4, 16>("conv2d_forward_tiled_32x64"),
+        tiled::<16, 8>("conv2d_forward_tiled_128x32"),
+        tiled_any::<8, 16>("conv2d_forward_tiled_any_64x64"),
+        tiled_any::<16, 8>("conv2d_forward_tiled_any_128x32"),
         Variant {
             name: "conv2d_forward_any",
             wgsl: include_str!("../conv2d_forward_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).output()),
         },
@@ -61,6 +71,31 @@ pub static KERNEL: Kernel = Kernel {
     reference,
     cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),
 };
+
+/// A form for GPUs that takes channels four at once.
+const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
+    Variant {
+        name,
+        wgsl: include_str!("../conv2d_forward_tiled.wgsl"),
+        tuning: tile::<ROWS, COLUMNS>(),
+        applies: |c| Conv2d::from(c).by_four(),
+        workgroups: tiles::<ROWS, COLUMNS>,
+    }
+}
+
+/// The same for any number of channels.
+const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
+    Variant {
+        wgsl: include_str!("../conv2d_forward_tiled_any.wgsl"),
+        applies: |_| true,
+        ..tiled::<ROWS, COLUMNS>(name)
+    }
+}
+
+fn tiles<const ROWS: usize, const COLUMNS: usize>(c: &Constants, images: usize) -> [u32; 3] {
+    let conv = Conv2d::from(c);
+    tile_workgroups::<ROWS, COLUMNS>(1, images * conv.positions(), conv.out_channels)
+}
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);

@@ -8,8 +8,10 @@ use std::iter;
 use std::ops::Range;
 
 use runtime::kernel::Args;
+use runtime::precision::Precision;
 
 use crate::conv2d::Conv2d;
+use crate::conv2d_pairs;
 use crate::scratch::{with_form, with_scratch};
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
@@ -18,25 +20,25 @@ use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
 /// output channels, in each the taps, in each the input channels. What is left of the last block
 /// beyond the output channels is 0.
 #[derive(Clone, Copy)]
-struct Panels {
+pub(crate) struct Panels {
     taps: usize,
     channels: usize,
     out_channels: usize,
 }
 
 impl Panels {
-    fn of(conv: &Conv2d) -> Self {
+    pub(crate) fn of(conv: &Conv2d) -> Self {
         let taps = conv.kernel_height * conv.kernel_width;
         Self { taps, channels: conv.channels, out_channels: conv.out_channels }
     }
 
     /// Numbers in all panels, whatever the vectors.
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.taps * self.channels * self.out_channels.next_multiple_of(2 * MOST_LANES)
     }
 
     /// Copies weights, kernel height x kernel width x input channels x output channels.
-    fn fill(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
+    pub(crate) fn fill(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
         let depth = self.taps * self.channels;
         for (at, panel) in panels.chunks_mut(depth * block).enumerate() {
             let from = at * block;
@@ -52,7 +54,7 @@ impl Panels {
 
     /// Copies the weights of the convolution whose input gradients this one gives: taps in reverse,
     /// input channels for output channels.
-    fn fill_reversed(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
+    pub(crate) fn fill_reversed(&self, weights: &[f32], block: usize, panels: &mut [f32]) {
         let of_tap = self.channels * self.out_channels;
         for (at, panel) in panels.chunks_mut(self.taps * self.channels * block).enumerate() {
             let from = (at * block).min(self.out_channels);
@@ -81,14 +83,14 @@ const FEW_CHANNELS: usize = 16;
 /// With few channels it is rows x columns of the kernel x channels x positions: each pixel lies under
 /// all taps of its row.
 #[derive(Clone, Copy)]
-struct Planes {
+pub(crate) struct Planes {
     width: usize,
     row: usize,
     spread: bool,
 }
 
 impl Planes {
-    fn of(conv: &Conv2d) -> Self {
+    pub(crate) fn of(conv: &Conv2d) -> Self {
         if conv.channels < FEW_CHANNELS {
             let row = conv.kernel_width * conv.channels * conv.out_width;
             return Self { width: conv.out_width, row, spread: true };
@@ -98,7 +100,7 @@ impl Planes {
     }
 
     /// Numbers of an image.
-    fn len(&self, conv: &Conv2d) -> usize {
+    pub(crate) fn len(&self, conv: &Conv2d) -> usize {
         conv.height * self.row
     }
 
@@ -181,6 +183,9 @@ pub(crate) fn convolve(
     input: &[f32],
     output: &mut [f32],
 ) {
+    if args.precision == Precision::Bf16 {
+        return conv2d_pairs::convolve(args, conv, (weights, biases), input, output);
+    }
     let panels = Panels::of(&conv);
     let fill = |to: &mut [f32]| panels.fill(weights, 2 * simd::lanes(args.isa), to);
     with_form((weights, "panels", args.pass), panels.len(), fill, |panels| {
@@ -199,6 +204,9 @@ pub(crate) fn convolve_back(
     from: &[f32],
     to: &mut [f32],
 ) {
+    if args.precision == Precision::Bf16 {
+        return conv2d_pairs::convolve_back(args, reversed, weights, from, to);
+    }
     let panels = Panels::of(&reversed);
     let fill = |to: &mut [f32]| panels.fill_reversed(weights, 2 * simd::lanes(args.isa), to);
     with_form((weights, "reversed panels", args.pass), panels.len(), fill, |panels| {
@@ -211,13 +219,13 @@ pub(crate) fn convolve_back(
 }
 
 /// Convolves images with weights in panels, and adds biases if there are any.
-struct Convolve<'a> {
-    conv: Conv2d,
-    input: &'a [f32],
-    panels: &'a [f32],
-    biases: Option<&'a [f32]>,
-    planes: &'a mut [f32],
-    output: &'a mut [f32],
+pub(crate) struct Convolve<'a> {
+    pub(crate) conv: Conv2d,
+    pub(crate) input: &'a [f32],
+    pub(crate) panels: &'a [f32],
+    pub(crate) biases: Option<&'a [f32]>,
+    pub(crate) planes: &'a mut [f32],
+    pub(crate) output: &'a mut [f32],
 }
 
 impl Vectorized for Convolve<'_> {
@@ -344,58 +352,20 @@ impl Tile for Positions<'_> {
     }
 }
 
-/// Sizes of what [`Weigh`] copies images and gradients to.
-#[derive(Clone, Copy)]
-pub(crate) struct Padded {
-    /// Columns of an image.
-    width: usize,
-    /// Channels of the gradients: whole vectors.
-    out_channels: usize,
-}
-
-impl Padded {
-    pub(crate) fn of(conv: &Conv2d) -> Self {
-        let reached = (conv.out_width - 1) * conv.stride_x + conv.kernel_width;
-        Self {
-            width: reached.max(conv.left + conv.width),
-            out_channels: conv.out_channels.next_multiple_of(MOST_LANES),
-        }
-    }
-
-    fn image(&self, conv: &Conv2d) -> usize {
-        conv.height * self.width * conv.channels
-    }
-
-    /// Whether the gradients can be read where they are.
-    fn is_whole(&self, conv: &Conv2d) -> bool {
-        self.out_channels == conv.out_channels
-    }
-
-    /// Numbers for so many images and their gradients.
-    pub(crate) fn len(&self, conv: &Conv2d, images: usize) -> usize {
-        let gradients = if self.is_whole(conv) { 0 } else { conv.positions() * self.out_channels };
-        images * (self.image(conv) + gradients)
-    }
-}
-
 /// Adds to the gradients of weights what some images give.
-pub(crate) struct Weigh<'a> {
-    pub(crate) conv: Conv2d,
-    pub(crate) input: &'a [f32],
-    pub(crate) gradients: &'a [f32],
-    pub(crate) memory: &'a mut [f32],
-    pub(crate) sums: &'a mut [f32],
-}
-
-impl Vectorized for Weigh<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { conv, input, gradients, memory, sums } = self;
-        let padded = Padded::of(&conv);
-        let images = input.len() / conv.input();
-        assert_eq!(gradients.len(), images * conv.output());
-        assert_eq!(sums.len(), conv.weights());
-        assert_eq!(memory.len(), padded.len(&conv, images));
+pub(crate) fn weigh(
+    args: &Args<'_, f32>,
+    conv: Conv2d,
+    input: &[f32],
+    gradients: &[f32],
+    sums: &mut [f32],
+) {
+    if args.precision == Precision::Bf16 {
+        return conv2d_pairs::weigh(args, conv, input, gradients, sums);
+    }
+    let padded = Padded::of(&conv);
+    let images = input.len() / conv.input();
+    with_scratch(padded.len(&conv, images), |memory| {
         memory.fill(0.0);
         let (copies, whole) = memory.split_at_mut(images * padded.image(&conv));
         let (from, to) = (conv.width * conv.channels, padded.width * conv.channels);
@@ -411,6 +381,61 @@ impl Vectorized for Weigh<'_> {
             }
             &*whole
         };
+        simd::run(args.isa, Weigh { conv, images, copies, gradients, sums });
+    });
+}
+
+/// Sizes of what [`weigh`] copies images and gradients to.
+#[derive(Clone, Copy)]
+pub(crate) struct Padded {
+    /// Columns of an image.
+    pub(crate) width: usize,
+    /// Channels of the gradients: whole vectors.
+    pub(crate) out_channels: usize,
+}
+
+impl Padded {
+    pub(crate) fn of(conv: &Conv2d) -> Self {
+        let reached = (conv.out_width - 1) * conv.stride_x + conv.kernel_width;
+        Self {
+            width: reached.max(conv.left + conv.width),
+            out_channels: conv.out_channels.next_multiple_of(MOST_LANES),
+        }
+    }
+
+    pub(crate) fn image(&self, conv: &Conv2d) -> usize {
+        conv.height * self.width * conv.channels
+    }
+
+    /// Whether the gradients can be read where they are.
+    fn is_whole(&self, conv: &Conv2d) -> bool {
+        self.out_channels == conv.out_channels
+    }
+
+    /// Numbers for so many images and their gradients.
+    fn len(&self, conv: &Conv2d, images: usize) -> usize {
+        let gradients = if self.is_whole(conv) { 0 } else { conv.positions() * self.out_channels };
+        images * (self.image(conv) + gradients)
+    }
+}
+
+/// Adds to the gradients of weights what some images give, which lie as [`Padded`] says.
+pub(crate) struct Weigh<'a> {
+    pub(crate) conv: Conv2d,
+    pub(crate) images: usize,
+    pub(crate) copies: &'a [f32],
+    pub(crate) gradients: &'a [f32],
+    pub(crate) sums: &'a mut [f32],
+}
+
+impl Vectorized for Weigh<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { conv, images, copies, gradients, sums } = self;
+        let padded = Padded::of(&conv);
+        assert_eq!(copies.len(), images * padded.image(&conv));
+        assert_eq!(gradients.len(), images * conv.positions() * padded.out_channels);
+        assert_eq!(sums.len(), conv.weights());
         let block = 2 * S::LANES;
         let row_length = conv.kernel_width * conv.channels;
         for from in (0..conv.out_channels).step_by(block) {

@@ -16,6 +16,14 @@ pub(crate) fn tiles(images: usize, columns: usize) -> [u32; 3] {
     [images.div_ceil(8) as u32, columns.div_ceil(32) as u32, 1]
 }
 
+/// Workgroups that each take a tile of `ROWS` x `COLUMNS` sums out of this many.
+pub(crate) fn tile_workgroups<const ROWS: usize, const COLUMNS: usize>(
+    rows: usize,
+    columns: usize,
+) -> [u32; 3] {
+    linear_workgroups(rows.div_ceil(ROWS) * columns.div_ceil(COLUMNS), 1)
+}
+
 /// Workgroups for this many invocations.
 pub(crate) fn workgroups(invocations: usize) -> [u32; 3] {
     linear_workgroups(invocations, WORKGROUP)
@@ -30,6 +38,8 @@ pub(crate) fn cases() -> Vec<Case> {
         (1, 4, 4),
         (11, 36, 100),
         (33, 132, 12),
+        // Several tiles in both directions.
+        (70, 68, 140),
         // More inputs than the iterations that some drivers allow an invocation.
         (1, 70_001, 1),
         // The layers of the tutorial's network.

@@ -1,10 +1,15 @@
 //! The derivative of a dense layer by its weights.
 
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel, Variant};
+use runtime::isa::Isa;
+use runtime::kernel::{
+    Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel, Pass, Variant,
+};
+use runtime::precision::Precision;
 
-use crate::dense::{by_four, cases, workgroups};
-use crate::scratch::with_scratch;
+use crate::dense::{by_four, cases, tile_workgroups, workgroups};
+use crate::pairs::{pair_rows, words};
+use crate::scratch::{with_form, with_scratch};
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
 
@@ -31,14 +36,30 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "dense_backward_weights",
             wgsl: include_str!("../dense_backward_weights.wgsl"),
+            tuning: &[],
             applies: by_four,
             workgroups: |c, _| {
                 workgroups(c.size("INPUTS").div_ceil(8) * c.size("OUTPUTS").div_ceil(8))
             },
         },
         Variant {
+            name: "dense_backward_weights_tiled_64x64",
+            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
+            tuning: &[("ROWS", 8.0)],
+            applies: by_four,
+            workgroups: |c, _| tile_workgroups::<64, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
+        },
+        Variant {
+            name: "dense_backward_weights_tiled_32x64",
+            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
+            tuning: &[("ROWS", 4.0)],
+            applies: by_four,
+            workgroups: |c, _| tile_workgroups::<32, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
+        },
+        Variant {
             name: "dense_backward_weights_any",
             wgsl: include_str!("../dense_backward_weights_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("INPUTS") * c.size("OUTPUTS")),
         },
@@ -53,11 +74,16 @@ pub static KERNEL: Kernel = Kernel {
 fn cpu(args: &mut Args<'_, f32>) {
     let (inputs, outputs) = (args.size("INPUTS"), args.size("OUTPUTS"));
     let (input, gradients) = (args.read("input"), args.read("output_gradients"));
-    let (isa, accumulate) = (args.isa, args.step.accumulate != 0);
+    let (isa, pass, accumulate) = (args.isa, args.pass, args.step.accumulate != 0);
+    let in_pairs = args.precision == Precision::Bf16;
     let sums = args.write("weight_gradients").par_chunks_mut(ROWS * outputs);
     sums.enumerate().for_each(|(chunk, sums)| {
         if !accumulate {
             sums.fill(0.0);
+        }
+        let first = chunk * ROWS;
+        if in_pairs {
+            return add_pairs((isa, pass), (inputs, outputs, first), input, gradients, sums);
         }
         let padded = outputs.next_multiple_of(MOST_LANES);
         let copied = if padded == outputs { 0 } else { gradients.len() / outputs * padded };
@@ -70,9 +96,36 @@ fn cpu(args: &mut Args<'_, f32>) {
                 rows.for_each(|(to, from)| to[..outputs].copy_from_slice(from));
                 &*copy
             };
-            let first = chunk * ROWS;
             let sizes = Sizes { inputs, outputs, padded, first };
             simd::run(isa, Outer { sizes, input, gradients, sums });
+        });
+    });
+}
+
+/// Adds to some rows of the sums what inputs and gradients give in pairs of images.
+fn add_pairs(
+    (isa, pass): (Isa, Pass),
+    (inputs, outputs, first): (usize, usize, usize),
+    input: &[f32],
+    gradients: &[f32],
+    sums: &mut [f32],
+) {
+    let (rows, padded) = (sums.len() / outputs, outputs.next_multiple_of(MOST_LANES));
+    let images = input.len() / inputs;
+    let pair_gradients = |to: &mut [f32]| {
+        to.fill(0.0);
+        pair_rows(isa, gradients, outputs, padded, to);
+    };
+    let of_gradients = (gradients, "pairs of images", pass);
+    with_form(of_gradients, words(images) * padded, pair_gradients, |gradients| {
+        with_scratch((images + words(images)) * rows, |memory| {
+            let (columns, pairs) = memory.split_at_mut(images * rows);
+            for (to, image) in columns.chunks_exact_mut(rows).zip(input.chunks_exact(inputs)) {
+                to.copy_from_slice(&image[first..][..rows]);
+            }
+            pair_rows(isa, columns, rows, rows, pairs);
+            let sizes = Sizes { inputs: rows, outputs, padded, first: 0 };
+            simd::run_pairs(isa, Outer { sizes, input: pairs, gradients, sums });
         });
     });
 }

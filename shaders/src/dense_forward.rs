@@ -4,7 +4,7 @@ use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Va
 
 use crate::conv2d::Conv2d;
 use crate::conv2d_tiles::convolve;
-use crate::dense::{by_four, cases, tiles, workgroups};
+use crate::dense::{by_four, cases, tile_workgroups, tiles, workgroups};
 
 /// `output[o] = biases[o] + sum of input[i] * weights[i][o]`.
 pub static KERNEL: Kernel = Kernel {
@@ -25,12 +25,28 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "dense_forward",
             wgsl: include_str!("../dense_forward.wgsl"),
+            tuning: &[],
             applies: by_four,
             workgroups: |c, images| tiles(images, c.size("OUTPUTS")),
         },
         Variant {
+            name: "dense_forward_tiled_16x32",
+            wgsl: include_str!("../dense_forward_tiled.wgsl"),
+            tuning: &[("ROWS", 4.0)],
+            applies: by_four,
+            workgroups: |c, images| tile_workgroups::<16, 32>(images, c.size("OUTPUTS")),
+        },
+        Variant {
+            name: "dense_forward_tiled_32x32",
+            wgsl: include_str!("../dense_forward_tiled.wgsl"),
+            tuning: &[("ROWS", 8.0)],
+            applies: by_four,
+            workgroups: |c, images| tile_workgroups::<32, 32>(images, c.size("OUTPUTS")),
+        },
+        Variant {
             name: "dense_forward_any",
             wgsl: include_str!("../dense_forward_any.wgsl"),
+            tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * c.size("OUTPUTS")),
         },

@@ -14,7 +14,7 @@ pub(crate) const fn only(
     wgsl: &'static str,
     workgroups: fn(&Constants, usize) -> [u32; 3],
 ) -> Variant {
-    Variant { name, wgsl, applies: |_| true, workgroups }
+    Variant { name, wgsl, tuning: &[], applies: |_| true, workgroups }
 }
 
 /// Odd numbers of elements, the borders of a workgroup, and an activation of the tutorial's

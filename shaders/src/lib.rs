@@ -4,11 +4,13 @@
 //! reference in f64.
 
 mod conv2d;
+mod conv2d_pairs;
 mod conv2d_tiles;
 mod dense;
 mod form;
 mod local_response_norm;
 mod max_pool;
+mod pairs;
 mod product;
 mod scratch;
 mod simd;
@@ -39,6 +41,8 @@ pub mod max_pool_forward;
 pub mod mean_over_images;
 pub mod momentum_update;
 pub mod moving_average_update;
+pub mod peak_fma;
+pub mod peak_triad;
 pub mod relu_backward;
 pub mod relu_forward;
 pub mod sgd_update;
@@ -46,6 +50,7 @@ pub mod softmax_cross_entropy;
 pub mod sum_partials;
 pub mod weight_decay_backward;
 
+use runtime::bench::{Probe, Probes};
 use runtime::kernel::Kernel;
 
 /// Every kernel, by name.
@@ -72,6 +77,8 @@ pub const ALL: &[&Kernel] = &[
     &mean_over_images::KERNEL,
     &momentum_update::KERNEL,
     &moving_average_update::KERNEL,
+    &peak_fma::KERNEL,
+    &peak_triad::KERNEL,
     &relu_backward::KERNEL,
     &relu_forward::KERNEL,
     &sgd_update::KERNEL,
@@ -79,3 +86,9 @@ pub const ALL: &[&Kernel] = &[
     &sum_partials::KERNEL,
     &weight_decay_backward::KERNEL,
 ];
+
+/// What an adapter's peaks are measured by.
+pub const PROBES: Probes = Probes {
+    arithmetic: Probe { kernel: &peak_fma::KERNEL, sizes: peak_fma::probe },
+    memory: Probe { kernel: &peak_triad::KERNEL, sizes: peak_triad::probe },
+};

@@ -30,6 +30,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "local_response_norm_backward",
             wgsl: include_str!("../local_response_norm_backward.wgsl"),
+            tuning: &[],
             applies: |c| c.size("RADIUS") <= MOST_RADIUS,
             workgroups,
         },

@@ -6,9 +6,9 @@
 
 use runtime::isa::{Isa, Level};
 
-use crate::simd_portable::Portable;
+use crate::simd_portable::{Portable, PortablePairs};
 #[cfg(target_arch = "x86_64")]
-use crate::simd_x86::{Avx2, Avx512};
+use crate::simd_x86::{Avx2, Avx512, Avx512Pairs};
 
 /// A set of vector instructions. All methods are inlined into code compiled for them.
 pub(crate) trait Simd: Copy {
@@ -28,6 +28,16 @@ pub(crate) trait Simd: Copy {
         right: Self::Vector,
         sum: Self::Vector,
     ) -> Self::Vector;
+
+    /// `sum` plus the products of what the lanes hold: of numbers, or of [pairs](crate::pairs).
+    fn add_products(
+        self,
+        left: Self::Vector,
+        right: Self::Vector,
+        sum: Self::Vector,
+    ) -> Self::Vector {
+        self.multiply_add(left, right, sum)
+    }
 
     /// `1 / sqrt(value)` for finite numbers above 0, to a few units in the last place.
     fn inverse_root(self, value: Self::Vector) -> Self::Vector;
@@ -84,6 +94,25 @@ pub(crate) fn run(isa: Isa, work: impl Vectorized) {
     }
 }
 
+/// Does work whose words are [pairs](crate::pairs) with these instructions.
+pub(crate) fn run_pairs(isa: Isa, work: impl Vectorized) {
+    match isa.multiplies_bf16() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has the instructions.
+        true => unsafe { avx512_pairs(work) },
+        _ => work.run(PortablePairs),
+    }
+}
+
+/// Words in a vector of pairs.
+pub(crate) fn lanes_of_pairs(isa: Isa) -> usize {
+    match isa.multiplies_bf16() {
+        #[cfg(target_arch = "x86_64")]
+        true => Avx512Pairs::LANES,
+        _ => PortablePairs::LANES,
+    }
+}
+
 /// Numbers in a vector.
 pub(crate) fn lanes(isa: Isa) -> usize {
     match isa.level() {
@@ -102,6 +131,12 @@ fn avx512(work: impl Vectorized) {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+fn avx512_pairs(work: impl Vectorized) {
+    work.run(Avx512Pairs::new());
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2(work: impl Vectorized) {
     work.run(Avx2::new());
@@ -110,9 +145,9 @@ fn avx2(work: impl Vectorized) {
 /// Defines functions whose loops are compiled for each set of instructions; they get the one to use
 /// as their first argument.
 macro_rules! vectorized {
-    ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $body:block)+) => {$(
+    ($($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $body:block)+) => {$(
         $(#[$doc])*
-        fn $name(isa: runtime::isa::Isa, $($argument: $kind),*) {
+        $visibility fn $name(isa: runtime::isa::Isa, $($argument: $kind),*) {
             #[inline(always)]
             fn portable($($argument: $kind),*) $body
 

@@ -1,6 +1,7 @@
 //! Vectors for any processor: arrays, which compilers turn into what vectors the architecture
 //! promises.
 
+use crate::pairs::numbers;
 use crate::simd::Simd;
 
 /// Instructions that every processor of the architecture has.
@@ -49,5 +50,59 @@ impl Simd for Portable {
     unsafe fn store(self, value: Self::Vector, to: *mut f32) {
         // SAFETY: as for `load`.
         unsafe { to.cast::<[f32; 4]>().write(value) }
+    }
+}
+
+/// The same with words that are pairs.
+#[derive(Clone, Copy)]
+pub(crate) struct PortablePairs;
+
+impl Simd for PortablePairs {
+    type Vector = <Portable as Simd>::Vector;
+    const LANES: usize = Portable::LANES;
+    const ROWS: usize = Portable::ROWS;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::Vector {
+        Portable.splat(value)
+    }
+
+    #[inline(always)]
+    fn multiply_add(
+        self,
+        left: Self::Vector,
+        right: Self::Vector,
+        sum: Self::Vector,
+    ) -> Self::Vector {
+        Portable.multiply_add(left, right, sum)
+    }
+
+    #[inline(always)]
+    fn add_products(
+        self,
+        left: Self::Vector,
+        right: Self::Vector,
+        sum: Self::Vector,
+    ) -> Self::Vector {
+        let halves = |half: usize, words: Self::Vector| words.map(|word| numbers(word)[half]);
+        let sum = self.multiply_add(halves(0, left), halves(0, right), sum);
+        self.multiply_add(halves(1, left), halves(1, right), sum)
+    }
+
+    #[inline(always)]
+    fn inverse_root(self, value: Self::Vector) -> Self::Vector {
+        Portable.inverse_root(value)
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> Self::Vector {
+        // SAFETY: the caller's promise.
+        unsafe { Portable.load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, value: Self::Vector, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { Portable.store(value, to) }
     }
 }

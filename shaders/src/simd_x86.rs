@@ -1,10 +1,11 @@
 //! Vectors of x86 processors.
 
 use std::arch::x86_64::{
-    __m256, __m512, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
-    _mm256_sqrt_ps, _mm256_storeu_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_set1_ps, _mm512_sqrt_ps, _mm512_storeu_ps,
+    __m256, __m512, __m512bh, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
+    _mm256_sqrt_ps, _mm256_storeu_ps, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_set1_ps, _mm512_sqrt_ps, _mm512_storeu_ps,
 };
+use std::mem::transmute;
 
 use crate::simd::Simd;
 
@@ -12,7 +13,7 @@ use crate::simd::Simd;
 /// only where they are enabled.
 macro_rules! instructions {
     ($name:ident, $features:literal, $vector:ident, $lanes:literal, $rows:literal, $splat:ident,
- $multiply_add:ident, $inverse_root:ident, $load:ident, $store:ident) => {
+ $multiply_add:ident, $add_products:ident, $inverse_root:ident, $load:ident, $store:ident) => {
         #[doc = concat!("Vectors of ", $lanes, " numbers.")]
         #[derive(Clone, Copy)]
         pub(crate) struct $name(());
@@ -39,6 +40,12 @@ macro_rules! instructions {
             fn multiply_add(self, left: $vector, right: $vector, sum: $vector) -> $vector {
                 // SAFETY: as above.
                 unsafe { $multiply_add(left, right, sum) }
+            }
+
+            #[inline(always)]
+            fn add_products(self, left: $vector, right: $vector, sum: $vector) -> $vector {
+                // SAFETY: as above.
+                unsafe { $add_products(left, right, sum) }
             }
 
             #[inline(always)]
@@ -71,6 +78,7 @@ instructions!(
     6,
     _mm256_set1_ps,
     _mm256_fmadd_ps,
+    _mm256_fmadd_ps,
     inverse_root_256,
     _mm256_loadu_ps,
     _mm256_storeu_ps
@@ -83,10 +91,33 @@ instructions!(
     12,
     _mm512_set1_ps,
     _mm512_fmadd_ps,
+    _mm512_fmadd_ps,
     inverse_root_512,
     _mm512_loadu_ps,
     _mm512_storeu_ps
 );
+instructions!(
+    Avx512Pairs,
+    "avx512f,avx512bf16",
+    __m512,
+    16,
+    12,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    add_products_of_pairs,
+    inverse_root_512,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps
+);
+
+/// Takes numbers that are too small to be normal for 0, whatever the processor's settings.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn add_products_of_pairs(left: __m512, right: __m512, sum: __m512) -> __m512 {
+    // SAFETY: the same bits in vectors of the same size; any bits make a pair.
+    let pairs = unsafe { transmute::<[__m512; 2], [__m512bh; 2]>([left, right]) };
+    _mm512_dpbf16_ps(sum, pairs[0], pairs[1])
+}
 
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -26,6 +26,7 @@ pub static KERNEL: Kernel = Kernel {
         Variant {
             name: "sum_partials",
             wgsl: include_str!("../sum_partials.wgsl"),
+            tuning: &[],
             applies: |c| c.size("LENGTH") <= FEW,
             workgroups: |c, _| linear_workgroups(c.size("LENGTH"), 1),
         },

@@ -35,6 +35,7 @@ pub(crate) unsafe fn with_size<S: Simd>(simd: S, rows: usize, vectors: usize, ti
     choose!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
+/// The words at hand are numbers or [pairs](crate::pairs) of them:
 /// `sums[r][v] += left[s * left_stride + r] * right[s * right_stride + v]` over the steps `s`, with
 /// `v` counted in vectors.
 ///
@@ -60,7 +61,7 @@ pub(crate) unsafe fn accumulate<S: Simd, const R: usize, const V: usize>(
             for (r, sums) in sums.iter_mut().enumerate() {
                 let number = simd.splat(left.add(r).read());
                 for (sum, factor) in sums.iter_mut().zip(factors) {
-                    *sum = simd.multiply_add(number, factor, *sum);
+                    *sum = simd.add_products(number, factor, *sum);
                 }
             }
         }

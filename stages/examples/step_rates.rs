@@ -1,5 +1,5 @@
 //! Prints where the time of a training step of the tutorial's network goes on the `cpu` adapter, and
-//! how fast it scores:
+//! how fast it scores, in each precision that it offers:
 //! `cargo run --release -p gradflow-stages --example step_rates -- [IMAGES] [THREADS] [STEPS]`.
 
 use std::sync::Arc;
@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use runtime::adapter::host::Cpu;
-use runtime::adapter::{Adapter, Lowering};
+use runtime::adapter::{Adapter, Lowering, Precise};
 use runtime::graph::{Graph, Node, Op, Phase, Span};
+use runtime::item::Batch;
 use runtime::kernel::Step;
+use runtime::precision::Precision;
 use runtime::session::Session;
 use runtime::verify::network;
 use stages::model::golden;
@@ -33,20 +35,33 @@ fn main() -> Result<()> {
     let adapter = Cpu::new(threads)?;
     println!("{}", adapter.info().driver);
 
-    let mut session = Session::new(&adapter, &graph, images)?;
-    session.initialize(1)?;
     let batch = network::fixed_batch(&graph, images, 0)?;
     let step = Step { learning_rate: 0.1, average_decay: 0.9999, ..Step::of(images) };
-    report("training", images, steps, || {
+    in_turn(&adapter, &graph, "training", &batch, steps, |session| {
         session.train(&batch, &step)?;
         session.losses().map(|_| ())
     })?;
-    let mut session = Session::new(&adapter, &Arc::new(graph.inference()), SCORED)?;
-    session.initialize(1)?;
-    let batch = network::fixed_batch(&graph, SCORED, 0)?;
-    report("scoring", SCORED, steps.div_ceil(2), || session.score(&batch).map(|_| ()))?;
+    let scored = network::fixed_batch(&graph, SCORED, 0)?;
+    let scoring = Arc::new(graph.inference());
+    in_turn(&adapter, &scoring, "scoring", &scored, steps.div_ceil(2), |session| {
+        session.score(&scored).map(|_| ())
+    })?;
+    for precision in &adapter.info().precisions {
+        println!("{precision}");
+        kernels(&adapter, *precision, &graph, &step)?;
+    }
+    Ok(())
+}
 
-    let mut replica = adapter.lower(&graph, &Lowering::of(images))?;
+/// Prints the time of each kernel alone.
+fn kernels(
+    adapter: &dyn Adapter,
+    precision: Precision,
+    graph: &Arc<Graph>,
+    step: &Step,
+) -> Result<()> {
+    let images = step.images as usize;
+    let mut replica = adapter.lower(graph, &Lowering { precision, ..Lowering::of(images) })?;
     let mut total = Duration::ZERO;
     for phase in PHASES {
         for (at, node) in graph.phase(phase).iter().enumerate() {
@@ -55,11 +70,11 @@ fn main() -> Result<()> {
             let mut best = Duration::MAX;
             for _ in 0..RUNS {
                 let start = Instant::now();
-                replica.run(std::slice::from_ref(&span), &step)?;
+                replica.run(std::slice::from_ref(&span), step)?;
                 best = best.min(start.elapsed());
             }
             total += best;
-            let rate = (operations(&graph, op) * images) as f64 / best.as_secs_f64() / 1e9;
+            let rate = (operations(graph, op) * images) as f64 / best.as_secs_f64() / 1e9;
             println!(
                 "{:8.3} ms {rate:8.1} GFLOP/s  {} of {}",
                 1e3 * best.as_secs_f64(),
@@ -79,30 +94,44 @@ fn operations(graph: &Graph, op: &Op) -> usize {
     if products { 2 * graph.layers[op.layer].multiply_adds as usize } else { 0 }
 }
 
-/// Prints how long some work on so many images takes.
-fn report(
+/// Prints how long some work on a batch takes in each precision, one after the other each time, so
+/// that what else the machine does meets all of them alike.
+fn in_turn(
+    adapter: &dyn Adapter,
+    graph: &Arc<Graph>,
     what: &str,
-    images: usize,
+    batch: &Batch,
     times: usize,
-    mut work: impl FnMut() -> Result<()>,
+    mut work: impl FnMut(&mut Session) -> Result<()>,
 ) -> Result<()> {
-    // The first time touches its memory for the first time.
-    work()?;
-    let mut durations = Vec::new();
-    for _ in 0..times.max(1) {
-        let start = Instant::now();
-        work()?;
-        durations.push(start.elapsed());
+    let images = batch.ids.len();
+    let mut sessions = Vec::new();
+    for precision in &adapter.info().precisions {
+        let mut session = Session::new(&Precise::new(adapter, *precision)?, graph, images)?;
+        session.initialize(1)?;
+        // The first time touches its memory for the first time.
+        work(&mut session)?;
+        sessions.push((*precision, session, Vec::new()));
     }
-    durations.sort_unstable();
-    let rate = |time: Duration| images as f64 / time.as_secs_f64();
-    let (median, best) = (durations[durations.len() / 2], durations[0]);
-    println!(
-        "{what} {images} images: median {:.2} ms, {:.0} images/s; best {:.2} ms, {:.0} images/s",
-        1e3 * median.as_secs_f64(),
-        rate(median),
-        1e3 * best.as_secs_f64(),
-        rate(best),
-    );
+    for _ in 0..times.max(1) {
+        for (_, session, durations) in &mut sessions {
+            let start = Instant::now();
+            work(session)?;
+            durations.push(start.elapsed());
+        }
+    }
+    for (precision, _, mut durations) in sessions {
+        durations.sort_unstable();
+        let rate = |time: Duration| images as f64 / time.as_secs_f64();
+        let (median, best) = (durations[durations.len() / 2], durations[0]);
+        println!(
+            "{what} {images} images in {precision}: median {:.2} ms, {:.0} images/s; best {:.2} ms, \
+             {:.0} images/s",
+            1e3 * median.as_secs_f64(),
+            rate(median),
+            1e3 * best.as_secs_f64(),
+            rate(best),
+        );
+    }
     Ok(())
 }

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::event::{DataReport, Event};
+use runtime::fetch::{Fetcher, Interrupted};
 use runtime::item::{Block, Item, Limit, Position, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
@@ -18,9 +19,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::data::place;
+use crate::data::format::Origin;
+use crate::data::place::{self, Place};
 use crate::data::synthetic::{self, Synthetic};
-use crate::data::{DataSet, Split, cifar10, thousands};
+use crate::data::validation::Validation;
+use crate::data::{DataSet, Format, Split, classes, format, thousands};
 
 /// Reads a data set into memory and gives out its images in the order of the files, epoch after
 /// epoch without end; put a `shuffler` behind it to train.
@@ -29,30 +32,23 @@ use crate::data::{DataSet, Split, cifar10, thousands};
 pub struct Reader {
     /// What is read.
     #[serde(default)]
-    pub format: Format,
+    pub format: format::Kind,
     /// The part of the data set.
     pub split: Split,
+    /// The share of the images to train on that is kept back for `split: validation`, such as 0.1,
+    /// drawn with the run's seed. The reader of the rest, `split: train`, needs the same.
+    #[serde(default)]
+    pub validation: Option<Validation>,
     /// A folder with the data set's files, with its unpacked folder or with its archive, or the
     /// archive itself; relative to the pipeline's folder. `--data` goes before it, the environment
-    /// variable `GRADFLOW_DATA` after it.
+    /// variable `GRADFLOW_DATA` after it. If the data is in none of these places, it is downloaded,
+    /// once for all runs, where its format can be.
     #[serde(default)]
     pub path: Option<PathBuf>,
-    /// What to use if the data is in none of these places. Without it, that is an error; and if
-    /// `--data` is given and the data is not there, that is an error too.
+    /// What to use if the data cannot be had. Without it, that is an error; and if `--data` is
+    /// given and the data is not there, that is an error too.
     #[serde(default)]
     pub otherwise: Option<Otherwise>,
-}
-
-/// What is read.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// CIFAR-10 in its binary version: 32x32 RGB photos of 10 classes, 50,000 to train on and
-    /// 10,000 to test with.
-    #[default]
-    Cifar10,
-    /// Nothing: 32x32 RGB drawings of 10 classes are made up.
-    Synthetic(Synthetic),
 }
 
 /// What to use if the data is not there. The text `synthetic` stands for `{ synthetic: {} }`.
@@ -121,11 +117,12 @@ impl JsonSchema for Otherwise {
 
 /// The kind of this stage.
 pub fn kind() -> Kind {
-    Kind::of::<Reader>(
+    let kind = Kind::of::<Reader>(
         "reader",
         "Reads a data set into memory and gives out its images, epoch after epoch.",
         "{ format: cifar10, split: train, otherwise: { synthetic: {}, epochs: 3 } }",
-    )
+    );
+    Kind { downloads: format::downloads(), ..kind }
 }
 
 impl Config for Reader {
@@ -134,10 +131,21 @@ impl Config for Reader {
             let message = format!("reader takes nothing in, and `from` names {}", inputs.len());
             return Err(Mismatch::new(message).help("remove `from`"));
         }
-        if let Format::Synthetic(synthetic) = &self.format {
-            synthetic.check().map_err(|wrong| wrong.below(&["format", "synthetic"]))?;
+        let images = self.format.check()?;
+        if let Some(wrong) = self.validation.and_then(|validation| validation.check()) {
+            return Err(wrong);
+        }
+        if self.split == Split::Validation && self.validation.is_none() {
+            let message = "no images are kept back for `split: validation`";
+            return Err(Mismatch::field("split", message)
+                .help("add `validation: 0.1` here and to the reader of `split: train`"));
         }
         if let Some(otherwise) = &self.otherwise {
+            if images != synthetic::IMAGES {
+                let message = "the drawings that stand in are u8[32, 32, 3] of 10 classes, and \
+                               this data is not";
+                return Err(Mismatch::field("otherwise", message).help("remove it"));
+            }
             otherwise
                 .synthetic
                 .check()
@@ -150,18 +158,21 @@ impl Config for Reader {
                     .help("remove it to keep the run's own end"));
             }
         }
-        // Both formats have images of the same type.
         Ok(Some(Port::Samples(ImageType {
             pixel: PixelType::U8,
-            shape: cifar10::SHAPE,
-            classes: cifar10::CLASSES.len(),
+            shape: images.shape,
+            classes: images.classes,
             whole_epochs: true,
             views: 1,
         })))
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
-        let (data, stands_in_for, limit) = self.load(context)?;
+        let (mut data, stands_in_for, limit) = self.load(context)?;
+        if let (Some(validation), Split::Train | Split::Validation) = (self.validation, self.split)
+        {
+            data = validation.part(&data, self.split, context.run.seed)?;
+        }
         let images = data.labels.len() as u64;
         let description =
             format!("{} {}, {} images", data.name, self.split.name(), thousands(images));
@@ -189,6 +200,16 @@ impl Config for Reader {
              give it the data that it was started with",
             source.description
         );
+        let resume = context.run.resume.as_ref();
+        if let Some(other) = resume
+            .and_then(|resume| classes::differ(&resume.weights.source.classes, &source.classes))
+        {
+            bail!(
+                "the run that is resumed was trained on other classes than those of {}: {other}; \
+                 give it the data that it was started with",
+                source.description
+            );
+        }
         let block_images = context.run.block_images.max(1);
         Ok(Runner::Stage(Box::new(Reading { data, source, block_images, start: samples })))
     }
@@ -198,17 +219,18 @@ impl Config for Reader {
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
-        let made_up = matches!(self.format, Format::Synthetic(_));
+        let made_up = matches!(self.format.origin(), Origin::Drawn(_));
         [("path", self.path.is_some()), ("otherwise", self.otherwise.is_some())]
             .into_iter()
             .filter(|(_, set)| made_up && *set)
             .map(|(field, _)| {
-                Mismatch::field(
-                    field,
-                    "changes nothing with format `synthetic`, which reads no file",
-                )
-                .help("remove it")
+                (field, "changes nothing with format `synthetic`, which reads no file")
             })
+            .chain(
+                (self.split == Split::Test && self.validation.is_some())
+                    .then_some(("validation", "changes nothing with split `test`")),
+            )
+            .map(|(field, why)| Mismatch::field(field, why).help("remove it"))
             .collect()
     }
 }
@@ -218,38 +240,75 @@ type Loaded = (DataSet, Option<String>, Option<Limit>);
 
 impl Reader {
     fn load(&self, context: &Context<'_>) -> Result<Loaded> {
-        if let Format::Synthetic(synthetic) = &self.format {
-            return Ok((synthetic.draw(self.split)?, None, None));
-        }
+        let format = match self.format.origin() {
+            Origin::Files(format) => format,
+            Origin::Drawn(drawings) => return Ok((drawings.draw(self.split)?, None, None)),
+        };
         let looked_at = self.places(context);
         for (said, path) in &looked_at {
-            if let Some(place) = place::find(path, &cifar10::LAYOUT)? {
-                let data = cifar10::load(&place, self.split)
-                    .with_context(|| format!("cannot use the data of {said}"))?;
-                if let Some(warning) = &data.warning {
-                    context.events.emit(Event::Warning(warning.clone()));
-                }
-                return Ok((data, None, None));
+            if let Some(place) = format.find(path, self.split)? {
+                return self.read(format, &place, said, context);
             }
         }
+        let why = match self.download(format, context) {
+            Ok(folder) => {
+                let said = format!("the cache, {}", folder.display());
+                let place = format.find(&folder, self.split)?;
+                let place = place.with_context(|| format!("{said} is not as it was left"))?;
+                return self.read(format, &place, &said, context);
+            }
+            Err(error) if error.root_cause().is::<Interrupted>() => return Err(error),
+            Err(error) => error,
+        };
+        let title = format.title();
+        let not_there =
+            format!("was not found ({}), and not downloaded ({why:#})", summary(&looked_at));
         match &self.otherwise {
             Some(otherwise) if context.run.data.is_none() => {
                 context.events.emit(Event::Warning(format!(
-                    "this is not CIFAR-10, which was not found ({}): {} stand in for it, and \
-                     results say nothing about CIFAR-10.\n{}",
-                    summary(&looked_at),
+                    "this is not {title}, which {not_there}: {} stand in for it, and results say \
+                     nothing about {title}.\n{}",
                     synthetic::NAME,
-                    cifar10::HOW_TO_GET
+                    format.how_to_get()
                 )));
                 let limit =
                     otherwise.epochs.map(|epochs| Limit { epochs: Some(epochs), steps: None });
                 let data = otherwise.synthetic.draw(self.split)?;
-                Ok((data, Some(cifar10::NAME.to_owned()), limit))
+                Ok((data, Some(title.to_owned()), limit))
             }
-            _ => {
-                bail!("CIFAR-10 was not found ({}).\n{}", summary(&looked_at), cifar10::HOW_TO_GET)
-            }
+            _ => bail!("{title} {not_there}.\n{}", format.how_to_get()),
         }
+    }
+
+    fn read(
+        &self,
+        format: &dyn Format,
+        place: &Place,
+        said: &str,
+        context: &Context<'_>,
+    ) -> Result<Loaded> {
+        let data = format
+            .load(place, self.split)
+            .with_context(|| format!("cannot use the data of {said}"))?;
+        if let Some(warning) = &data.warning {
+            context.events.emit(Event::Warning(warning.clone()));
+        }
+        Ok((data, None, None))
+    }
+
+    /// The folder of the data in the cache, downloaded if need be; or why there is none.
+    fn download(&self, format: &dyn Format, context: &Context<'_>) -> Result<PathBuf> {
+        let run = context.run;
+        let download = format.download().context("it has to be put there by hand")?;
+        ensure!(run.data.is_none(), "--data names the only place to look at");
+        let settings = run.fetch.as_ref().context("downloads are not set up")?;
+        let files = format.files(self.split);
+        if let Some(folder) = settings.cached(download, &files) {
+            return Ok(folder);
+        }
+        ensure!(!settings.offline, "downloads are switched off by --offline or GRADFLOW_OFFLINE");
+        let progress = |progress| context.events.emit(Event::Download(progress));
+        Fetcher { settings, stop: &context.stop, progress: &progress }.fetch(download, &files)
     }
 
     /// The places to look at in order, each with who named it.
@@ -335,7 +394,8 @@ mod tests {
     use runtime::stage::RunSettings;
 
     use super::*;
-    use crate::data::cifar10::fake;
+    use crate::data::cifar::fake;
+    use crate::data::cifar10::{self, CIFAR_10};
     use crate::testing::{blocks, settings};
 
     fn reader(yaml: &str) -> Reader {
@@ -360,8 +420,14 @@ mod tests {
     /// What is loaded, and what is said.
     fn load(config: &Reader, run: &RunSettings) -> (Result<Loaded, String>, Vec<Event>) {
         let (events, said) = Events::new();
-        let context =
-            Context { stage: "read", inputs: &[], start: Position::default(), run, events };
+        let context = Context {
+            stage: "read",
+            inputs: &[],
+            start: Position::default(),
+            run,
+            events,
+            stop: Stop::default(),
+        };
         let loaded = config.load(&context).map_err(|error| format!("{error:#}"));
         (loaded, std::iter::from_fn(|| said.try_recv().ok()).collect())
     }
@@ -472,6 +538,51 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_kept_back_for_validation() {
+        let config = |rest: &str| {
+            reader(&format!(
+                r#"{{"format": {{"synthetic": {{"train": 20, "test": 10}}}}, {rest}}}"#
+            ))
+        };
+        let built = |config: &Reader| {
+            config.check(&[]).expect("right");
+            let (events, said) = Events::new();
+            let (run, stop) = (settings(4), Stop::default());
+            let start = Position::default();
+            let context = Context { stage: "read", inputs: &[], start, run: &run, events, stop };
+            config.build(&context).map(drop).expect("built");
+            let reports = std::iter::from_fn(|| said.try_recv().ok());
+            let report = reports.filter_map(|event| match event {
+                Event::Data(report) => Some(report.description),
+                _ => None,
+            });
+            report.last().expect("the data is told")
+        };
+        let train = config(r#""split": "train", "validation": 0.1"#);
+        assert!(built(&train).ends_with("train, 18 images"), "{}", built(&train));
+        let kept = config(r#""split": "validation", "validation": {"fraction": 0.1, "seed": 2}"#);
+        assert!(built(&kept).ends_with("validation, 2 images"), "{}", built(&kept));
+        let test = config(r#""split": "test", "validation": 0.1"#);
+        assert!(built(&test).ends_with("test, 10 images"));
+        assert_eq!(test.warnings(&[])[0].field, ["validation"]);
+        let field = |config: Reader| config.check(&[]).expect_err("wrong").field;
+        assert_eq!(field(config(r#""split": "validation""#)), ["split"]);
+        assert_eq!(field(config(r#""split": "train", "validation": 1.5"#)), ["validation"]);
+    }
+
+    #[test]
+    fn drawings_stand_in_for_images_of_their_type_only() {
+        let with = |format: &str| {
+            let text = r#"{"split": "train", "otherwise": "synthetic", "format": "#;
+            reader(&format!("{text}{format}}}")).check(&[]).map(drop)
+        };
+        with(r#"{"svhn": {}}"#).expect("the same type");
+        for other in [r#"{"cifar100": {}}"#, r#"{"idx": {}}"#] {
+            assert_eq!(with(other).expect_err("another type").field, ["otherwise"]);
+        }
+    }
+
+    #[test]
     fn images_come_in_the_order_of_the_files_epoch_after_epoch() {
         let config = reader(r#"{"format": {"synthetic": {"train": 10}}, "split": "train"}"#);
         let (events, said) = Events::new();
@@ -481,6 +592,7 @@ mod tests {
             start: Position::default(),
             run: &settings(4),
             events,
+            stop: Stop::default(),
         };
         let Ok(Runner::Stage(mut stage)) = config.build(&context) else { panic!("not a stage") };
         let fact = said.try_recv().expect("the data is told");
@@ -525,7 +637,7 @@ mod tests {
             let place = place::find(Path::new(&path), &cifar10::LAYOUT)
                 .expect("readable")
                 .expect("CIFAR-10 is at GRADFLOW_DATA");
-            cifar10::load(&place, split).expect("loaded")
+            CIFAR_10.load(&place, split).expect("loaded")
         };
         let (train, test) = (load(Split::Train), load(Split::Test));
         assert_eq!((train.labels.len(), test.labels.len()), (50_000, 10_000));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use runtime::channel::Ports;
+use runtime::channel::{Ports, Stop};
 use runtime::event::{Event, Events};
 use runtime::item::{Block, Image, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use runtime::port::{ImageType, PixelType, Port};
@@ -97,7 +97,14 @@ pub(crate) fn try_run(
     let inputs = [port];
     config.check(&inputs).expect("the config is right");
     let start = Position::default();
-    let context = Context { stage: "stage", inputs: &inputs, start, run: settings, events };
+    let context = Context {
+        stage: "stage",
+        inputs: &inputs,
+        start,
+        run: settings,
+        events,
+        stop: Stop::default(),
+    };
     let Runner::Stage(mut stage) = config.build(&context).expect("the stage can be built") else {
         panic!("not a stage with a loop of its own");
     };
@@ -113,7 +120,14 @@ pub(crate) fn map(config: &dyn Config, port: Port, samples: &mut [Sample], seed:
     let inputs = [port];
     config.check(&inputs).expect("the config is right");
     let start = Position::default();
-    let context = Context { stage: "stage", inputs: &inputs, start, run: &run, events };
+    let context = Context {
+        stage: "stage",
+        inputs: &inputs,
+        start,
+        run: &run,
+        events,
+        stop: Stop::default(),
+    };
     let Runner::Map { map, .. } = config.build(&context).expect("the stage can be built") else {
         panic!("not a per-image stage");
     };

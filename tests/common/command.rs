@@ -95,11 +95,17 @@ impl Place {
         self.path().join("runs").join(name)
     }
 
+    /// Where commands keep what they found to be the fastest.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.path().join("cache")
+    }
+
     /// A command in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
         command.current_dir(self.path()).args(arguments);
-        command.env_remove("GRADFLOW_DATA").env_remove("GRADFLOW_RUNS");
+        crate::common::offline(&mut command).env_remove("GRADFLOW_RUNS");
+        command.env("GRADFLOW_CACHE", self.cache());
         command
     }
 

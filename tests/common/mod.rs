@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file is a crate of its own and takes what it needs")]
 
+use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -9,12 +10,25 @@ use std::time::Duration;
 use runtime::adapter::Adapter;
 use runtime::adapter::host::Cpu;
 use runtime::adapter::wgpu::{self, WgpuAdapter};
+use runtime::precision::Precision;
 
 /// Says that a test has nothing to run on. With `GRADFLOW_NO_SKIP=1`, as on a machine that is
 /// known to have everything, that is a failure.
 pub(crate) fn skip(missing: &str) {
     assert!(std::env::var("GRADFLOW_NO_SKIP").as_deref() != Ok("1"), "missing: {missing}");
     eprintln!("skipped: no {missing}");
+}
+
+/// Longer than any command of the tests takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Keeps a command from data that this machine or the network may have.
+pub(crate) fn offline(command: &mut Command) -> &mut Command {
+    command
+        .env_remove("GRADFLOW_DATA")
+        .env_remove("GRADFLOW_MIRROR")
+        .env("GRADFLOW_OFFLINE", "1")
+        .env("GRADFLOW_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"))
 }
 
 /// The `cpu` adapter with this many threads.
@@ -31,6 +45,16 @@ pub(crate) fn gpus() -> Vec<WgpuAdapter> {
     for adapter in &adapters {
         let info = adapter.info();
         println!("{} ({}, {})", info.name, info.backend, info.driver);
+    }
+    adapters
+}
+
+/// Those of them that compute in this precision, or a skip.
+pub(crate) fn gpus_in(precision: Precision) -> Vec<WgpuAdapter> {
+    let mut adapters = gpus();
+    adapters.retain(|adapter| adapter.info().precisions.contains(&precision));
+    if adapters.is_empty() {
+        skip(&format!("wgpu adapter with {precision}"));
     }
     adapters
 }

@@ -107,11 +107,17 @@ impl Place {
         Run { path: self.path().join("runs").join(name) }
     }
 
+    /// Where commands keep what they found to be the fastest.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.path().join("cache")
+    }
+
     fn command(&self, arguments: &[&str], set: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
         command.current_dir(self.path()).arg("run").args(arguments);
         command.args(set.iter().flat_map(|setting| ["--set", setting]));
-        command.env_remove("GRADFLOW_DATA").env_remove("GRADFLOW_RUNS");
+        crate::common::offline(&mut command).env_remove("GRADFLOW_RUNS");
+        command.env("GRADFLOW_CACHE", self.cache());
         command.stdin(Stdio::null());
         command
     }

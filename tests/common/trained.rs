@@ -1,5 +1,6 @@
 //! A small trained model in a checkpoint, and what it scores, computed plainly.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
@@ -65,6 +66,9 @@ pub(crate) fn write(path: &Path, weights: &Weights, pipeline: &str, steps: u64) 
         program: "test".to_owned(),
         time: "2026-01-01T00:00:00Z".to_owned(),
         seed: 3,
+        variants: None,
+        towers: BTreeMap::new(),
+        holder: None,
         adapter: AdapterReport {
             backend: "cpu".to_owned(),
             name: "cpu".to_owned(),
@@ -130,7 +134,8 @@ pub(crate) fn probabilities(pixels: &[u8], averaged: bool, views: usize) -> Vec<
 /// Runs the command; whatever it is given, it must not panic.
 pub(crate) fn runtime(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(folder).args(arguments).env_remove("GRADFLOW_DATA");
+    command.current_dir(folder).args(arguments);
+    crate::common::offline(&mut command);
     let Output { status, stdout, stderr } = command.output().expect("the command starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
     let (out, error) = (text(stdout), text(stderr));

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use runtime::adapter::variants::Variants;
 use runtime::adapter::{Adapter, Info, Lowering, Replica, Values};
 use runtime::graph::{Graph, Phase, Role, Span, TensorId};
 use runtime::kernel::Step;
@@ -97,6 +98,10 @@ impl WrappedReplica {
 }
 
 impl Replica for WrappedReplica {
+    fn variants(&self) -> Variants {
+        self.inner.variants()
+    }
+
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()> {
         match self.graph.tensor(tensor).role {
             Role::Input => self.pass(Fault::Upload)?,

@@ -18,7 +18,7 @@ usage: cargo xtask COMMAND [--no-install]
 
   --no-install   install nothing: tests that lack something then say that they were skipped";
 
-/// Names the Python that the tests read files back with.
+/// Names the Python that the tests read files back with, and write data sets.
 const PYTHON: &str = "GRADFLOW_PYTHON";
 
 fn main() -> ExitCode {

@@ -49,7 +49,9 @@ pub(crate) fn ensure_python() -> Result<Option<PathBuf>> {
     let made = run(Command::new(base).args(["-m", "venv"]).arg(&folder))
         && run(Command::new(&python).args(install).arg(REQUIREMENTS));
     if !made {
-        println!("xtask: without them the tests of event files and checkpoints are left out");
+        println!(
+            "xtask: without them the tests of event files, checkpoints and data sets are left out"
+        );
         return Ok(None);
     }
     fs::write(&installed, wanted)?;

@@ -13,11 +13,13 @@ use memory::Memory;
 use plan::{Plan, is_kept};
 use work::Work;
 
-use super::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, Values};
+use super::variants::Variants;
+use super::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, Values, unoffered};
 use crate::aligned::Aligned;
 use crate::graph::{Graph, Phase, Span, TensorId};
 use crate::isa::Isa;
 use crate::kernel::{Args, Dtype, Kernel, Step};
+use crate::precision::Precision;
 
 /// The `cpu` adapter: the same named kernels in Rust, on all cores.
 pub struct Cpu {
@@ -47,6 +49,11 @@ impl Cpu {
             kind: DeviceKind::Cpu,
             identity: Identity::default(),
             limits: Limits { memory_bytes: free_memory(), ..Limits::NONE },
+            precisions: if isa.multiplies_bf16() {
+                vec![Precision::F32, Precision::Bf16]
+            } else {
+                vec![Precision::F32]
+            },
         };
         Ok(Self { info, pool: Arc::new(pool), isa })
     }
@@ -72,7 +79,9 @@ impl Adapter for Cpu {
     }
 
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
-        Ok(Box::new(Host::<f32>::new(graph, how.micro_batch, Arc::clone(&self.pool), self.isa)))
+        unoffered(&self.info, how.precision)?;
+        let arithmetic = (self.isa, how.precision);
+        Ok(Box::new(Host::<f32>::new(graph, how.micro_batch, Arc::clone(&self.pool), arithmetic)))
     }
 }
 
@@ -83,7 +92,7 @@ impl Reference {
     /// A replica whose f64 values can be read and written without rounding.
     pub fn lower(graph: &Arc<Graph>, micro_batch: usize) -> Result<Host<f64>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-        Ok(Host::new(graph, micro_batch, Arc::new(pool), Isa::best()))
+        Ok(Host::new(graph, micro_batch, Arc::new(pool), (Isa::best(), Precision::F32)))
     }
 }
 
@@ -146,12 +155,18 @@ pub struct Host<T> {
     micro_batch: usize,
     pool: Arc<rayon::ThreadPool>,
     isa: Isa,
+    precision: Precision,
     plans: Vec<Plan>,
     memory: Memory<T>,
 }
 
 impl<T: Number> Host<T> {
-    fn new(graph: &Arc<Graph>, micro_batch: usize, pool: Arc<rayon::ThreadPool>, isa: Isa) -> Self {
+    fn new(
+        graph: &Arc<Graph>,
+        micro_batch: usize,
+        pool: Arc<rayon::ThreadPool>,
+        (isa, precision): (Isa, Precision),
+    ) -> Self {
         let mut host = Self {
             graph: Arc::clone(graph),
             buffers: graph.tensors.iter().map(|_| Buffer::Absent).collect(),
@@ -159,6 +174,7 @@ impl<T: Number> Host<T> {
             memory: Memory::new(pool.current_num_threads()),
             pool,
             isa,
+            precision,
             plans: Vec::new(),
         };
         // What a step and what scoring run; anything else is planned when it is first asked for.
@@ -219,6 +235,16 @@ impl<T: Number> Host<T> {
 }
 
 impl<T: Number> Replica for Host<T> {
+    fn variants(&self) -> Variants {
+        let of_whole = self.plans.iter().filter(|plan| plan.is_of(self.micro_batch));
+        Variants {
+            micro_batch: self.micro_batch,
+            instructions: Some(self.isa.name().to_owned()),
+            kernels: Vec::new(),
+            blocks: of_whole.flat_map(|plan| plan.blocks(&self.graph)).collect(),
+        }
+    }
+
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()> {
         self.allocate(tensor);
         let name = &self.graph.tensor(tensor).name;
@@ -252,6 +278,7 @@ impl<T: Number> Replica for Host<T> {
             memory: &self.memory,
             step,
             isa: self.isa,
+            precision: self.precision,
         };
         self.pool.install(|| work.run());
         Ok(())

@@ -1,9 +1,9 @@
-//! Chooses how many images an adapter takes at once, and which form of each kernel it runs.
+//! Chooses how many images an adapter takes at once, and which forms of each kernel it can run.
 
 use anyhow::{Result, bail};
 
 use super::Limits;
-use crate::graph::{Graph, Op, Phase};
+use crate::graph::{Graph, Op};
 use crate::kernel::{Extent, Variant};
 
 /// The largest micro-batch that divides the work evenly and lets every buffer, binding and
@@ -17,13 +17,14 @@ pub fn plan(graph: &Graph, batch: usize, limits: &Limits) -> Result<usize> {
     Ok(batch.div_ceil(batch.div_ceil(most)))
 }
 
-/// The form of a kernel that an adapter with these limits runs for micro-batches of this many
-/// images: the first that can do the sizes and whose dispatch fits.
-pub fn variant(op: &Op, images: usize, limits: &Limits) -> Option<&'static Variant> {
-    let fits = |variant: &Variant| {
-        (variant.workgroups)(&op.constants, images).iter().all(|n| *n <= limits.workgroups)
+/// The forms of a kernel that an adapter with these limits can run for micro-batches of this many
+/// images, the preferred first: they can do the sizes, and their dispatches fit.
+pub fn variants(op: &Op, images: usize, limits: &Limits) -> impl Iterator<Item = &'static Variant> {
+    let fits = move |variant: &&Variant| {
+        (variant.applies)(&op.constants)
+            && (variant.workgroups)(&op.constants, images).iter().all(|n| *n <= limits.workgroups)
     };
-    op.kernel.variants.iter().find(|v| (v.applies)(&op.constants) && fits(v))
+    op.kernel.variants.iter().filter(fits)
 }
 
 fn largest(graph: &Graph, batch: usize, limits: &Limits) -> Result<usize> {
@@ -55,8 +56,7 @@ fn largest(graph: &Graph, batch: usize, limits: &Limits) -> Result<usize> {
             most = most.min(((memory - fixed) / (of_one - fixed)) as usize);
         }
     }
-    let phases = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
-    for op in phases.into_iter().flat_map(|phase| graph.ops(phase)) {
+    for op in graph.all_ops() {
         if op.tensors.len() > limits.storage_buffers as usize {
             bail!(
                 "{} binds {} buffers, and this adapter allows {}",
@@ -65,10 +65,11 @@ fn largest(graph: &Graph, batch: usize, limits: &Limits) -> Result<usize> {
                 limits.storage_buffers
             );
         }
-        if variant(op, 1, limits).is_none() {
+        let fits = |images| variants(op, images, limits).next().is_some();
+        if !fits(1) {
             bail!("{} needs more workgroups than this adapter dispatches", op.kernel.name);
         }
-        while variant(op, most, limits).is_none() {
+        while !fits(most) {
             most = (most / 2).max(1);
         }
     }
@@ -78,21 +79,29 @@ fn largest(graph: &Graph, batch: usize, limits: &Limits) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Node, Role, Tensor, TensorId};
+    use crate::graph::{Node, Phase, Role, Tensor, TensorId};
     use crate::kernel::{Constants, Dtype, Kernel};
 
     /// The preferred form takes a workgroup for each of an image's rows, the other one an image.
     const VARIANTS: [Variant; 3] = [
-        Variant { name: "never", wgsl: "", applies: |_| false, workgroups: |_, _| [1, 1, 1] },
+        Variant {
+            name: "never",
+            wgsl: "",
+            tuning: &[],
+            applies: |_| false,
+            workgroups: |_, _| [1, 1, 1],
+        },
         Variant {
             name: "rows",
             wgsl: "",
+            tuning: &[],
             applies: |_| true,
             workgroups: |_, images| [100 * images as u32, 1, 1],
         },
         Variant {
             name: "images",
             wgsl: "",
+            tuning: &[],
             applies: |_| true,
             workgroups: |_, images| [images as u32, 1, 1],
         },
@@ -138,7 +147,7 @@ mod tests {
         let limits = Limits { workgroups: 500, ..Limits::NONE };
         let name = |images| {
             let op = graph.ops(Phase::Forward).next().expect("a node");
-            variant(op, images, &limits).map(|variant| variant.name)
+            variants(op, images, &limits).next().map(|variant| variant.name)
         };
         assert_eq!([name(5), name(6), name(501)], [Some("rows"), Some("images"), None]);
         assert_eq!(plan(&graph, 500, &limits).expect("it fits"), 500);

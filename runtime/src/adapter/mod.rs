@@ -1,9 +1,16 @@
 //! Adapters: what runs a [`Graph`]. One file each; only `wgpu` names wgpu.
 
+pub mod forms;
+pub mod half;
 pub mod host;
 pub mod micro_batch;
+mod pace;
+mod precise;
+mod race;
 pub mod select;
 pub mod several;
+pub mod tuning_cache;
+pub mod variants;
 pub mod wgpu;
 
 use std::sync::Arc;
@@ -11,8 +18,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::Serialize;
 
+use self::forms::Forms;
+use self::variants::Variants;
 use crate::graph::{Graph, Span, TensorId};
 use crate::kernel::Step;
+use crate::precision::Precision;
+
+pub use precise::{F16_LOSS_SCALE, Precise, unoffered};
 
 /// What kind of device an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -47,6 +59,8 @@ pub struct Info {
     pub identity: Identity,
     /// What it can hold and dispatch.
     pub limits: Limits,
+    /// What it can compute in; f32 always.
+    pub precisions: Vec<Precision>,
 }
 
 /// What tells devices of the same name apart.
@@ -78,6 +92,15 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What WebGPU promises by default, whatever the adapter.
+    pub const WEBGPU: Self = Self {
+        binding_bytes: 128 << 20,
+        buffer_bytes: 256 << 20,
+        workgroups: 65_535,
+        storage_buffers: 8,
+        memory_bytes: None,
+    };
+
     /// No limits.
     pub const NONE: Self = Self {
         binding_bytes: u64::MAX,
@@ -102,12 +125,20 @@ pub trait Adapter: Send + Sync {
 pub struct Lowering {
     /// The most images in a micro-batch.
     pub micro_batch: usize,
+    /// What images are computed in: one that the adapter's [`Info`] names.
+    pub precision: Precision,
+    /// What the gradients of activations are multiplied by on the adapter, a power of two, so that
+    /// f16 holds them. Nothing outside the adapter sees it. Only f16 looks at it.
+    pub loss_scale: f32,
+    /// Which forms of kernels run, where there are several.
+    pub forms: Forms,
 }
 
 impl Lowering {
     /// Micro-batches of up to this many images, and everything else as it is by default.
     pub fn of(micro_batch: usize) -> Self {
-        Self { micro_batch }
+        let forms = Forms::default();
+        Self { micro_batch, precision: Precision::F32, loss_scale: 1.0, forms }
     }
 }
 
@@ -122,6 +153,9 @@ pub enum Values<'a> {
 
 /// One copy of a model on one adapter.
 pub trait Replica: Send {
+    /// What it runs.
+    fn variants(&self) -> Variants;
+
     /// Overwrites the front of a tensor. Takes effect before the next [`Replica::run`].
     fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()>;
 

@@ -6,7 +6,8 @@ use std::fmt;
 use anyhow::Result;
 
 use super::host::Cpu;
-use super::{Adapter, DeviceKind, Info, wgpu};
+use super::{Adapter, DeviceKind, Info, Precise, unoffered, wgpu};
+use crate::precision::Precision;
 
 /// Every adapter of this machine; an adapter's index is its position here. `cpu` comes first, so
 /// that its index never depends on drivers.
@@ -29,6 +30,39 @@ pub fn select(asked: &str) -> Result<Box<dyn Adapter>> {
     let infos: Vec<Info> = adapters.iter().map(|a| a.info().clone()).collect();
     let at = choose(asked, &infos)?;
     Ok(adapters.swap_remove(at))
+}
+
+/// The adapter that `asked` names, computing in this precision.
+///
+/// # Errors
+/// As for [`select`], and if it does not offer the precision; the message lists what does.
+pub fn select_in(asked: &str, precision: Precision) -> Result<Precise<Box<dyn Adapter>>> {
+    let adapter = select(asked)?;
+    if let Err(refused) = unoffered(adapter.info(), precision) {
+        let infos: Vec<Info> = all()?.iter().map(|a| a.info().clone()).collect();
+        return Err(refusing(&refused.to_string(), precision, &infos).into());
+    }
+    Precise::new(adapter, precision)
+}
+
+/// That a precision is not offered, with those of these adapters that do.
+pub(super) fn refusing(refused: &str, precision: Precision, infos: &[Info]) -> NoSuchAdapter {
+    NoSuchAdapter(format!("{refused}.\n{}", offering(precision, infos)))
+}
+
+/// Which adapters offer a precision.
+fn offering(precision: Precision, infos: &[Info]) -> String {
+    let offer = |info: &&Info| info.precisions.contains(&precision);
+    let names: Vec<String> =
+        infos.iter().filter(offer).map(|i| format!("\n  {}/{}", i.backend, i.name)).collect();
+    match names.is_empty() {
+        true => format!(
+            "No adapter of this machine does: leave `precision: {precision}` out, or give it as \
+             `{}`",
+            Precision::F32
+        ),
+        false => format!("These do, by `--adapter`:{}", names.concat()),
+    }
 }
 
 /// What was asked for is absent or ambiguous: a mistake of whoever asked, not of the run.
@@ -189,6 +223,7 @@ mod tests {
             kind,
             identity: Identity::default(),
             limits: Limits::NONE,
+            precisions: vec![Precision::F32],
         }
     }
 

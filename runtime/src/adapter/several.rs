@@ -11,9 +11,11 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::host::Cpu;
-use super::select::{NoSuchAdapter, all, choose, devices, rank, select};
-use super::{Adapter, DeviceKind, Info};
+use super::select::{NoSuchAdapter, all, choose, devices, rank, refusing, select};
+use super::{Adapter, DeviceKind, Info, Precise, unoffered};
+use crate::precision::Precision;
 use crate::stage::Mismatch;
+use crate::towers;
 
 /// The adapters that are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,21 @@ pub struct Chosen {
     pub missing: Option<Missing>,
 }
 
+impl Chosen {
+    fn in_precision(self, precision: Precision) -> Result<Self> {
+        let mut towers: Vec<Arc<dyn Adapter>> = Vec::new();
+        for (number, adapter) in self.towers.iter().enumerate() {
+            // Towers on one adapter stay on one: they share its memory.
+            let known = self.towers[..number].iter().position(|known| Arc::ptr_eq(known, adapter));
+            towers.push(match known {
+                Some(known) => Arc::clone(&towers[known]),
+                None => Arc::new(Precise::new(Arc::clone(adapter), precision)?),
+            });
+        }
+        Ok(Self { towers, ..self })
+    }
+}
+
 /// Adapters that a program brings along, instead of those of the machine; none to take these.
 #[derive(Clone, Default)]
 pub struct Brought(pub Vec<Arc<dyn Adapter>>);
@@ -67,15 +84,60 @@ impl fmt::Debug for Brought {
 
 impl Brought {
     /// The adapter that `asked` names, as [`select`](super::select::select) takes it.
-    ///
-    /// # Errors
-    /// If none or several fit.
-    pub fn select(&self, asked: &str) -> Result<Arc<dyn Adapter>> {
+    fn select(&self, asked: &str) -> Result<Arc<dyn Adapter>> {
         if self.0.is_empty() {
             return Ok(Arc::from(select(asked)?));
         }
-        let infos: Vec<Info> = self.0.iter().map(|adapter| adapter.info().clone()).collect();
-        Ok(Arc::clone(&self.0[choose(asked, &infos)?]))
+        Ok(Arc::clone(&self.0[choose(asked, &self.infos()?)?]))
+    }
+
+    /// The adapter that `asked` names, computing in this precision.
+    ///
+    /// # Errors
+    /// If none or several fit, or the one that does offers no such precision.
+    pub fn select_in(&self, asked: &str, precision: Precision) -> Result<Arc<dyn Adapter>> {
+        let mut chosen = vec![self.select(asked)?];
+        self.refuse(&chosen, precision)?;
+        Ok(Arc::new(Precise::new(chosen.remove(0), precision)?))
+    }
+
+    /// The adapter that `asked` names, computing in this precision if it offers it and in f32
+    /// otherwise, and what it is then: trained weights can be used anywhere.
+    ///
+    /// # Errors
+    /// If none or several fit.
+    pub fn select_nearest(
+        &self,
+        asked: &str,
+        precision: Precision,
+    ) -> Result<(Arc<dyn Adapter>, Precision)> {
+        let adapter = self.select(asked)?;
+        let offered = adapter.info().precisions.contains(&precision);
+        let precision = if offered { precision } else { Precision::F32 };
+        Ok((Arc::new(Precise::new(adapter, precision)?), precision))
+    }
+
+    /// What there is to choose from.
+    fn infos(&self) -> Result<Vec<Info>> {
+        Ok(match self.0.is_empty() {
+            true => all()?.iter().map(|adapter| adapter.info().clone()).collect(),
+            false => self.0.iter().map(|adapter| adapter.info().clone()).collect(),
+        })
+    }
+
+    /// Refuses a precision that not all of these adapters offer.
+    fn refuse(&self, chosen: &[Arc<dyn Adapter>], precision: Precision) -> Result<()> {
+        let several = chosen.len() > 1;
+        let refused = chosen.iter().enumerate().filter_map(|(number, adapter)| {
+            let error = unoffered(adapter.info(), precision).err()?;
+            let tower = || format!("{}: {error}", towers::name(number));
+            Some(if several { tower() } else { error.to_string() })
+        });
+        let refused: Vec<String> = refused.collect();
+        match refused.is_empty() {
+            true => Ok(()),
+            false => Err(refusing(&refused.join("\n"), precision, &self.infos()?).into()),
+        }
     }
 }
 
@@ -140,11 +202,19 @@ impl Several {
         }
     }
 
-    /// The adapters that are meant, of those that are brought or of this machine.
+    /// The adapters that are meant, of those that are brought or of this machine, computing in
+    /// this precision.
     ///
     /// # Errors
-    /// If a name fits none of them or several, or two names fit the same one.
-    pub fn choose(&self, brought: &Brought) -> Result<Chosen> {
+    /// If a name fits none of them or several, two names fit the same one, or not all offer the
+    /// precision.
+    pub fn choose(&self, brought: &Brought, precision: Precision) -> Result<Chosen> {
+        let chosen = self.choose_any(brought)?;
+        brought.refuse(&chosen.towers, precision)?;
+        chosen.in_precision(precision)
+    }
+
+    fn choose_any(&self, brought: &Brought) -> Result<Chosen> {
         if !brought.0.is_empty() {
             return self.among(&brought.0);
         }
@@ -409,7 +479,8 @@ mod tests {
 
     fn info(name: &str, backend: &'static str, kind: DeviceKind) -> Info {
         let (name, driver) = (name.to_owned(), String::new());
-        Info { name, backend, driver, kind, identity: Identity::default(), limits: Limits::NONE }
+        let (identity, limits) = (Identity::default(), Limits::NONE);
+        Info { name, backend, driver, kind, identity, limits, precisions: vec![Precision::F32] }
     }
 
     fn laptop() -> Vec<Info> {

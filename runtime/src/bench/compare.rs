@@ -31,6 +31,11 @@ pub fn compare(before: &Bench, now: &Bench) -> Vec<Ratio> {
         rate("input alone", before.input_alone.images_per_s, now.input_alone.images_per_s),
         rate("training flow", before.pipeline.images_per_s, now.pipeline.images_per_s),
     ];
+    if let (Some(before), Some(now)) = (&before.scoring, &now.scoring)
+        && before.batch == now.batch
+    {
+        ratios.push(rate("scoring", before.images_per_s, now.images_per_s));
+    }
     let mut known = before.kernels.iter();
     for kernel in &now.kernels {
         // In the order of a step: a kernel that a layer uses twice is met twice.
@@ -50,23 +55,28 @@ pub fn compare(before: &Bench, now: &Bench) -> Vec<Ratio> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{KernelTime, Spread};
+    use crate::bench::{KernelTime, Scoring, Spread};
+    use crate::precision::Precision;
 
     fn bench(images_per_s: f64, kernels: &[(&str, f64)]) -> Bench {
         let kernel = |(name, ms): &(&str, f64)| KernelTime {
             layer: "layer".to_owned(),
             kernel: (*name).to_owned(),
+            form: None,
             phase: "forward".to_owned(),
             each: Spread::of(vec![*ms]),
             flop: 1e6,
             bytes: 1.0,
         };
         let mut bench = Bench {
+            precision: Precision::F32,
             program: String::new(),
             time: String::new(),
             adapter: crate::run_folder::AdapterReport::default(),
             batch: 1,
             micro_batch: 1,
+            peaks: None,
+            scoring: None,
             steps: Default::default(),
             kernels: kernels.iter().map(kernel).collect(),
             input_alone: Default::default(),
@@ -86,5 +96,19 @@ mod tests {
             ratios[3..].iter().map(|r| (r.what.as_str(), r.speed_up)).collect();
         assert_eq!(kernels, [("layer a", 2.0), ("layer b", 2.0), ("layer b", 0.5)]);
         assert_eq!(now.kernels[0].gflop_per_s(), 0.5);
+    }
+
+    #[test]
+    fn scoring_is_compared_at_the_same_batch() {
+        let (mut before, mut now) = (bench(1.0, &[]), bench(1.0, &[]));
+        let found = |before: &Bench, now: &Bench| {
+            compare(before, now).into_iter().find(|r| r.what == "scoring").map(|r| r.speed_up)
+        };
+        now.scoring = Some(Scoring { batch: 10, images_per_s: 6.0, ..Scoring::default() });
+        assert_eq!(found(&before, &now), None);
+        before.scoring = Some(Scoring { batch: 10, images_per_s: 2.0, ..Scoring::default() });
+        assert_eq!(found(&before, &now), Some(3.0));
+        before.scoring = Some(Scoring { batch: 20, images_per_s: 2.0, ..Scoring::default() });
+        assert_eq!(found(&before, &now), None);
     }
 }

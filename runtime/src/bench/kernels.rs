@@ -10,7 +10,7 @@ use crate::item::Batch;
 use crate::kernel::{Access, Dtype, Step};
 use crate::session::Session;
 
-/// How often each is timed.
+/// How often each is timed at least.
 const RUNS: usize = 5;
 
 /// How long one timing takes at least: what it costs to start a kernel and to wait for it must not
@@ -36,6 +36,7 @@ pub fn kernels(session: &mut Session, batch: &Batch) -> Result<Vec<KernelTime>> 
         (Phase::Backward, "backward"),
         (Phase::Update, "update"),
     ];
+    let variants = session.variants();
     let mut times = Vec::new();
     for (phase, name) in phases {
         for (at, node) in graph.phase(phase).iter().enumerate() {
@@ -45,8 +46,9 @@ pub fn kernels(session: &mut Session, batch: &Batch) -> Result<Vec<KernelTime>> 
             times.push(KernelTime {
                 layer: layer.to_owned(),
                 kernel: op.kernel.name.to_owned(),
+                form: variants.form(op).map(str::to_owned),
                 phase: name.to_owned(),
-                each: time(session, &span, &Step::of(images))?,
+                each: time(session, &span, &Step::of(images), Duration::ZERO)?,
                 flop: flop(&graph, op, images),
                 bytes: bytes(&graph, op, images),
             });
@@ -55,7 +57,13 @@ pub fn kernels(session: &mut Session, batch: &Batch) -> Result<Vec<KernelTime>> 
     Ok(times)
 }
 
-fn time(session: &mut Session, span: &Span, step: &Step) -> Result<Spread> {
+/// How long one use of these nodes takes, measured for at least so long.
+pub(super) fn time(
+    session: &mut Session,
+    span: &Span,
+    step: &Step,
+    least: Duration,
+) -> Result<Spread> {
     let mut once = |uses: usize| -> Result<Duration> {
         let spans = vec![span.clone(); uses];
         let start = Instant::now();
@@ -68,9 +76,17 @@ fn time(session: &mut Session, span: &Span, step: &Step) -> Result<Spread> {
     while once(uses)? < LEAST && uses < MOST {
         uses *= 2;
     }
-    let times: Result<Vec<f64>> =
-        (0..RUNS).map(|_| once(uses).map(|time| 1e3 * time.as_secs_f64() / uses as f64)).collect();
-    Ok(Spread::of(times?))
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while times.len() < RUNS || start.elapsed() < least {
+        times.push(1e3 * once(uses)?.as_secs_f64() / uses as f64);
+    }
+    Ok(Spread::of(times))
+}
+
+/// The operations of these phases.
+pub(super) fn flop_of(graph: &Graph, phases: &[Phase], images: usize) -> f64 {
+    let ops = phases.iter().flat_map(|phase| graph.ops(*phase));
+    ops.map(|op| flop(graph, op, images)).sum()
 }
 
 /// Two operations for each term of each sum, by what the kernel declares.
@@ -83,6 +99,6 @@ pub(super) fn flop(graph: &Graph, op: &Op, images: usize) -> f64 {
 }
 
 /// Every binding once, 4 bytes a number.
-fn bytes(graph: &Graph, op: &Op, images: usize) -> f64 {
+pub(super) fn bytes(graph: &Graph, op: &Op, images: usize) -> f64 {
     op.tensors.iter().map(|id| 4.0 * graph.tensor(*id).len_for(images) as f64).sum()
 }

@@ -1,19 +1,31 @@
 //! How fast a pipeline is on an adapter, and where its time goes.
 
+mod cards;
 mod compare;
 mod flow;
 mod kernels;
+mod peaks;
+mod repeat;
+mod roofline;
+mod scoring;
 mod steps;
+mod sweep;
 mod towers;
 
 use serde::{Deserialize, Serialize};
 
+pub use cards::{CARDS, Card};
 pub use compare::{Ratio, compare};
 pub use flow::{alone, together};
 pub use kernels::kernels;
+pub use peaks::{Bound, Peaks, Probe, Probes, peaks};
+pub use roofline::{Roofline, Use};
+pub use scoring::scoring;
 pub use steps::steps;
+pub use sweep::{Point, Sweep};
 pub use towers::{Scale, towers};
 
+use crate::precision::Precision;
 use crate::run_folder::AdapterReport;
 
 /// Everything that was measured.
@@ -25,12 +37,21 @@ pub struct Bench {
     pub time: String,
     /// What computed.
     pub adapter: AdapterReport,
+    /// What it computed in.
+    #[serde(default)]
+    pub precision: Precision,
     /// Images in a batch.
     pub batch: usize,
     /// Images computed at once.
     pub micro_batch: usize,
+    /// The most that the adapter does; older files have none.
+    #[serde(default)]
+    pub peaks: Option<Peaks>,
     /// Whole steps of training, on batches that are in memory.
     pub steps: Steps,
+    /// Forward passes that score images; older files have none.
+    #[serde(default)]
+    pub scoring: Option<Scoring>,
     /// Each kernel of a step by itself, in the order of a step.
     pub kernels: Vec<KernelTime>,
     /// The stages before the model, with nothing behind them that would make them wait.
@@ -63,6 +84,11 @@ impl Spread {
         let median_ms = f64::midpoint(times_ms[(runs - 1) / 2], times_ms[runs / 2]);
         Self { median_ms, min_ms: *min_ms, max_ms: *max_ms, runs }
     }
+
+    /// How much of what each of them did was done in a second, by the median.
+    pub fn per_s(&self, amount: f64) -> f64 {
+        1e3 * amount / self.median_ms.max(f64::MIN_POSITIVE)
+    }
 }
 
 /// Whole steps: forward, loss, backward, update, averages, and the loss read back.
@@ -78,6 +104,21 @@ pub struct Steps {
     pub gflop_per_s: f64,
 }
 
+/// Forward passes: scores and losses of images that are in memory, read back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scoring {
+    /// Images in a batch.
+    pub batch: usize,
+    /// Images computed at once.
+    pub micro_batch: usize,
+    /// Each batch, its scores on the host at its end.
+    pub each: Spread,
+    /// Images in a second, by the median.
+    pub images_per_s: f64,
+    /// 10^9 floating-point operations in a second, by the median.
+    pub gflop_per_s: f64,
+}
+
 /// One kernel of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KernelTime {
@@ -85,6 +126,9 @@ pub struct KernelTime {
     pub layer: String,
     /// The kernel.
     pub kernel: String,
+    /// Which of its forms ran, where the adapter has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
     /// `forward`, `loss`, `backward` or `update`.
     pub phase: String,
     /// One use of it by itself.
@@ -99,12 +143,18 @@ pub struct KernelTime {
 impl KernelTime {
     /// 10^9 floating-point operations in a second, by the median.
     pub fn gflop_per_s(&self) -> f64 {
-        self.flop / (self.each.median_ms * 1e6).max(f64::MIN_POSITIVE)
+        self.each.per_s(self.flop) / 1e9
     }
 
     /// 10^9 bytes in a second, by the median.
     pub fn gbyte_per_s(&self) -> f64 {
-        self.bytes / (self.each.median_ms * 1e6).max(f64::MIN_POSITIVE)
+        self.each.per_s(self.bytes) / 1e9
+    }
+
+    /// The share of the peak that bounds it, by the median. Above 1 where what it reads was still
+    /// in a cache.
+    pub fn share_of(&self, peaks: &Peaks) -> f64 {
+        peaks.least_ms(self.flop, self.bytes) / self.each.median_ms.max(f64::MIN_POSITIVE)
     }
 }
 

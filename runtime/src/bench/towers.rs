@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::adapter::Adapter;
+use crate::adapter::forms::Forms;
+use crate::adapter::{Adapter, Lowering};
 use crate::event::TowersStep;
 use crate::graph::Graph;
 use crate::item::Batch;
@@ -47,6 +48,7 @@ pub struct Scale {
 pub fn towers(
     adapters: &[Arc<dyn Adapter>],
     holder: &dyn Adapter,
+    forms: &Forms,
     graph: &Arc<Graph>,
     batches: &[Arc<Batch>],
     time: Duration,
@@ -56,7 +58,8 @@ pub fn towers(
     let mut scales: Vec<Scale> = Vec::new();
     let mut alone = Vec::new();
     for adapter in adapters {
-        let session = Session::new(adapter.as_ref(), graph, size)?;
+        let how = Lowering { forms: forms.clone(), ..Lowering::of(size) };
+        let session = Session::with(adapter.as_ref(), graph, how)?;
         let mut trainer = Trainer::one(session, adapter.info().name.clone(), OnLoss::Stop);
         alone.push(measure(&mut trainer, batches, time)?);
     }
@@ -70,6 +73,7 @@ pub fn towers(
                     follow_speed: true,
                     given: Vec::new(),
                     on_loss: OnLoss::Stop,
+                    forms: forms.clone(),
                     watch: Box::new(Nobody),
                 };
                 let towers = Towers::new(&each, holder, graph, size, rules)?;
@@ -81,7 +85,6 @@ pub fn towers(
                     Trainer::Several(towers) => towers.shares(),
                     Trainer::One(_) => Vec::new(),
                 };
-                let shares = shares.into_iter().map(|(images, _)| images).collect();
                 (images_per_s, step_ms, shares, parts)
             }
         };

@@ -1,7 +1,6 @@
 //! `runtime bench`: how fast a pipeline is here, and where its time goes.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
+use super::new_file::NewFile;
 use super::output::{Failure, complain, indent, print, table};
 use super::pipeline;
+use super::run::forms;
 use super::{App, bench_towers};
 use crate::adapter::several::Several;
-use crate::adapter::{Adapter, select};
-use crate::bench::{self, Bench, Flow, KernelTime};
+use crate::adapter::{Adapter, Lowering, select};
+use crate::bench::{self, Bench, Bound, Flow, KernelTime, Peaks, Scoring};
 use crate::channel::Stop;
 use crate::event::Event;
 use crate::graph::Graph;
@@ -35,7 +36,7 @@ Examples:
 
 Nothing is written but what --json names. Other programs at work change what is measured.";
 
-/// Measures a pipeline: whole steps, each kernel, each stage alone and in the pipeline.
+/// Measures a pipeline: whole steps, scoring, each kernel, each stage alone and in the pipeline.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -59,7 +60,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N|all|NAMES", conflicts_with_all = ["adapter", "json", "compare"])]
     adapters: Option<Several>,
 
-    /// About how long the whole steps and the pipeline are measured, each.
+    /// How many images are scored at once.
+    #[arg(long, value_name = "IMAGES", default_value_t = 1000, value_parser = images)]
+    scoring: usize,
+
+    /// About how long the whole steps, scoring and the pipeline are measured, each.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     seconds: f64,
 
@@ -72,7 +77,17 @@ pub(super) struct Arguments {
     compare: Option<PathBuf>,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+/// The most images in a batch that is measured.
+const MOST_IMAGES: usize = 1 << 20;
+
+pub(super) fn images(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(images) if (1..=MOST_IMAGES).contains(&images) => Ok(images),
+        _ => Err(format!("expected a number of images from 1 to {MOST_IMAGES}")),
+    }
+}
+
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
         _ => Err("expected a number of seconds from 0.1 to 3600".to_owned()),
@@ -91,20 +106,10 @@ pub(super) fn bench(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     }
     // Before the work: it is not to be lost because a file cannot be read or made.
     let before = arguments.compare.as_ref().map(read).transpose().map_err(Failure::Run)?;
-    let file = match &arguments.json {
-        Some(path) => Some(
-            File::create_new(path)
-                .with_context(|| format!("could not write {}", path.display()))
-                .map_err(Failure::Run)?,
-        ),
-        None => None,
-    };
+    let file = arguments.json.as_deref().map(NewFile::create).transpose()?;
     let measured = measure(app, arguments)?;
-    if let Some(mut file) = file {
-        let written = serde_json::to_string_pretty(&measured)
-            .map_err(anyhow::Error::from)
-            .and_then(|text| Ok(file.write_all(text.as_bytes())?));
-        written.context("could not write the JSON").map_err(Failure::Run)?;
+    if let Some(file) = file {
+        file.write_json(&measured)?;
     }
     match before {
         Some(before) => print(&compared(&before, &measured)),
@@ -115,9 +120,18 @@ pub(super) fn bench(app: &App, arguments: &Arguments) -> Result<(), Failure> {
 fn scale(app: &App, arguments: &Arguments, adapters: &Several) -> Result<(), Failure> {
     let source = pipeline::Arguments { file: arguments.file.clone(), set: arguments.set.clone() };
     let load = || source.load(app, arguments.data.clone(), None);
-    let (batcher, graph, batch) = trained(&load()?).map_err(Failure::Run)?;
+    let plan = load()?;
+    let (batcher, graph, batch) = trained(&plan).map_err(Failure::Run)?;
     let batches = first(load()?, &batcher, BATCHES * batch).map_err(Failure::of_run)?;
-    bench_towers::bench(adapters, &graph, batches, Duration::from_secs_f64(arguments.seconds))
+    let time = Duration::from_secs_f64(arguments.seconds);
+    bench_towers::bench(
+        adapters,
+        plan.settings.precision,
+        &forms(&plan.settings),
+        &graph,
+        batches,
+        time,
+    )
 }
 
 fn read(path: &PathBuf) -> Result<Bench> {
@@ -131,28 +145,42 @@ fn read(path: &PathBuf) -> Result<Bench> {
 fn measure(app: &App, arguments: &Arguments) -> Result<Bench, Failure> {
     let source = pipeline::Arguments { file: arguments.file.clone(), set: arguments.set.clone() };
     let load = || source.load(app, arguments.data.clone(), arguments.adapter.clone());
-    let plan = load()?;
+    let mut plan = load()?;
+    plan.settings.forms = forms(&plan.settings);
+    let load = || {
+        let mut again = load()?;
+        again.settings.forms = plan.settings.forms.clone();
+        Ok::<_, Failure>(again)
+    };
     let (batcher, graph, batch) = trained(&plan).map_err(Failure::Run)?;
-    let asked = plan.settings.adapter.clone();
-    let adapter = select::select(asked.as_deref().unwrap_or("auto")).map_err(Failure::of_run)?;
+    let asked = plan.settings.adapter.as_deref().unwrap_or("auto");
+    let precision = plan.settings.precision;
+    let adapter = select::select_in(asked, precision).map_err(Failure::of_run)?;
     let about = AdapterReport::from(adapter.info());
     let batches = first(load()?, &batcher, BATCHES * batch).map_err(Failure::of_run)?;
-    let mut session = session(adapter.as_ref(), &graph, batch, plan.settings.seed)?;
+    let mut session = session(&adapter, &graph, plan.settings.lowering(batch), plan.settings.seed)?;
     print(&format!(
-        "{about}, {}, batch {batch}{}\n",
+        "{about}, {precision}, {}, batch {batch}{}\n",
         arguments.file.display(),
         match session.micro_batch() {
             whole if whole == batch => String::new(),
             part => format!(" in micro-batches of {part}"),
         }
     ))?;
+    let peaks = bench::peaks(&adapter, &app.probes).map_err(Failure::Run)?;
+    print(&format!(
+        "at most {:.1} GFLOP/s in multiply-adds, {:.1} GB/s from and to memory\n",
+        peaks.gflop_per_s, peaks.gbyte_per_s
+    ))?;
     let time = Duration::from_secs_f64(arguments.seconds);
     let steps = bench::steps(&mut session, &batches, time).map_err(Failure::Run)?;
-    print(&told_steps(&steps))?;
+    print(&told_steps(&steps, &peaks))?;
     let kernels = bench::kernels(&mut session, &batches[0]).map_err(Failure::Run)?;
-    print(&told_kernels(&kernels))?;
+    print(&told_kernels(&kernels, &peaks))?;
     let micro_batch = session.micro_batch();
     drop(session);
+    let scoring = score(&adapter, &plan, &graph, &batches, arguments)?;
+    print(&told_scoring(&scoring, &peaks))?;
     // At least two epochs, so that what comes once does not count much.
     let images = 2 * batches[0].source.epoch_images as usize;
     let input_alone = bench::alone(load()?, &batcher, images).map_err(Failure::Run)?;
@@ -167,31 +195,48 @@ fn measure(app: &App, arguments: &Arguments) -> Result<Bench, Failure> {
         program: PROGRAM.to_owned(),
         time: run_folder::now(),
         adapter: about,
+        precision,
         batch,
         micro_batch,
+        peaks: Some(peaks),
         steps,
+        scoring: Some(scoring),
         kernels,
         input_alone,
         pipeline,
     })
 }
 
-fn session(
+pub(super) fn session(
     adapter: &dyn Adapter,
     graph: &Arc<Graph>,
-    batch: usize,
+    how: Lowering,
     seed: u64,
 ) -> Result<Session, Failure> {
-    let made = Session::new(adapter, graph, batch).and_then(|mut session| {
+    let made = Session::with(adapter, graph, how).and_then(|mut session| {
         session.initialize(seed)?;
         Ok(session)
     });
     made.map_err(Failure::Run)
 }
 
+fn score(
+    adapter: &dyn Adapter,
+    plan: &Plan,
+    graph: &Graph,
+    batches: &[Batch],
+    arguments: &Arguments,
+) -> Result<Scoring, Failure> {
+    let images = arguments.scoring;
+    let how = plan.settings.lowering(images);
+    let mut session = session(adapter, &Arc::new(graph.inference()), how, plan.settings.seed)?;
+    let time = Duration::from_secs_f64(arguments.seconds);
+    bench::scoring(&mut session, batches, images, time).map_err(Failure::Run)
+}
+
 /// The stage that makes the batches that are trained on, the model with its update, and the size
 /// of a batch.
-fn trained(plan: &Plan) -> Result<(String, Arc<Graph>, usize)> {
+pub(super) fn trained(plan: &Plan) -> Result<(String, Arc<Graph>, usize)> {
     let trainer = plan.trainer().context("the pipeline trains nothing")?;
     let Some(Port::Weights(graph)) = &plan.stages[trainer].output else {
         return Err(anyhow!("the pipeline trains nothing"));
@@ -232,31 +277,56 @@ fn whole(plan: Plan, steps: u64) -> Result<Flow> {
     bench::together(&plan)
 }
 
-fn told_steps(steps: &bench::Steps) -> String {
+fn told_steps(steps: &bench::Steps, peaks: &Peaks) -> String {
     let bench::Steps { first_ms, each, images_per_s, gflop_per_s } = steps;
     format!(
         "a step: {:.1} ms (median of {}, {:.1} to {:.1}; the first {first_ms:.0} ms), \
-         {images_per_s:.0} images/s, {gflop_per_s:.1} GFLOP/s\n",
-        each.median_ms, each.runs, each.min_ms, each.max_ms
+         {images_per_s:.0} images/s, {gflop_per_s:.1} GFLOP/s, {:.0} % of the peak\n",
+        each.median_ms,
+        each.runs,
+        each.min_ms,
+        each.max_ms,
+        100.0 * gflop_per_s / peaks.gflop_per_s,
     )
 }
 
-fn told_kernels(kernels: &[KernelTime]) -> String {
+fn told_scoring(scoring: &Scoring, peaks: &Peaks) -> String {
+    let Scoring { batch, micro_batch, each, images_per_s, gflop_per_s } = scoring;
+    let parts = if micro_batch < batch {
+        format!(" in micro-batches of {micro_batch}")
+    } else {
+        String::new()
+    };
+    format!(
+        "scoring: {images_per_s:.0} images/s at batch {batch}{parts}, {:.1} ms (median of {}, {:.1} \
+         to {:.1}), {gflop_per_s:.1} GFLOP/s, {:.0} % of the peak\n",
+        each.median_ms,
+        each.runs,
+        each.min_ms,
+        each.max_ms,
+        100.0 * gflop_per_s / peaks.gflop_per_s,
+    )
+}
+
+fn told_kernels(kernels: &[KernelTime], peaks: &Peaks) -> String {
     let total: f64 = kernels.iter().map(|kernel| kernel.each.median_ms).sum();
     let mut rows = vec![
-        ["layer", "kernel", "phase", "ms", "share", "GFLOP/s", "GB/s"].map(str::to_owned).to_vec(),
+        ["layer", "kernel", "phase", "ms", "share", "GFLOP/s", "GB/s", "of the peak"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     let (shown, others): (Vec<&KernelTime>, Vec<&KernelTime>) =
         kernels.iter().partition(|kernel| kernel.each.median_ms >= LEAST_SHARE * total);
     rows.extend(shown.iter().map(|kernel| {
         vec![
             kernel.layer.clone(),
-            kernel.kernel.clone(),
+            kernel.form.as_ref().unwrap_or(&kernel.kernel).clone(),
             kernel.phase.clone(),
             format!("{:.3}", kernel.each.median_ms),
             format!("{:.1} %", 100.0 * kernel.each.median_ms / total.max(f64::MIN_POSITIVE)),
             format!("{:.1}", kernel.gflop_per_s()),
             format!("{:.1}", kernel.gbyte_per_s()),
+            of_peak(kernel, peaks),
         ]
     }));
     let others_ms: f64 = others.iter().map(|kernel| kernel.each.median_ms).sum();
@@ -265,6 +335,15 @@ fn told_kernels(kernels: &[KernelTime]) -> String {
         indent(&table(&rows), 2),
         others.len()
     )
+}
+
+/// The share of the peak that bounds a kernel, and which that is.
+fn of_peak(kernel: &KernelTime, peaks: &Peaks) -> String {
+    let of = match peaks.bound(kernel.flop, kernel.bytes) {
+        Bound::Arithmetic => "arithmetic",
+        Bound::Memory => "memory",
+    };
+    format!("{:.0} % of {of}", 100.0 * kernel.share_of(peaks))
 }
 
 fn told_flow(what: &str, flow: &Flow) -> String {

@@ -4,30 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::{Failure, indent, print, table};
+use crate::adapter::forms::Forms;
 use crate::adapter::host::Cpu;
 use crate::adapter::several::{Brought, Several};
 use crate::bench::{self, Scale};
 use crate::graph::Graph;
 use crate::item::Batch;
+use crate::precision::Precision;
+use crate::towers;
 
 /// Measures so many of these adapters together, and prints how they scale.
 pub(super) fn bench(
     asked: &Several,
+    precision: Precision,
+    forms: &Forms,
     graph: &Arc<Graph>,
     batches: Vec<Batch>,
     time: Duration,
 ) -> Result<(), Failure> {
-    let chosen = asked.choose(&Brought::default()).map_err(Failure::of_run)?;
+    let chosen = asked.choose(&Brought::default(), precision).map_err(Failure::of_run)?;
     if let Some(missing) = chosen.missing {
         print(&format!("warning: {missing}\n"))?;
     }
     for (number, adapter) in chosen.towers.iter().enumerate() {
         let info = adapter.info();
-        print(&format!("tower_{number}: {}/{} ({})\n", info.backend, info.name, info.driver))?;
+        let tower = towers::name(number);
+        print(&format!("{tower}: {}/{} ({})\n", info.backend, info.name, info.driver))?;
     }
     let holder = Cpu::new(0).map_err(Failure::Run)?;
     let batches: Vec<Arc<Batch>> = batches.into_iter().map(Arc::new).collect();
-    let scales = bench::towers(&chosen.towers, &holder, graph, &batches, time);
+    let scales = bench::towers(&chosen.towers, &holder, forms, graph, &batches, time);
     print(&told(&scales.map_err(Failure::Run)?))
 }
 

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::output::{Failure, indent, print, table};
 use crate::adapter::{DeviceKind, Info, select};
+use crate::precision;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -12,8 +13,8 @@ Examples:
   runtime run pipeline.yaml --adapter 1
   runtime run pipeline.yaml --adapter vulkan/nvidia";
 
-/// Lists the adapters of this machine, the backends of one device together, and says which one
-/// `auto` takes.
+/// Lists the adapters of this machine, the backends of one device together, with the precisions
+/// that each offers, and says which one `auto` takes.
 ///
 /// An adapter is asked for by its number, by a part of its name, or by backend and name:
 /// `vulkan/llvmpipe`. `lavapipe` and `swiftshader` are short for vulkan/llvmpipe and
@@ -49,6 +50,7 @@ fn describe(infos: &[Info], auto: usize) -> String {
                 info.backend.to_owned(),
                 info.driver.clone(),
                 describe_limits(info),
+                precision::list(&info.precisions),
                 mark.to_owned(),
             ]);
         }

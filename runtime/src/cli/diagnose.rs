@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::item::Weights;
 use crate::plan::Plan;
 use crate::port::Port;
+use crate::precision::Precision;
 use crate::record::Last;
 use crate::run_folder;
 use crate::stage::{Evaluation, Resume};
@@ -75,6 +76,9 @@ pub(super) fn diagnose(
     let mut next = "Try a lower learning rate, or `runtime selftest` to see whether the adapter \
                     computes correctly"
         .to_owned();
+    if plan.settings.precision == Precision::F16 {
+        next += ". In f16, what is beyond 65,504 is infinite: `precision: f32` has room";
+    }
     match (&good, &last.folder) {
         (Some((path, ..)), Some(run)) => {
             next += &format!(

@@ -8,19 +8,23 @@ mod devices;
 mod diagnose;
 mod eval;
 mod evaluations;
+mod fetch;
 mod fields;
 mod graph;
 mod inspect;
 mod interrupt;
 mod list;
+mod new_file;
 mod output;
 mod pipeline;
 mod predict;
 mod recover;
 mod resume;
+mod roofline;
 mod run;
 mod schema;
 mod selftest;
+mod sweep;
 mod tap;
 mod trained;
 
@@ -32,6 +36,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::output::Failure;
 use crate::adapter::Adapter;
+use crate::bench::Probes;
 use crate::kernel::Kernel;
 use crate::stage::Kind;
 
@@ -44,6 +49,8 @@ pub struct App {
     pub kernels: &'static [&'static Kernel],
     /// A network whose first steps were recorded.
     pub golden: Golden,
+    /// The kernels that an adapter's peaks are measured by.
+    pub probes: Probes,
 }
 
 /// A network that every adapter must train alike; the engine knows none itself.
@@ -86,9 +93,12 @@ enum Verb {
     Tap(tap::Arguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Fetch(fetch::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Bench(bench::Arguments),
+    Sweep(sweep::Arguments),
+    Roofline(roofline::Arguments),
     Graph(graph::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -118,9 +128,12 @@ pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode
         Verb::Tap(arguments) => tap::tap(app, &arguments),
         Verb::Eval(arguments) => eval::eval(app, &arguments),
         Verb::Predict(arguments) => predict::predict(app, &arguments),
+        Verb::Fetch(arguments) => fetch::fetch(app, &arguments),
         Verb::Devices(arguments) => devices::devices(&arguments),
         Verb::Selftest(arguments) => selftest::selftest(app, &arguments),
         Verb::Bench(arguments) => bench::bench(app, &arguments),
+        Verb::Sweep(arguments) => sweep::sweep(app, &arguments),
+        Verb::Roofline(arguments) => roofline::roofline(app, &arguments),
         Verb::Graph(arguments) => graph::graph(app, &arguments),
         Verb::Schema(arguments) => schema::schema(app, &arguments),
         Verb::Completions(arguments) => completions::completions(&arguments, Cli::command()),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::adapter::select::NoSuchAdapter;
 use crate::diagnostic::{self, Diagnostic};
+use crate::fetch::Interrupted;
 use crate::towers::NoneLeft;
 
 /// Why a verb did not end well.
@@ -31,6 +32,9 @@ impl Failure {
     pub(super) fn of_run(error: anyhow::Error) -> Self {
         if error.chain().any(<dyn Error>::is::<NoSuchAdapter>) {
             return Self::Usage { message: format!("{error:#}"), help: None };
+        }
+        if error.chain().any(<dyn Error>::is::<Interrupted>) {
+            return Self::Interrupted;
         }
         Self::Run(error)
     }

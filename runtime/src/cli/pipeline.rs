@@ -8,13 +8,21 @@ use clap::Args;
 
 use super::App;
 use super::output::{Failure, tell};
+use crate::cache;
 use crate::config::yaml::TEXT_MAX;
 use crate::diagnostic::Diagnostic;
+use crate::fetch;
 use crate::plan::Plan;
 use crate::stage::RunSettings;
 
 /// Where data is kept, unless the command line says otherwise.
 const DATA_VARIABLE: &str = "GRADFLOW_DATA";
+
+/// An address that data is downloaded from instead of each data set's own.
+const MIRROR_VARIABLE: &str = "GRADFLOW_MIRROR";
+
+/// Whether nothing is downloaded.
+const OFFLINE_VARIABLE: &str = "GRADFLOW_OFFLINE";
 
 /// Which pipeline, and what to change in it.
 #[derive(Clone, Debug, Args)]
@@ -84,7 +92,21 @@ impl Arguments {
 /// What the command line and the environment say of a run.
 pub(super) fn base(data: Option<PathBuf>) -> RunSettings {
     let data_default = std::env::var_os(DATA_VARIABLE).filter(|value| !value.is_empty());
-    RunSettings { data, data_default: data_default.map(PathBuf::from), ..RunSettings::default() }
+    RunSettings {
+        data,
+        data_default: data_default.map(PathBuf::from),
+        fetch: Some(fetch_settings(None)),
+        ..RunSettings::default()
+    }
+}
+
+/// Where downloads come from and go to, by the environment, which a mirror on the command line
+/// goes before.
+pub(super) fn fetch_settings(mirror: Option<&str>) -> fetch::Settings {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let offline = variable(OFFLINE_VARIABLE).is_some_and(|value| value != "0");
+    let mirror = mirror.map(str::to_owned).or_else(|| variable(MIRROR_VARIABLE));
+    fetch::Settings::new(cache::folder().map(|folder| folder.join("data")), mirror, offline)
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -224,19 +224,13 @@ fn blocks(ends: &Ends, pictures: &[&Picture], classes: &[String]) -> Vec<Item> {
 fn image(wanted: ImageType, picture: &Picture) -> Image {
     let bytes: Vec<u8> = match wanted.shape[2] {
         3 => picture.rgb.clone(),
-        _ => picture.rgb.chunks_exact(3).map(grey).collect(),
+        _ => picture.rgb.chunks_exact(3).map(photo::grey).collect(),
     };
     let pixels = match wanted.pixel {
         PixelType::U8 => Pixels::U8(bytes.into()),
         PixelType::F32 => Pixels::F32(bytes.into_iter().map(f32::from).collect()),
     };
     Image { shape: wanted.shape, pixels }
-}
-
-/// How bright a colour is (ITU-R BT.601).
-fn grey(rgb: &[u8]) -> u8 {
-    let [red, green, blue] = [0, 1, 2].map(|channel| u32::from(rgb[channel]));
-    ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
 }
 
 /// The likeliest classes with their probabilities; of equal ones the lower number first.

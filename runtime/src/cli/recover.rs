@@ -8,7 +8,7 @@ use super::App;
 use super::interrupt::listen;
 use super::output::Failure;
 use super::resume::{self, Continuation};
-use super::run::{Arguments, execute};
+use super::run::{Arguments, execute, stay_offline};
 use crate::channel::Stop;
 use crate::plan::Plan;
 use crate::record::{Last, Recorder};
@@ -41,8 +41,9 @@ pub(super) fn execute_again(
         // The other has been stopped by the failure.
         let stop = Stop::default();
         listen(&stop).map_err(Failure::Run)?;
-        let Continuation { plan, recorder, mut lines } =
+        let Continuation { mut plan, recorder, mut lines } =
             resume::prepare(app, &going_on(arguments, &run))?;
+        stay_offline(&mut plan, arguments);
         lines.insert(0, told(&lost));
         result = execute(plan, Some(recorder), &lines, &stop);
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::output::Failure;
 use super::run::Arguments;
 use super::{App, pipeline};
+use crate::adapter::forms::Forms;
 use crate::checkpoint::{self, Stored, latest_good};
 use crate::config::node::Node;
 use crate::config::yaml::Document;
@@ -18,11 +19,14 @@ use crate::run_folder::{self, About, Ended, Resumed, RunFolder};
 use crate::stage::{Evaluation, Resume, RunSettings};
 use crate::towers::journal::{self, Change};
 
-/// Settings that say nothing of what is learned.
-const FREE_SETTINGS: [&str; 8] = [
+/// Settings that say nothing of what is learned. Adapter and precision say how exactly: the weights
+/// that a checkpoint holds are good for all of them.
+const FREE_SETTINGS: [&str; 10] = [
     "epochs",
     "steps",
     "adapter",
+    "precision",
+    "autotune",
     "checkpoints",
     "summaries",
     "name",
@@ -84,6 +88,9 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         lines.push(format!("limits, periods and the like are those of {file}, not the run's own"));
     }
     lines.extend(changes.iter().map(|change| format!("changed: {change}")));
+    if plan.settings.precision != before.settings.precision {
+        lines.push("warning: in another precision bits differ from now on".to_owned());
+    }
     lines.extend(start.iter().flat_map(Start::notes));
     about.resumed.push(Resumed {
         time: run_folder::now(),
@@ -93,6 +100,7 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         changes,
     });
     plan.settings.taps = plan.first_images();
+    plan.settings.forms = forms(&plan, start.as_ref());
     let original = fs::read_to_string(run.join("pipeline.original.yaml")).unwrap_or_default();
     let recorder =
         Recorder::resume(&plan, &original, folder, about, steps).map_err(Failure::Run)?;
@@ -178,6 +186,16 @@ fn start(run: &Path, about: &About, plan: &Plan) -> Result<Option<Start>, Failur
         false => Vec::new(),
     };
     Ok(Some(Start { path, stored, evaluation, lost, shares, damaged }))
+}
+
+/// How a run that goes on chooses among the forms of kernels: as it did before. Checkpoints that do
+/// not say how are of a version that took the first.
+fn forms(plan: &Plan, start: Option<&Start>) -> Forms {
+    let Some(start) = start else { return super::run::forms(&plan.settings) };
+    match start.stored.about.record() {
+        Some(record) => super::run::forms(&plan.settings).recorded(record),
+        None => Forms::default(),
+    }
 }
 
 /// What is known of a run before its pipeline is read.

@@ -1,6 +1,5 @@
 //! `runtime run`: trains, or goes on training.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,13 +11,15 @@ use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
 use super::recover::execute_again;
 use super::resume::{self, Continuation};
-use crate::adapter::select::NoSuchAdapter;
+use crate::adapter::forms::Forms;
 use crate::adapter::several::Several;
+use crate::adapter::tuning_cache::TuningCache;
 use crate::channel::Stop;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
 use crate::event::Event;
+use crate::fetch::Interrupted;
 use crate::plan::Plan;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, Ended, RUNS};
@@ -61,6 +62,11 @@ pub(super) struct Arguments {
     /// the pipeline gives comes first, then the environment variable GRADFLOW_DATA.
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
+
+    /// Downloads nothing: what is not here is stood in for, or an error. The environment variable
+    /// GRADFLOW_OFFLINE=1 says the same.
+    #[arg(long)]
+    pub(super) offline: bool,
 
     /// What computes: `auto`, `cpu`, or the number or name of an adapter that `runtime devices`
     /// lists. Counts more than the pipeline's `adapter`.
@@ -105,7 +111,8 @@ impl Arguments {
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let stop = Stop::default();
     if arguments.resume.is_some() {
-        let Continuation { plan, recorder, lines } = resume::prepare(app, arguments)?;
+        let Continuation { mut plan, recorder, lines } = resume::prepare(app, arguments)?;
+        stay_offline(&mut plan, arguments);
         listen(&stop).map_err(Failure::Run)?;
         return execute_again(app, arguments, plan, Some(recorder), &lines, &stop).map(drop);
     }
@@ -224,7 +231,15 @@ fn train(
         None => None,
     };
     plan.settings.taps = plan.first_images();
+    plan.settings.forms = forms(&plan.settings);
+    stay_offline(&mut plan, arguments);
     execute_again(app, arguments, plan, recorder, &[], stop)
+}
+
+pub(super) fn stay_offline(plan: &mut Plan, arguments: &Arguments) {
+    if let Some(fetch) = &mut plan.settings.fetch {
+        fetch.offline |= arguments.offline;
+    }
 }
 
 /// A name that makes a single folder.
@@ -272,6 +287,7 @@ pub(super) fn execute(
     let how = match &result {
         Ok(outcome) if outcome.interrupted => Ended::INTERRUPTED.to_owned(),
         Ok(_) => Ended::DONE.to_owned(),
+        Err(error) if error.root_cause().is::<Interrupted>() => Ended::INTERRUPTED.to_owned(),
         Err(error) => format!("{error:#}"),
     };
     let mut last = Last::default();
@@ -307,9 +323,6 @@ pub(super) fn execute(
         }
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(last),
-        Err(error) if error.chain().any(<dyn Error>::is::<NoSuchAdapter>) => {
-            Err(Failure::Usage { message: format!("{error:#}"), help: None })
-        }
         Err(error) => {
             if let Some(lost) = error.chain().find_map(|cause| cause.downcast_ref::<NoneLeft>()) {
                 return Err(Failure::Lost { lost: lost.clone(), run: last.folder });
@@ -325,9 +338,17 @@ pub(super) fn execute(
                     let discarded = discarded.map_err(Failure::Run)?;
                     diagnose(plan, &diverged, discarded.as_deref(), &last)
                 }
-                None => Failure::Run(error),
+                None => Failure::of_run(error),
             })
         }
+    }
+}
+
+/// How a run that begins chooses among the forms of kernels.
+pub(super) fn forms(settings: &RunSettings) -> Forms {
+    match settings.autotune {
+        true => Forms::fastest(TuningCache::of_environment()),
+        false => Forms::default(),
     }
 }
 

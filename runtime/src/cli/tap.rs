@@ -276,9 +276,10 @@ fn gradient_table(
     graph: &Arc<Graph>,
     settings: &RunSettings,
 ) -> Result<String> {
-    let adapter = select::select(settings.adapter.as_deref().unwrap_or("auto"))?;
+    let asked = settings.adapter.as_deref().unwrap_or("auto");
+    let adapter = select::select_in(asked, settings.precision)?;
     let images = task.batch.ids.len();
-    let mut session = Session::new(adapter.as_ref(), graph, images)?;
+    let mut session = Session::new(&adapter, graph, images)?;
     session.initialize(settings.seed)?;
     session.gradient(&task.batch, &Step::of(images))?;
     let read = |parameter: &Parameter| {

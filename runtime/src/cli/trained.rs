@@ -9,6 +9,7 @@ use async_channel::Receiver;
 use super::App;
 use super::output::{Failure, complain, tell};
 use super::pipeline::base;
+use crate::adapter::forms::Forms;
 use crate::checkpoint::{self, Stored};
 use crate::given;
 use crate::item::{Item, Weights};
@@ -139,6 +140,10 @@ impl Trained {
         let base = RunSettings {
             adapter: adapter.map(str::to_owned),
             folder: about.folder.clone(),
+            // What it was trained with, for the same scores as there.
+            forms: about
+                .record()
+                .map_or_else(Forms::default, |record| Forms::default().recorded(record)),
             ..base(data)
         };
         let name = format!("pipeline of {}", self.path.display());

@@ -127,6 +127,11 @@ pub enum Phase {
     Update,
 }
 
+impl Phase {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Forward, Self::Loss, Self::Backward, Self::Update];
+}
+
 /// One trained tensor and its companions.
 #[derive(Clone, Debug)]
 pub struct Parameter {
@@ -223,6 +228,27 @@ pub struct Stretch {
 }
 
 impl Graph {
+    /// A graph of a single kernel, in its forward phase: each binding is the tensor of its number,
+    /// which can be read.
+    pub fn of_one(kernel: &'static Kernel, constants: &Constants) -> Self {
+        let lengths = (kernel.lengths)(constants);
+        let tensors = kernel.bindings.iter().zip(lengths).map(|(binding, length)| Tensor {
+            name: binding.name.to_owned(),
+            dtype: binding.dtype,
+            shape: vec![length],
+            extent: binding.extent,
+            role: Role::Activation,
+        });
+        let tensors: Vec<Tensor> = tensors.collect();
+        let op = Op {
+            kernel,
+            tensors: (0..tensors.len()).map(TensorId).collect(),
+            constants: constants.clone(),
+            layer: 0,
+        };
+        Self { tensors, forward: vec![Node::Run(op)], ..Self::default() }.observed()
+    }
+
     /// All nodes of a phase.
     pub fn whole(&self, phase: Phase) -> Span {
         Span { phase, nodes: 0..self.phase(phase).len() }
@@ -284,6 +310,11 @@ impl Graph {
             Node::Run(op) => Some(op),
             Node::AllReduce(_) => None,
         })
+    }
+
+    /// All uses of kernels.
+    pub fn all_ops(&self) -> impl Iterator<Item = &Op> {
+        Phase::ALL.into_iter().flat_map(|phase| self.ops(phase))
     }
 
     /// The tensor of this id.

@@ -7,6 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::item::Limit;
+use crate::precision::Precision;
 use crate::stage::{Checkpoints, RunSettings, Summaries};
 
 /// The settings of a run.
@@ -24,6 +25,14 @@ pub(super) struct Top {
     steps: Option<NonZeroU64>,
     /// What computes: `auto`, `cpu`, or part of the name of a device that `runtime devices` lists.
     adapter: Option<String>,
+    /// What the model's images are computed in. Weights are f32 always. `runtime devices` lists
+    /// what each adapter offers beside f32.
+    #[serde(default)]
+    precision: Precision,
+    /// Whether the fastest forms of kernels are found by timing them on the adapter, where it has
+    /// several: once, as what was found is kept. Otherwise the first that fits is taken.
+    #[serde(default = "autotune")]
+    autotune: bool,
     /// The name of the run's folder, to which a number is added. The pipeline file's if absent.
     name: Option<String>,
     /// When weights are kept, beside at each evaluation and at the end.
@@ -40,6 +49,10 @@ pub(super) struct Top {
     #[serde(default = "channel_blocks", deserialize_with = "up_to::<1_024, _>")]
     #[schemars(range(min = 1, max = 1_024))]
     channel_blocks: usize,
+}
+
+fn autotune() -> bool {
+    true
 }
 
 fn block_images() -> usize {
@@ -75,6 +88,8 @@ impl Top {
             seed: self.seed,
             limit: Limit { epochs: self.epochs, steps: self.steps.map(NonZeroU64::get) },
             adapter: adapter.filter(|name| name != "auto"),
+            precision: self.precision,
+            autotune: self.autotune,
             block_images: self.block_images,
             channel_blocks: self.channel_blocks,
             name: self.name,

@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 pub(crate) use self::board::Evaluations;
 
 use self::board::Board;
+use crate::adapter::forms::Forms;
+use crate::adapter::variants::{RunRecord, another};
 use crate::checkpoint::{self, Best, Store};
 use crate::event::{
     Checkpoint, DataReport, EvaluationReport, Event, Reason, SharesReport, TrainerReport,
@@ -62,6 +64,9 @@ pub struct Recorder {
     folder: Option<RunFolder>,
     files: Option<Files>,
     early: Vec<Event>,
+    /// What runs, once that is known, and what ran before.
+    ran: Option<RunRecord>,
+    forms: Forms,
     /// The data of the run that is gone on with, and the steps that it had done.
     data_before: Vec<DataReport>,
     resumed_after: Option<u64>,
@@ -158,6 +163,8 @@ impl Recorder {
             folder: None,
             files: None,
             early: Vec::new(),
+            ran: None,
+            forms: plan.settings.forms.clone(),
             data_before: Vec::new(),
             resumed_after: None,
             said: HashSet::new(),
@@ -175,7 +182,7 @@ impl Recorder {
         match event {
             Event::Data(report) => notes.extend(self.data(report)),
             Event::Trainer(report) => {
-                notes.extend(self.adapter(report));
+                notes.extend(self.trainer(report));
                 if let Some(resumed) = self.about.resumed.last_mut() {
                     resumed.adapter = self.about.adapter.clone();
                 }
@@ -219,29 +226,22 @@ impl Recorder {
         Some(format!("{error:#}: the shares of the adapters are not known to whoever resumes"))
     }
 
-    /// Takes note of what trains; says so if that was another one before.
-    fn adapter(&mut self, report: &TrainerReport) -> Option<String> {
+    /// Takes note of what trains; says so if a run that goes on does not go on exactly.
+    fn trainer(&mut self, report: &TrainerReport) -> Option<String> {
         let now = AdapterReport::from(&report.adapter);
         let before = self.about.adapter.replace(now.clone());
-        let towers: Vec<AdapterReport> =
-            report.towers.iter().map(|tower| AdapterReport::from(&tower.adapter)).collect();
-        let towers_before = std::mem::replace(&mut self.about.towers, towers.clone());
-        let alike = |(before, now): (&AdapterReport, &AdapterReport)| before.computes_like(now);
-        let same =
-            towers_before.len() == towers.len() && towers_before.iter().zip(&towers).all(alike);
-        if self.resumed_after.is_some() && !same {
-            return Some(format!(
-                "the run was at work on {} adapters and goes on with {}, or with others: sums are \
-                 taken in another order, and bits may differ from now on",
-                towers_before.len().max(1),
-                towers.len().max(1)
-            ));
-        }
-        let before =
-            before.filter(|before| self.resumed_after.is_some() && !before.computes_like(&now))?;
-        Some(format!(
-            "the run was at work on {before} and goes on with {now}: bits may differ from now on"
-        ))
+        let towers = report.towers.iter().map(|tower| AdapterReport::from(&tower.adapter));
+        self.about.towers = towers.collect();
+        let ran = self.ran.insert(report.record());
+        let steps = self.resumed_after?;
+        let why = match (self.forms.record(), before) {
+            (Some(record), _) => record.differences(ran),
+            // There is nothing yet that it goes on from.
+            (None, _) if steps == 0 => Vec::new(),
+            (None, Some(before)) if !before.computes_like(&now) => vec![another(&before, &now)],
+            (None, _) => vec!["its checkpoint does not say which kernels it ran".to_owned()],
+        };
+        (!why.is_empty()).then(|| format!("the continuation is not bit-exact: {}", some(&why)))
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -259,6 +259,9 @@ impl Recorder {
         write_whole(&run_folder::pipeline(path), resolved.as_bytes())?;
         self.about.ended = None;
         write_about(folder, &self.about)?;
+        if let Some(ran) = &self.ran {
+            write_whole(&variants_file(path), &serde_json::to_vec_pretty(ran)?)?;
+        }
         let metrics = Metrics::append(&metrics_file(path))?;
         let history = metrics::read(&metrics_file(path))?;
         let evaluations = history.evaluations.iter();
@@ -322,7 +325,8 @@ impl Recorder {
                 // What a resumed run will not do again must be on the disk when its checkpoint is.
                 note(files.board.sync());
                 note(files.metrics.sync());
-                match save(files, &self.about, &self.texts.1, checkpoint) {
+                let about = written(&self.about, self.ran.as_ref(), &self.texts.1, checkpoint);
+                match files.store.save(&checkpoint.weights, &about, about.awaits_evaluation) {
                     Ok(path) => {
                         self.last.checkpoint = Some(path);
                         self.last.failure = None;
@@ -408,25 +412,37 @@ impl Recorder {
     }
 }
 
-fn save(
-    files: &mut Files,
+/// As many as a person reads.
+fn some(why: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = why[..why.len().min(SHOWN)].join("; ");
+    if why.len() > SHOWN {
+        text.push_str(&format!("; and {} more", why.len() - SHOWN));
+    }
+    text
+}
+
+/// What a checkpoint says of its run.
+fn written(
     about: &About,
+    ran: Option<&RunRecord>,
     pipeline: &str,
     checkpoint: &Checkpoint,
-) -> Result<PathBuf> {
-    let written = checkpoint::About {
+) -> checkpoint::About {
+    checkpoint::About {
         program: PROGRAM.to_owned(),
         time: run_folder::now(),
         seed: about.seed,
         adapter: about.adapter.clone().unwrap_or_default(),
+        variants: ran.map(|ran| ran.first.variants.clone()),
+        towers: ran.map(|ran| ran.towers.clone()).unwrap_or_default(),
+        holder: ran.and_then(|ran| ran.holder.clone()),
         data: about.data.clone(),
         awaits_evaluation: checkpoint.reason == Reason::Evaluation,
         folder: about.folder.clone(),
         data_path: about.data_path.clone(),
         pipeline: pipeline.to_owned(),
-    };
-    let awaited = written.awaits_evaluation;
-    files.store.save(&checkpoint.weights, &written, awaited)
+    }
 }
 
 fn write_about(folder: &RunFolder, about: &About) -> Result<()> {
@@ -440,6 +456,11 @@ fn name_of(path: &Path) -> String {
 /// The file with what the run in this folder measured.
 pub fn metrics_file(run: &Path) -> PathBuf {
     run.join("metrics.jsonl")
+}
+
+/// The file with what runs in the run in this folder, and on which adapter.
+pub fn variants_file(run: &Path) -> PathBuf {
+    run.join("variants.json")
 }
 
 /// The folder with what TensorBoard shows of the run in this folder.

@@ -1,10 +1,10 @@
-//! Curves over steps as SVG.
+//! Curves as SVG, over steps or other whole numbers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::decimate::{Point, decimate};
 use super::figures::{plain, short};
@@ -17,6 +17,9 @@ const BANDS: usize = 120;
 /// Points up to which each has a mark.
 const MARKED: usize = 60;
 
+/// Kinds of lines and marks; more curves than this share them.
+const KINDS: usize = 6;
+
 /// The chart's size, in units of its own: about pixels where there is room.
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 270.0;
@@ -24,6 +27,15 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
+
+/// Where the names of the curves begin in a file, how far apart their lines are, and how many are
+/// in a line.
+const HEAD: f64 = 62.0;
+const LINE: f64 = 20.0;
+const NAMES: usize = 3;
+
+/// How a file's parts look; a page has more.
+const STYLE: &str = include_str!("chart.css");
 
 /// One curve.
 #[derive(Debug)]
@@ -70,6 +82,8 @@ pub(super) struct Chart<'a> {
     pub(super) title: &'a str,
     /// Their unit, or how they are counted.
     pub(super) unit: &'a str,
+    /// What whole numbers the values are over, such as `step`.
+    pub(super) over: &'a str,
     /// How the values' axis is chosen.
     pub(super) fit: Fit,
     /// The curves.
@@ -102,6 +116,32 @@ impl Chart<'_> {
         }
     }
 
+    /// The chart as a file of its own.
+    pub(super) fn file(&self) -> String {
+        let points = || self.curves.iter().flat_map(|curve| &curve.points);
+        let y = Scale::new(points().map(|point| point.1), self.fit);
+        let lines = self.curves.len().div_ceil(NAMES);
+        let top = HEAD + LINE * lines as f64;
+        let svg = html! {
+            svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (top + HEIGHT) }
+                font-family="system-ui, sans-serif" {
+                style { (PreEscaped(STYLE)) }
+                rect.card width="100%" height="100%" {}
+                text.title x="14" y="22" { (self.title) }
+                text.tick x="14" y="40" { (self.unit) }
+                @for (number, curve) in self.curves.iter().enumerate() {
+                    @let (column, line) = (number % NAMES, number / NAMES);
+                    @let x = 14.0 + column as f64 * (WIDTH - 14.0) / NAMES as f64;
+                    @let y = HEAD + LINE * line as f64;
+                    path class=(class(number, curve)) d={ "M" (x) " " (y) "h28" } {}
+                    text.tick x=(x + 34.0) y=(y + 4.0) { (curve.name) }
+                }
+                g transform={ "translate(0 " (top) ")" } { (self.picture(&y)) }
+            }
+        };
+        svg.into_string()
+    }
+
     fn legend(&self) -> Markup {
         html! {
             ul.legend {
@@ -124,7 +164,7 @@ impl Chart<'_> {
         let down = |value: f64| HEIGHT - BOTTOM - y.place(value) * (HEIGHT - TOP - BOTTOM);
         let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
         html! {
-            svg.plot viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(self.summary()) {
+            svg.plot width=(WIDTH) height=(HEIGHT) viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(self.summary()) {
                 @for tick in y.ticks() {
                     @let at = round(down(tick));
                     path.grid d={ "M" (LEFT) " " (at) "H" (right) } {}
@@ -138,7 +178,7 @@ impl Chart<'_> {
                     text.tick x=(at) y=(bottom + 18.0) text-anchor="middle" { (short(tick)) }
                 }
                 path.axis d={ "M" (LEFT) " " (TOP) "V" (bottom) "H" (right) } {}
-                text.tick x=(right) y=(HEIGHT - 5.0) text-anchor="end" { "step" }
+                text.tick x=(right) y=(HEIGHT - 5.0) text-anchor="end" { (self.over) }
                 @for (number, curve) in self.curves.iter().enumerate() {
                     @let points: Vec<Point> = decimate(&curve.points, POINTS)
                         .into_iter()
@@ -146,7 +186,7 @@ impl Chart<'_> {
                         .collect();
                     path class=(class(number, curve)) d=(line(&points)) {}
                     @if points.len() <= MARKED && !curve.faint {
-                        path class={ "mark c" (number % 4) } d=(marks(&points, number)) {}
+                        path class={ "mark c" (number % KINDS) } d=(marks(&points, number)) {}
                     }
                 }
                 @for (middle, from, to) in bands(steps()) {
@@ -161,15 +201,13 @@ impl Chart<'_> {
 
     /// What the chart shows, for those who do not see it.
     fn summary(&self) -> String {
-        let mut text = format!("{} ({}) over steps.", self.title, self.unit);
+        let mut text = format!("{} ({}) by {}.", self.title, self.unit, self.over);
         for curve in &self.curves {
             if let [first, .., last] = curve.points.as_slice() {
                 let (from, to) = (plain(first.1), plain(last.1));
-                let _ = write!(
-                    text,
-                    " {}: {from} at step {}, {to} at step {}.",
-                    curve.name, first.0, last.0
-                );
+                let (name, over) = (&curve.name, self.over);
+                let (first, last) = (first.0, last.0);
+                let _ = write!(text, " {name}: {from} at {over} {first}, {to} at {over} {last}.");
             }
         }
         text
@@ -177,12 +215,12 @@ impl Chart<'_> {
 
     /// The values near a step, and how far they differ in the stretch around it.
     fn values(&self, step: f64, around: RangeInclusive<f64>) -> String {
-        let mut text = format!("step {}", plain(step));
+        let mut text = format!("{} {}", self.over, plain(step));
         for curve in &self.curves {
             let Some((at, value)) = curve.nearest(step) else { continue };
             let _ = write!(text, "\n{}: {}", curve.name, plain(value));
             if at != step {
-                let _ = write!(text, " (at step {})", plain(at));
+                let _ = write!(text, " (at {} {})", self.over, plain(at));
             }
             let (low, high) = curve.extremes(&around);
             if low < high {
@@ -194,7 +232,7 @@ impl Chart<'_> {
 }
 
 fn class(number: usize, curve: &Curve) -> String {
-    format!("curve c{}{}", number % 4, if curve.faint { " faint" } else { "" })
+    format!("curve c{}{}", number % KINDS, if curve.faint { " faint" } else { "" })
 }
 
 /// A line through the points that have a place, with gaps where one has none.
@@ -212,13 +250,20 @@ fn line(points: &[Point]) -> String {
     path
 }
 
-/// A mark at each point: diamonds, squares and triangles by turns, to be told apart without
+/// A mark at each point: diamonds, squares, triangles and bars by turns, to be told apart without
 /// colours.
 fn marks(points: &[Point], number: usize) -> String {
-    let shape = ["m-4 0l4-4l4 4l-4 4z", "m-3-3h6v6h-6z", "m-4 3h8l-4-7z", "m-1-4h2v8h-2z"];
+    let shapes: [&str; KINDS] = [
+        "m-4 0l4-4l4 4l-4 4z",
+        "m-3-3h6v6h-6z",
+        "m-4 3h8l-4-7z",
+        "m-1-4h2v8h-2z",
+        "m-4-3h8l-4 7z",
+        "m-4-1h8v2h-8z",
+    ];
     let mut path = String::new();
     for (x, y) in points.iter().filter(|point| point.1.is_finite()) {
-        let _ = write!(path, "M{} {}{}", round(*x), round(*y), shape[number % 4]);
+        let _ = write!(path, "M{} {}{}", round(*x), round(*y), shapes[number % KINDS]);
     }
     path
 }
@@ -249,9 +294,13 @@ fn round(place: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn chart_of(curves: Vec<Curve>) -> Chart<'static> {
+        Chart { title: "Loss", unit: "nats", over: "step", fit: Fit::Spread, curves }
+    }
+
     fn chart(name: &str, points: Vec<Point>) -> String {
         let curves = vec![Curve::new(name, points)];
-        Chart { title: "Loss", unit: "nats", fit: Fit::Spread, curves }.draw().into_string()
+        chart_of(curves).draw().into_string()
     }
 
     #[test]
@@ -287,6 +336,16 @@ mod tests {
         assert!(one.contains("<title>step 7\nraw: 2</title>") && !one.contains("NaN"), "{one}");
         let broken = chart("raw", vec![(7.0, f64::NAN)]);
         assert!(!broken.contains("NaN"), "{broken}");
+    }
+
+    #[test]
+    fn a_file_holds_all_that_it_needs() {
+        let curve = |name: &str| Curve::new(name, vec![(32.0, 1.0), (64.0, 3.0)]);
+        let chart = Chart { over: "batch", ..chart_of(vec![curve("<a>"), curve("b")]) };
+        let text = chart.file();
+        assert!(text.starts_with("<svg xmlns=") && text.ends_with("</svg>"), "{text}");
+        assert!(text.contains("--c0") && text.contains("&lt;a&gt;"), "{text}");
+        assert!(text.contains("b: 1 at batch 32, 3 at batch 64."), "{text}");
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Report {
             (fact("Largest buffer", &html! { (mebibytes(adapter.limits.buffer_bytes)) }))
             (fact("Largest binding", &html! { (mebibytes(adapter.limits.binding_bytes)) }))
             (fact("Batch", &html! {
-                (count(trainer.batch as u64)) " images, " (count(trainer.micro_batch as u64))
+                (count(trainer.batch as u64)) " images, " (count(trainer.variants.micro_batch as u64))
                 " computed at once"
             }))
             @for tower in &trainer.towers {

@@ -28,9 +28,21 @@ use crate::run_folder::write_whole;
 
 /// The page may show what is in it and fetch nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = concat!(include_str!("chart.css"), include_str!("style.css"));
 /// The most warnings that are kept.
 const WARNINGS: usize = 100;
+
+/// Curves of values from 0 on over whole numbers, such as the `batch`, as a picture in SVG that needs
+/// nothing but itself. Each curve has a name and points.
+pub fn plot(
+    title: &str,
+    unit: &str,
+    over: &str,
+    curves: impl IntoIterator<Item = (String, Vec<(f64, f64)>)>,
+) -> String {
+    let curves = curves.into_iter().map(|(name, points)| Curve::new(name, points)).collect();
+    Chart { title, unit, over, fit: Fit::FromZero, curves }.file()
+}
 
 /// What is known of a run before it begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +126,7 @@ impl Report {
                 self.data.retain(|known| known.stage != report.stage);
                 self.data.push(report.clone());
             }
-            Event::Trainer(report) => self.trainer = Some(report.clone()),
+            Event::Trainer(report) => self.trainer = Some(report.as_ref().clone()),
             Event::Tapped(tapped) => {
                 self.taps.retain(|known| known.stage != tapped.stage);
                 self.taps.push(tapped.clone());
@@ -135,7 +147,10 @@ impl Report {
                 self.evaluations.push(report.clone());
             }
             Event::Flow(outcome) => self.outcome = Some(outcome.clone()),
-            Event::Diagnosis(_) | Event::Filling { .. } | Event::Summary(_) => {}
+            Event::Diagnosis(_)
+            | Event::Download(_)
+            | Event::Filling { .. }
+            | Event::Summary(_) => {}
         }
     }
 
@@ -234,6 +249,7 @@ impl Report {
             Chart {
                 title: "Loss",
                 unit: "cross-entropy and decay terms, nats",
+                over: "step",
                 fit: Fit::Spread,
                 curves: vec![
                     Curve::new("of one batch", points(|report| report.loss)).faint(),
@@ -243,18 +259,21 @@ impl Report {
             Chart {
                 title: "Precision @ 1",
                 unit: "percent of images",
+                over: "step",
                 fit: Fit::Round,
                 curves: precision.collect(),
             },
             Chart {
                 title: "Learning rate",
                 unit: "per step",
+                over: "step",
                 fit: Fit::Spread,
                 curves: vec![Curve::new("learning rate", points(|report| report.learning_rate))],
             },
             Chart {
                 title: "Throughput",
                 unit: "images/s",
+                over: "step",
                 fit: Fit::FromZero,
                 curves: vec![Curve::new("images/s", points(|report| report.images_per_s))],
             },

@@ -31,7 +31,10 @@ use self::journal::Change;
 use self::rendezvous::{Place, Rendezvous};
 use self::shares::{Balancer, split};
 use self::tower::{Reads, Tower};
-use crate::adapter::{Adapter, Info, Limits};
+use crate::adapter::forms::Forms;
+use crate::adapter::variants::Variants;
+use crate::adapter::{Adapter, Limits, Lowering};
+use crate::event::TowerReport;
 use crate::graph::{Graph, Node, Phase, Role, TensorId};
 use crate::item::Weights;
 use crate::kernel::Access;
@@ -45,6 +48,8 @@ pub struct Rules {
     pub given: Vec<Change>,
     /// What is done when an adapter is lost.
     pub on_loss: OnLoss,
+    /// How the forms of kernels are chosen.
+    pub forms: Forms,
     /// Who is told.
     pub watch: Box<dyn Watch>,
 }
@@ -99,7 +104,7 @@ impl Towers {
         batch: usize,
         rules: Rules,
     ) -> Result<Self> {
-        let Rules { follow_speed, given, on_loss, watch } = rules;
+        let Rules { follow_speed, given, on_loss, forms, watch } = rules;
         let rendezvous = Arc::new(Rendezvous::default());
         // Equal shares, or whatever speeds may come to.
         let most = if follow_speed || !given.is_empty() {
@@ -111,23 +116,30 @@ impl Towers {
         for (number, adapter) in adapters.iter().enumerate() {
             let info = adapter.info();
             let limits = limits_of_one(*adapter, adapters);
-            let started =
-                Session::within(*adapter, graph, most, &limits).and_then(|mut session| {
-                    let rendezvous = Arc::clone(&rendezvous);
-                    session.join(Box::new(Place { tower: number, rendezvous }));
-                    Tower::start(number, info, session)
-                });
+            let forms = forms.of_tower(&name(number));
+            let how =
+                Lowering { forms: forms.clone(), ..Lowering::of(forms.micro_batch(info, most)) };
+            let started = Session::within(*adapter, graph, how, &limits).and_then(|mut session| {
+                let rendezvous = Arc::clone(&rendezvous);
+                session.join(Box::new(Place { tower: number, rendezvous }));
+                Tower::start(number, info, session)
+            });
             match started {
                 Ok(tower) => towers.push(tower),
-                Err(error) => wrong
-                    .push(format!("tower_{number} ({}/{}): {error:#}", info.backend, info.name)),
+                Err(error) => wrong.push(format!(
+                    "{} ({}/{}): {error:#}",
+                    name(number),
+                    info.backend,
+                    info.name
+                )),
             }
         }
         if !wrong.is_empty() {
             bail!("{}", wrong.join("\n"));
         }
         let holder_name = format!("{}/{}", holder.info().backend, holder.info().name);
-        let holder = Session::new(holder, &Arc::new(update_of(graph)), 1)
+        let how = Lowering { forms: forms.of_holder(), ..Lowering::of(1) };
+        let holder = Session::with(holder, &Arc::new(update_of(graph)), how)
             .context("the weights have no place")?;
         let weights = vec![1.0; towers.len()];
         Ok(Self {
@@ -184,22 +196,36 @@ impl Towers {
         })
     }
 
-    /// The towers' names and adapters, those that are lost left out.
-    pub fn infos(&self) -> impl Iterator<Item = (&str, &Info)> {
-        self.towers.iter().map(|tower| (tower.name.as_str(), &tower.info))
+    /// The towers with what runs on them, those that are lost left out.
+    pub fn reports(&self) -> Vec<TowerReport> {
+        let report = |(tower, images): (&Tower, usize)| TowerReport {
+            name: tower.name.clone(),
+            adapter: tower.info.clone(),
+            images,
+            variants: tower.variants.clone(),
+        };
+        self.towers.iter().zip(self.shares()).map(report).collect()
     }
 
-    /// The images of a whole batch that each tower takes, and how many of those at once.
-    pub fn shares(&self) -> Vec<(usize, usize)> {
-        let shares = split(self.batch, &self.weights);
-        let towers = shares.into_iter().zip(&self.towers);
-        towers.map(|(images, tower)| (images, images.min(tower.micro_batch))).collect()
+    /// What runs where the weights are held.
+    pub fn holder_variants(&self) -> Variants {
+        self.holder.variants()
+    }
+
+    /// The images of a whole batch that each tower takes.
+    pub fn shares(&self) -> Vec<usize> {
+        split(self.batch, &self.weights)
     }
 
     /// What the steps since the last call took.
     pub fn take_times(&mut self) -> Times {
         std::mem::take(&mut self.times)
     }
+}
+
+/// `tower_0`, `tower_1`, .., by their numbers.
+pub fn name(number: usize) -> String {
+    format!("tower_{number}")
 }
 
 /// What there is for one of several replicas on the same adapter.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::adapter::Info;
+use crate::adapter::variants::Variants;
 use crate::graph::TensorId;
 use crate::item::Batch;
 use crate::kernel::Step;
@@ -28,6 +29,8 @@ pub(super) struct Tower {
     pub(super) info: Info,
     /// The most images taken at once.
     pub(super) micro_batch: usize,
+    /// What runs.
+    pub(super) variants: Variants,
     /// The weights on their way.
     pub(super) upload: Option<Answer<()>>,
     jobs: Option<SyncSender<Job>>,
@@ -48,8 +51,8 @@ impl<T> Answer<T> {
 impl Tower {
     /// Starts the thread.
     pub(super) fn start(number: usize, info: &Info, mut session: Session) -> Result<Self> {
-        let name = format!("tower_{number}");
-        let micro_batch = session.micro_batch();
+        let name = super::name(number);
+        let (micro_batch, variants) = (session.micro_batch(), session.variants());
         let (jobs, work) = mpsc::sync_channel::<Job>(JOBS);
         let thread = thread::Builder::new()
             .name(name.clone())
@@ -60,6 +63,7 @@ impl Tower {
             number,
             info: info.clone(),
             micro_batch,
+            variants,
             upload: None,
             jobs: Some(jobs),
             thread: Some(thread),

@@ -1,22 +1,41 @@
-//! Images of one split of a data set, in memory, and the formats they are read from.
+//! Images of one split of a data set, in memory, and the formats they are read from: a file each,
+//! and a line each in [`format`].
 
+pub mod cifar;
 pub mod cifar10;
+pub mod cifar100;
+pub mod classes;
+mod csv;
+pub mod format;
+pub mod idx;
+pub mod images;
+mod mat;
 pub mod place;
+pub mod svhn;
 pub mod synthetic;
+pub mod validation;
 
 use std::fmt;
+use std::path::Path;
 
+use anyhow::Result;
 use bytes::Bytes;
+use runtime::fetch::Download;
 use runtime::item::{Image, Label, Pixels, Sample, SampleId};
+use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use place::Place;
 
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// The images to train on.
+    /// The images to train on; without those for validation, if there are any.
     Train,
+    /// The share of the images to train on that `validation` keeps back.
+    Validation,
     /// The images to evaluate on.
     Test,
 }
@@ -26,8 +45,62 @@ impl Split {
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
+            Self::Validation => "validation",
             Self::Test => "test",
         }
+    }
+}
+
+/// What is known of a data set's images before any is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// Height, width, channels.
+    pub shape: [usize; 3],
+    /// The number of classes.
+    pub classes: usize,
+}
+
+/// A format that data sets are kept in. A new one is a file beside these, and a line in each list
+/// of [`format`].
+pub trait Format: fmt::Debug {
+    /// How people call it, such as `CIFAR-10`.
+    fn title(&self) -> &str;
+
+    /// What is wrong with its fields; opens no file.
+    ///
+    /// # Errors
+    /// With the field.
+    fn check(&self) -> Result<(), Mismatch> {
+        Ok(())
+    }
+
+    /// The type of the images, once the fields are right.
+    fn images(&self) -> Images;
+
+    /// Looks for a split at a path that a person gave; `None` if nothing of the kind is there.
+    ///
+    /// # Errors
+    /// If something is there that cannot be looked at.
+    fn find(&self, path: &Path, split: Split) -> Result<Option<Place>>;
+
+    /// Reads the images to train on, for `validation` all of them as well, or those to test with.
+    ///
+    /// # Errors
+    /// If a file is missing, cannot be read or is not what it should be: names the file, the
+    /// record, what was expected, and what to do.
+    fn load(&self, place: &Place, split: Split) -> Result<DataSet>;
+
+    /// How to get the data, for people.
+    fn how_to_get(&self) -> String;
+
+    /// What it can be downloaded with.
+    fn download(&self) -> Option<&'static Download> {
+        None
+    }
+
+    /// The files of the download that a split needs; all if it has an archive.
+    fn files(&self, _: Split) -> Vec<&'static str> {
+        Vec::new()
     }
 }
 
@@ -60,6 +133,23 @@ impl DataSet {
     /// The CRC-32C of all pixels, then all labels: whether two runs read the same.
     pub fn crc32c(&self) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(&self.pixels), &self.labels)
+    }
+
+    /// Only these images, in this order.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn pick(&self, images: &[usize]) -> Self {
+        let size: usize = self.shape.iter().product();
+        let mut pixels = Vec::with_capacity(images.len() * size);
+        for index in images {
+            pixels.extend_from_slice(&self.pixels[index * size..(index + 1) * size]);
+        }
+        Self {
+            labels: images.iter().map(|index| self.labels[*index]).collect(),
+            pixels: pixels.into(),
+            ..self.clone()
+        }
     }
 
     /// The image of this number in this pass over the data; its pixels are shared, not copied.

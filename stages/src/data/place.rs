@@ -22,8 +22,17 @@ pub struct Layout {
 pub enum Place {
     /// Unpacked in this folder.
     Folder(PathBuf),
-    /// In this archive.
-    Archive(PathBuf),
+    /// In this file: an archive, or a list of files.
+    File(PathBuf),
+}
+
+impl Place {
+    /// The folder or the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::File(path) => path,
+        }
+    }
 }
 
 /// Looks for a data set at `path`: a folder with its files, with its unpacked folder or with its
@@ -34,7 +43,7 @@ pub enum Place {
 pub fn find(path: &Path, layout: &Layout) -> Result<Option<Place>> {
     let Some(start) = look(path)? else { return Ok(None) };
     if !start.is_dir() {
-        return Ok(Some(Place::Archive(path.to_owned())));
+        return Ok(Some(Place::File(path.to_owned())));
     }
     for file in layout.files {
         if look(&path.join(file))?.is_some() {
@@ -47,12 +56,13 @@ pub fn find(path: &Path, layout: &Layout) -> Result<Option<Place>> {
     }
     let archive = path.join(layout.archive);
     if look(&archive)?.is_some() {
-        return Ok(Some(Place::Archive(archive)));
+        return Ok(Some(Place::File(archive)));
     }
     Ok(None)
 }
 
-fn look(path: &Path) -> Result<Option<Metadata>> {
+/// What is at a path, if anything is.
+pub(super) fn look(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -72,6 +82,7 @@ pub fn describe(path: &Path) -> &'static str {
     match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
         Ok(true) => "an empty folder",
         Ok(false) => "a folder without it",
+        Err(_) if path.is_file() => "a file, and the folder that it lies in is expected",
         Err(_) => "there is no such folder or file",
     }
 }
@@ -98,8 +109,8 @@ mod tests {
         let archive = path.join("all.tar.gz");
         write(&archive, "").expect("written");
         assert_eq!(describe(path), "a folder without it");
-        assert_eq!(find(path), Some(Place::Archive(archive.clone())));
-        assert_eq!(find(&archive), Some(Place::Archive(archive.clone())));
+        assert_eq!(find(path), Some(Place::File(archive.clone())));
+        assert_eq!(find(&archive), Some(Place::File(archive.clone())));
         assert_eq!(find(&archive.join("below a file")), None);
 
         let unpacked = path.join("unpacked");

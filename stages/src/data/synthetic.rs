@@ -15,9 +15,11 @@ use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DataSet, Split};
+use super::{DataSet, Images, Split};
 
 const SIDE: usize = 32;
+/// The type of the drawings.
+pub const IMAGES: Images = Images { shape: [SIDE, SIDE, 3], classes: CLASSES.len() };
 const PIXELS: usize = SIDE * SIDE * 3;
 const CLASSES: [&str; 10] = [
     "disc",
@@ -78,14 +80,15 @@ impl Synthetic {
     /// If the set is too large.
     pub fn draw(&self, split: Split) -> Result<DataSet> {
         let count = match split {
-            Split::Train => self.train,
+            Split::Train | Split::Validation => self.train,
             Split::Test => self.test,
         };
         if count > MOST {
             bail!("expected at most {MOST} drawings, found {count}");
         }
         let count = count as usize;
-        let purpose = format!("drawings to {}", split.name());
+        let drawn = if split == Split::Test { split } else { Split::Train };
+        let purpose = format!("drawings to {}", drawn.name());
         let mut pixels = vec![0; count * PIXELS];
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = count.div_ceil(threads).max(1);
@@ -103,7 +106,7 @@ impl Synthetic {
         });
         Ok(DataSet {
             name: NAME.to_owned(),
-            shape: [SIDE, SIDE, 3],
+            shape: IMAGES.shape,
             classes: CLASSES.map(str::to_owned).to_vec(),
             labels: (0..count).map(|number| (number % CLASSES.len()) as u8).collect(),
             pixels: Bytes::from(pixels),

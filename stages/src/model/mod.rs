@@ -16,9 +16,11 @@ pub mod window;
 use std::sync::Arc;
 
 use anyhow::Result;
+use runtime::adapter::Lowering;
 use runtime::config::decode::{self, Problem, Problems};
 use runtime::config::entry::entry;
 use runtime::config::node::{Node, Path};
+use runtime::event::Event;
 use runtime::graph::Graph;
 use runtime::port::{ImageType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
@@ -84,6 +86,7 @@ pub fn kind(layers: Vec<LayerKind>) -> Kind {
             Some(parsed.map(|model| Box::new(model) as Box<dyn Config>))
         }),
         parts,
+        downloads: Vec::new(),
     }
 }
 
@@ -277,8 +280,18 @@ impl Config for Model {
             }
             Reads::Scoring { batches, weights, graph, size, views } => {
                 let asked = self.adapter.as_deref().or(context.run.adapter.as_deref());
-                let adapter = context.run.brought.select(asked.unwrap_or("auto"))?;
-                let score = score::Score::new(adapter.as_ref(), &graph, size, self.averaged)?;
+                let precision = context.run.precision;
+                let (adapter, offered) =
+                    context.run.brought.select_nearest(asked.unwrap_or("auto"), precision)?;
+                if offered != precision {
+                    let info = adapter.info();
+                    context.events.emit(Event::Warning(format!(
+                        "{}/{} does not compute in {precision}: it scores in {offered}",
+                        info.backend, info.name
+                    )));
+                }
+                let how = Lowering { precision: offered, ..context.run.lowering(size) };
+                let score = score::Score::new(adapter.as_ref(), &graph, how, self.averaged)?;
                 let score = score.reading(batches, weights).views(views);
                 Ok(Runner::Stage(Box::new(score.telling(context.events.clone()))))
             }

@@ -5,24 +5,26 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runtime::adapter::Adapter;
 use runtime::adapter::host::Cpu;
+use runtime::adapter::{Adapter, Lowering};
 use runtime::channel::Ports;
 use runtime::event::{Event, Events};
 use runtime::graph::Graph;
 use runtime::item::{Batch, Item, Scores, Weights};
+use runtime::precision::Precision;
 use runtime::session::{Scored, Session};
 use runtime::stage::Stage;
 
 use super::train::check_labels;
+use crate::data::classes::differ;
 
 /// Waits for weights, scores as many epochs of images with them as there are views, and waits
 /// again.
 pub struct Score {
     session: Session,
     adapter: String,
-    /// The images of a batch at most.
-    size: usize,
+    /// How its adapter has taken the model.
+    how: Lowering,
     events: Option<Events>,
     averaged: bool,
     batches: usize,
@@ -32,13 +34,18 @@ pub struct Score {
 
 impl Score {
     /// A replica of its own, without anything that only training needs.
-    pub fn new(adapter: &dyn Adapter, graph: &Graph, batch: usize, averaged: bool) -> Result<Self> {
-        let session = Session::new(adapter, &Arc::new(graph.inference()), batch)?;
+    pub fn new(
+        adapter: &dyn Adapter,
+        graph: &Graph,
+        how: Lowering,
+        averaged: bool,
+    ) -> Result<Self> {
+        let session = Session::with(adapter, &Arc::new(graph.inference()), how.clone())?;
         let info = adapter.info();
         Ok(Self {
             session,
             adapter: format!("{}/{}", info.backend, info.name),
-            size: batch,
+            how,
             events: None,
             averaged,
             batches: 0,
@@ -52,8 +59,8 @@ impl Score {
         Self { events: Some(events), ..self }
     }
 
-    /// Scores a batch. If the adapter is lost, `cpu` does it from then on: training need not end
-    /// for it.
+    /// Scores a batch. If the adapter is lost, `cpu` does it from then on, in f32: training need
+    /// not end for it.
     fn score(&mut self, weights: &Weights, batch: &Batch) -> Result<Scored> {
         let lost = match self.session.score(batch) {
             Ok(scored) => return Ok(scored),
@@ -61,11 +68,18 @@ impl Score {
             Err(error) => error,
         };
         if let Some(events) = &self.events {
-            let text = format!("{} failed while scoring: {lost:#}. `cpu` takes over", self.adapter);
-            events.emit(Event::Warning(text));
+            let precision = match self.how.precision {
+                Precision::F32 => String::new(),
+                _ => format!(", in {}", Precision::F32),
+            };
+            events.emit(Event::Warning(format!(
+                "{} failed while scoring: {lost:#}. `cpu` takes over{precision}",
+                self.adapter
+            )));
         }
         let graph = Arc::clone(self.session.graph());
-        self.session = Session::new(&Cpu::new(0)?, &graph, self.size)?;
+        self.how.precision = Precision::F32;
+        self.session = Session::with(&Cpu::new(0)?, &graph, self.how.clone())?;
         self.adapter = "cpu/cpu".to_owned();
         self.load(weights)?;
         self.session.score(batch)
@@ -118,6 +132,13 @@ impl Stage for Score {
                     let Some(item) = ports.receive(self.batches).await else { return Ok(()) };
                     let Item::Batch(batch) = item else { bail!("it takes batches only") };
                     check_labels(&batch, self.classes())?;
+                    if let Some(other) = differ(&weights.source.classes, &batch.source.classes) {
+                        bail!(
+                            "the model was trained on other classes than those of {}: {other}; \
+                             score data with the same classes in the same order",
+                            batch.source.description
+                        );
+                    }
                     let scored = self.score(&weights, &batch)?;
                     epochs += usize::from(batch.ends_epoch);
                     let scores = Scores {
@@ -142,6 +163,7 @@ impl Stage for Score {
 
 #[cfg(test)]
 mod tests {
+    use runtime::adapter::host::Cpu;
     use runtime::graph::{GraphBuilder, Initial, TensorId};
     use runtime::kernel::Constants;
     use runtime::stage::Mismatch;
@@ -189,7 +211,7 @@ mod tests {
         ];
         let graph = Arc::new(compile(&layers, [1, 1, 3], 10).expect("a valid model"));
         let cpu = Cpu::new(1).expect("it starts");
-        let mut score = Score::new(&cpu, &graph, 4, true).expect("it fits");
+        let mut score = Score::new(&cpu, &graph, Lowering::of(4), true).expect("it fits");
         let offset: Vec<f32> = (0..10).map(|class| class as f32).collect();
         let weights = Weights {
             progress: Progress { steps: 1, ..Progress::default() },

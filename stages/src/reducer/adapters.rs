@@ -6,13 +6,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use runtime::adapter::host::Cpu;
 use runtime::adapter::several::Chosen;
+use runtime::adapter::variants::{Record, Variants};
 use runtime::adapter::{Adapter, Info};
 use runtime::event::{Event, Events, SharesReport, TowerReport};
 use runtime::graph::Graph;
+use runtime::run_folder::AdapterReport;
 use runtime::session::Session;
 use runtime::stage::{Context, Mismatch};
 use runtime::towers::journal::{self, Change};
-use runtime::towers::{Lost, Rules, Towers, Trainer, Watch};
+use runtime::towers::{self, Lost, Rules, Towers, Trainer, Watch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -82,12 +84,15 @@ pub(super) struct Made {
     pub(super) adapter: Arc<dyn Adapter>,
     /// The adapter that the weights are with.
     pub(super) holder: Arc<dyn Adapter>,
-    /// Images of a step, and how many of them the first adapter takes at once.
+    /// Images of a step.
     pub(super) batch: usize,
-    pub(super) micro_batch: usize,
-    pub(super) towers: Vec<TowerReport>,
     /// Batches of the pipeline that make one step.
     pub(super) batches: usize,
+    /// What runs on the first adapter.
+    pub(super) variants: Variants,
+    pub(super) towers: Vec<TowerReport>,
+    /// What runs where the weights of several towers are.
+    pub(super) held: Option<Record>,
 }
 
 impl Reducer {
@@ -116,10 +121,10 @@ impl Reducer {
         if context.run.diagnose.is_some() {
             // Every tensor is looked at where all of them are: on one adapter.
             let observed = Arc::new(graph.observed());
-            return self.one(&adapters[0], &observed, self.images(batch, adapters.len()));
+            return self.one(&adapters[0], &observed, self.images(batch, adapters.len()), context);
         }
         match adapters.as_slice() {
-            [adapter] => self.one(adapter, graph, batch),
+            [adapter] => self.one(adapter, graph, batch, context),
             several => self.several(several, graph, batch, context),
         }
     }
@@ -132,12 +137,13 @@ impl Reducer {
     }
 
     fn choose(&self, context: &Context<'_>) -> Result<Vec<Arc<dyn Adapter>>> {
+        let precision = context.run.precision;
         let asked = context.run.adapters.as_ref().or(self.adapters.as_ref());
         let Some(asked) = asked else {
             let asked = context.run.adapter.as_deref().unwrap_or("auto");
-            return Ok(vec![context.run.brought.select(asked)?]);
+            return Ok(vec![context.run.brought.select_in(asked, precision)?]);
         };
-        let Chosen { towers, missing } = asked.choose(&context.run.brought)?;
+        let Chosen { towers, missing } = asked.choose(&context.run.brought, precision)?;
         if let Some(missing) = missing {
             ensure!(!context.run.strict, "{missing}");
             context.events.emit(Event::Warning(format!("{missing}. The run takes what there is")));
@@ -145,18 +151,26 @@ impl Reducer {
         Ok(towers)
     }
 
-    fn one(&self, adapter: &Arc<dyn Adapter>, graph: &Arc<Graph>, batch: usize) -> Result<Made> {
-        let session = Session::new(adapter.as_ref(), graph, batch)?;
+    fn one(
+        &self,
+        adapter: &Arc<dyn Adapter>,
+        graph: &Arc<Graph>,
+        batch: usize,
+        context: &Context<'_>,
+    ) -> Result<Made> {
         let info = adapter.info();
+        let how = context.run.lowering(context.run.forms.micro_batch(info, batch));
+        let session = Session::with(adapter.as_ref(), graph, how)?;
         let who = format!("{}/{}", info.backend, info.name);
         Ok(Made {
-            micro_batch: session.micro_batch(),
+            variants: session.variants(),
             trainer: Trainer::one(session, who, self.on_loss),
             adapter: Arc::clone(adapter),
             holder: Arc::clone(adapter),
             batch,
-            towers: Vec::new(),
             batches: 1,
+            towers: Vec::new(),
+            held: None,
         })
     }
 
@@ -176,6 +190,7 @@ impl Reducer {
             follow_speed: self.balance == Balance::Speed,
             given: self.given(batch, towers, context)?,
             on_loss: self.on_loss,
+            forms: context.run.forms.clone(),
             watch: Box::new(Told { events }),
         };
         let holder: Arc<dyn Adapter> = match self.weights {
@@ -184,14 +199,12 @@ impl Reducer {
         };
         let each: Vec<&dyn Adapter> = adapters.iter().map(AsRef::as_ref).collect();
         let several = Towers::new(&each, holder.as_ref(), graph, batch, rules)?;
-        let shares = several.shares().into_iter();
-        let reports = several.infos().zip(shares).map(|((name, info), (images, micro_batch))| {
-            TowerReport { name: name.to_owned(), adapter: info.clone(), images, micro_batch }
-        });
-        let towers: Vec<TowerReport> = reports.collect();
+        let (towers, variants) = (several.reports(), several.holder_variants());
+        let held = Record { adapter: AdapterReport::from(holder.info()), variants };
         Ok(Made {
-            micro_batch: towers.first().map_or(batch, |first| first.micro_batch),
+            variants: towers.first().map(|first| first.variants.clone()).unwrap_or_default(),
             towers,
+            held: Some(held),
             trainer: Trainer::Several(Box::new(several)),
             adapter: Arc::clone(&adapters[0]),
             holder,
@@ -202,7 +215,7 @@ impl Reducer {
 
     /// The shares that are given: by a file, or by what a run that goes on had.
     fn given(&self, batch: usize, towers: usize, context: &Context<'_>) -> Result<Vec<Change>> {
-        let names: Vec<String> = (0..towers).map(|number| format!("tower_{number}")).collect();
+        let names: Vec<String> = (0..towers).map(towers::name).collect();
         match &self.balance {
             Balance::Equal => Ok(Vec::new()),
             Balance::File(path) => {

@@ -14,6 +14,7 @@ use runtime::event::{Event, TowerReport, TrainerReport};
 use runtime::graph::Graph;
 use runtime::period::Period;
 use runtime::port::Port;
+use runtime::precision::Precision;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
 use runtime::towers::OnLoss;
 use schemars::JsonSchema;
@@ -168,15 +169,15 @@ impl Config for Reducer {
         };
         let graph = &Arc::new(self.extend(graph).map_err(|wrong| anyhow!(wrong.message))?);
         let made = self.make(graph, *batch, context)?;
-        let Made { mut trainer, adapter, holder, batch, micro_batch, towers, batches } = made;
+        let Made { mut trainer, adapter, holder, batch, batches, variants, towers, held } = made;
         match &context.run.resume {
             None => trainer.initialize(context.run.seed)?,
             Some(resume) => trainer.load(&resume.weights)?,
         }
         let info = adapter.info();
         let (told, parts) = match towers.as_slice() {
-            [] if micro_batch == batch => (described(info), String::new()),
-            [] => (described(info), format!(", in micro-batches of {micro_batch}")),
+            [] if variants.micro_batch == batch => (described(info), String::new()),
+            [] => (described(info), format!(", in micro-batches of {}", variants.micro_batch)),
             towers => {
                 let each =
                     |tower: &TowerReport| format!("{}: {}", tower.name, described(&tower.adapter));
@@ -185,14 +186,19 @@ impl Config for Reducer {
                 (each.join(", "), format!(" in all: {}", shares.join(" + ")))
             }
         };
-        context.events.emit(Event::Trainer(TrainerReport {
+        let in_precision = match context.run.precision {
+            Precision::F32 => String::new(),
+            other => format!(", {other} with f32 weights"),
+        };
+        context.events.emit(Event::Trainer(Box::new(TrainerReport {
             stage: context.stage.to_owned(),
             adapter: info.clone(),
             batch,
-            micro_batch,
+            variants,
             towers,
-        }));
-        context.events.fact("adapter", told);
+            holder: held,
+        })));
+        context.events.fact("adapter", format!("{told}{in_precision}"));
         context.events.fact(
             "model",
             format!(

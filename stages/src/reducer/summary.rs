@@ -74,7 +74,8 @@ impl Summaries {
                 let mut forward = graph.inference();
                 forward.layers.clone().iter().for_each(|layer| forward.observe(layer.tensor));
                 let images = batch.min(ACTIVATION_IMAGES);
-                Some(Session::new(adapter, &Arc::new(forward), images)?)
+                let how = context.run.lowering(images);
+                Some(Session::with(adapter, &Arc::new(forward), how)?)
             }
         };
         // One waits while one is worked on: a summary that takes longer than its period makes

@@ -5,6 +5,7 @@
 //! what nothing outside the group looks at needs room for those images only. All else runs once
 //! over all images. Nothing here depends on the number of threads.
 
+use crate::adapter::variants::Block;
 use crate::graph::{Graph, Node, Op, Phase, Role, Span, TensorId};
 use crate::kernel::{Access, Extent};
 
@@ -107,6 +108,24 @@ impl Plan {
         };
         shared.retain(used);
         Self { spans: spans.to_vec(), images, groups, shared }
+    }
+
+    /// The groups, as a run's folder keeps them.
+    pub(super) fn blocks(&self, graph: &Graph) -> Vec<Block> {
+        let block = |group: &Group| {
+            let ops = group.ops().iter().filter_map(|at| op(graph, *at));
+            let (images_at_once, images_of_a_task) = match group {
+                Group::Whole(_) => (self.images, self.images),
+                Group::Sliced(group) => (group.at_once, group.task),
+            };
+            let kernels = ops.map(|op| op.kernel.name.to_owned()).collect();
+            Block { kernels, images_at_once, images_of_a_task }
+        };
+        self.groups.iter().map(block).collect()
+    }
+
+    pub(super) fn is_of(&self, images: usize) -> bool {
+        self.images == images
     }
 
     pub(super) fn is_for(&self, spans: &[Span], images: usize) -> bool {

@@ -10,6 +10,7 @@ use super::plan::{Group, Plan, Sliced, op};
 use crate::graph::{Graph, Op, TensorId};
 use crate::isa::Isa;
 use crate::kernel::{Access, Args, Dtype, Extent, Pass, Slot, Step};
+use crate::precision::Precision;
 
 /// A plan and all that it needs.
 pub(super) struct Work<'a, T> {
@@ -18,6 +19,7 @@ pub(super) struct Work<'a, T> {
     pub(super) memory: &'a Memory<T>,
     pub(super) step: &'a Step,
     pub(super) isa: Isa,
+    pub(super) precision: Precision,
 }
 
 /// What of the batch a call of a kernel gets.
@@ -128,6 +130,7 @@ impl<T: Number> Work<'_, T> {
             (binding.name, slot)
         });
         let mut args = Args::new(&op.constants, &step, slots).within(self.isa, pass);
+        args.precision = self.precision;
         T::form(op.kernel)(&mut args);
     }
 

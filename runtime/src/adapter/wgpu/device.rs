@@ -1,0 +1,76 @@
+//! A device with its queue, and what went wrong on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::wgpu as gpu;
+use anyhow::{Context as _, Result, anyhow};
+
+/// A device, its queue, and what is noticed between calls.
+pub(super) struct Device {
+    pub(super) device: gpu::Device,
+    pub(super) queue: gpu::Queue,
+    failure: Failure,
+}
+
+impl Device {
+    pub(super) fn new(device: gpu::Device, queue: gpu::Queue) -> Self {
+        let failure = Failure::watch(&device);
+        Self { device, queue, failure }
+    }
+
+    /// Waits for a submit, or for all of them.
+    pub(super) fn wait(&self, submit: Option<gpu::SubmissionIndex>) -> Result<()> {
+        let wait = gpu::PollType::Wait { submission_index: submit, timeout: None };
+        self.device.poll(wait).context("the device stopped answering")?;
+        self.check()
+    }
+
+    /// Whether nothing has gone wrong so far.
+    pub(super) fn check(&self) -> Result<()> {
+        self.failure.check()
+    }
+
+    /// Submits the dispatches that this encodes.
+    pub(super) fn submit(
+        &self,
+        encode: impl FnOnce(&mut gpu::ComputePass<'_>),
+    ) -> gpu::SubmissionIndex {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encode(&mut encoder.begin_compute_pass(&Default::default()));
+        self.queue.submit([encoder.finish()])
+    }
+}
+
+/// The first thing that went wrong on a device, noticed between calls.
+#[derive(Clone, Default)]
+struct Failure(Arc<Mutex<Option<String>>>);
+
+impl Failure {
+    fn watch(device: &gpu::Device) -> Self {
+        let failure = Self::default();
+        let on_error = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: gpu::Error| {
+            on_error.note(error.to_string());
+        }));
+        let on_loss = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping a device is an ordinary end.
+            if !matches!(reason, gpu::DeviceLostReason::Destroyed) {
+                on_loss.note(format!("the device was lost: {message}"));
+            }
+        });
+        failure
+    }
+
+    fn note(&self, message: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // It stays noted: a device that has failed once computes nothing any more.
+            Some(message) => Err(anyhow!(message.clone())),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! One copy of a model on a device.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::wgpu as gpu;
+use anyhow::{Context as _, Result, bail};
+
+use super::compiler::{Compiler, Dispatch, layout_entry};
+use super::device::Device;
+use super::trial::Bench;
+use crate::adapter::forms::Chosen;
+use crate::adapter::half::{self, Storage};
+use crate::adapter::pace::{Pace, cut};
+use crate::adapter::variants::{InForce, Variants};
+use crate::adapter::{Info, Lowering, Replica, Values};
+use crate::graph::{Graph, Node, Op, Phase, Span, TensorId};
+use crate::kernel::{Dtype, Step};
+
+/// Runs that may be under way before the next one waits for the oldest: enough to keep a GPU busy
+/// while the next batch is uploaded, few enough that nothing piles up.
+const RUNS_IN_FLIGHT: usize = 2;
+
+/// Bytes read back at once.
+const STAGING_BYTES: u64 = 4 << 20;
+
+pub(super) struct WgpuReplica {
+    device: Device,
+    graph: Arc<Graph>,
+    variants: Variants,
+    memory: Memory,
+    /// What is on its way to a buffer in 16 bits.
+    packed: Vec<u32>,
+    dispatches: Vec<Paced>,
+    /// Of each phase, the dispatches of its nodes; `None` where there is nothing to dispatch.
+    phases: [Vec<Option<usize>>; Phase::ALL.len()],
+    /// The last submit of each run under way.
+    in_flight: VecDeque<gpu::SubmissionIndex>,
+}
+
+/// A dispatch and how long it takes.
+struct Paced {
+    dispatch: Dispatch,
+    pace: Pace,
+}
+
+/// Every buffer of a replica.
+pub(super) struct Memory {
+    /// One for each tensor.
+    pub(super) tensors: Vec<gpu::Buffer>,
+    /// How each tensor is stored.
+    pub(super) storage: Vec<Storage>,
+    /// What is read back comes through here.
+    staging: gpu::Buffer,
+    /// The numbers of a step.
+    pub(super) step: gpu::Buffer,
+    step_layout: gpu::BindGroupLayout,
+    pub(super) step_group: gpu::BindGroup,
+}
+
+impl Memory {
+    fn new(device: &gpu::Device, graph: &Graph, how: &Lowering) -> Self {
+        let storage: Vec<Storage> =
+            graph.tensors.iter().map(|tensor| Storage::of(tensor, how)).collect();
+        let tensors = graph
+            .tensors
+            .iter()
+            .zip(&storage)
+            .map(|(tensor, storage)| {
+                device.create_buffer(&gpu::BufferDescriptor {
+                    label: Some(&tensor.name),
+                    size: storage.bytes(tensor.len_for(how.micro_batch).max(1)) as u64,
+                    usage: gpu::BufferUsages::STORAGE
+                        | gpu::BufferUsages::COPY_SRC
+                        | gpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            })
+            .collect();
+        let staging = device.create_buffer(&gpu::BufferDescriptor {
+            label: Some("staging"),
+            size: STAGING_BYTES,
+            usage: gpu::BufferUsages::MAP_READ | gpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let step = device.create_buffer(&gpu::BufferDescriptor {
+            label: Some("step"),
+            size: size_of::<Step>() as u64,
+            usage: gpu::BufferUsages::UNIFORM | gpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let step_layout = device.create_bind_group_layout(&gpu::BindGroupLayoutDescriptor {
+            label: Some("step"),
+            entries: &[layout_entry(0, gpu::BufferBindingType::Uniform)],
+        });
+        let step_group = device.create_bind_group(&gpu::BindGroupDescriptor {
+            label: Some("step"),
+            layout: &step_layout,
+            entries: &[gpu::BindGroupEntry { binding: 0, resource: step.as_entire_binding() }],
+        });
+        Self { tensors, storage, staging, step, step_layout, step_group }
+    }
+
+    /// The first reals of a tensor, once all that was submitted is done.
+    pub(super) fn reals(&self, device: &Device, tensor: TensorId, len: usize) -> Result<Vec<f32>> {
+        let bytes = self.bytes(device, tensor, len)?;
+        Ok(match self.storage[tensor.0] {
+            Storage::Half(scale) => half::unpack(&bytes, scale, len),
+            Storage::Whole => bytemuck::pod_collect_to_vec(&bytes),
+        })
+    }
+
+    /// The bytes of the first elements of a tensor, once all that was submitted is done.
+    pub(super) fn bytes(&self, device: &Device, tensor: TensorId, len: usize) -> Result<Vec<u8>> {
+        let total = self.storage[tensor.0].bytes(len) as u64;
+        let mut bytes = Vec::with_capacity(total as usize);
+        while (bytes.len() as u64) < total {
+            let offset = bytes.len() as u64;
+            let part = (total - offset).min(STAGING_BYTES);
+            let mut encoder = device.device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(
+                &self.tensors[tensor.0],
+                offset,
+                &self.staging,
+                0,
+                Some(part),
+            );
+            device.queue.submit([encoder.finish()]);
+            let (sender, receiver) = async_channel::bounded(1);
+            self.staging.map_async(gpu::MapMode::Read, 0..part, move |result| {
+                // The receiver lives until the line below has heard of this.
+                let _ = sender.try_send(result);
+            });
+            device.wait(None)?;
+            receiver.recv_blocking().context("the device dropped a read")??;
+            bytes.extend_from_slice(&self.staging.get_mapped_range(0..part)?);
+            self.staging.unmap();
+        }
+        Ok(bytes)
+    }
+}
+
+impl WgpuReplica {
+    pub(super) fn new(
+        device: Device,
+        graph: &Arc<Graph>,
+        how: &Lowering,
+        info: &Info,
+    ) -> Result<Self> {
+        let micro_batch = how.micro_batch;
+        let memory = Memory::new(&device.device, graph, how);
+        device.check()?;
+        let mut compiler = Compiler::new(&device.device, how, &memory.step_layout);
+        let mut bench = Bench::new(&device, graph, &memory, &mut compiler);
+        let chosen = how.forms.choose(info, graph, how, &mut bench);
+        bench.tidy_up()?;
+        let mut dispatches = Vec::new();
+        let mut phases = [const { Vec::new() }; Phase::ALL.len()];
+        for phase in Phase::ALL {
+            for node in graph.phase(phase) {
+                phases[phase as usize].push(match node {
+                    Node::AllReduce(_) => None,
+                    Node::Run(op) => {
+                        dispatches.push(paced(&mut compiler, graph, op, &chosen, &memory)?);
+                        Some(dispatches.len() - 1)
+                    }
+                });
+            }
+        }
+        device.check()?;
+        let mut variants = Variants { micro_batch, ..Variants::default() };
+        for op in graph.all_ops() {
+            let in_force = chosen.of(op).map(|variant| InForce::of(op, variant));
+            let new = in_force.filter(|in_force| !variants.kernels.contains(in_force));
+            variants.kernels.extend(new);
+        }
+        let graph = Arc::clone(graph);
+        let in_flight = VecDeque::new();
+        let packed = Vec::new();
+        Ok(Self { device, graph, variants, memory, packed, dispatches, phases, in_flight })
+    }
+
+    /// Submits these dispatches together; one whose pace is not known is alone, and waited for.
+    fn submit(&mut self, dispatches: &[usize], images: usize) -> Result<gpu::SubmissionIndex> {
+        let unknown = match dispatches {
+            [one] => self.dispatches[*one].pace.seconds(images).is_none().then_some(*one),
+            _ => None,
+        };
+        if unknown.is_some() {
+            self.wait()?;
+        }
+        let start = Instant::now();
+        let submit = self.device.submit(|pass| {
+            pass.set_bind_group(1, &self.memory.step_group, &[]);
+            dispatches.iter().for_each(|at| self.dispatches[*at].dispatch.encode(pass, images));
+        });
+        if let Some(one) = unknown {
+            self.device.wait(Some(submit.clone()))?;
+            self.dispatches[one].pace.took(images, start.elapsed().as_secs_f64());
+        }
+        Ok(submit)
+    }
+}
+
+fn paced(
+    compiler: &mut Compiler<'_>,
+    graph: &Graph,
+    op: &Op,
+    chosen: &Chosen,
+    memory: &Memory,
+) -> Result<Paced> {
+    let compiled = chosen
+        .of(op)
+        .with_context(|| format!("no form of it can do {}", op.constants))
+        .and_then(|variant| compiler.compile(op, variant, &memory.tensors));
+    let dispatch = compiled.with_context(|| {
+        let layer = graph.layers.get(op.layer).map_or("?", |layer| &layer.name);
+        format!("kernel {} of layer {layer}", op.kernel.name)
+    })?;
+    Ok(Paced { dispatch, pace: Pace::default() })
+}
+
+impl Replica for WgpuReplica {
+    fn variants(&self) -> Variants {
+        self.variants.clone()
+    }
+
+    fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()> {
+        let about = self.graph.tensor(tensor);
+        let (dtype, bytes): (Dtype, &[u8]) = match (values, self.memory.storage[tensor.0]) {
+            (Values::Real(values), Storage::Half(scale)) => {
+                half::pack(values, scale, &mut self.packed);
+                (Dtype::Real, bytemuck::cast_slice(&self.packed))
+            }
+            (Values::Real(values), Storage::Whole) => (Dtype::Real, bytemuck::cast_slice(values)),
+            (Values::Index(values), _) => (Dtype::Index, bytemuck::cast_slice(values)),
+        };
+        let buffer = &self.memory.tensors[tensor.0];
+        if dtype != about.dtype || bytes.len() as u64 > buffer.size() {
+            bail!("{} does not hold what was written to it", about.name);
+        }
+        self.device.queue.write_buffer(buffer, 0, bytes);
+        self.device.check()
+    }
+
+    fn run(&mut self, spans: &[Span], step: &Step) -> Result<()> {
+        let images = step.images as usize;
+        if images > self.variants.micro_batch {
+            bail!("{images} images in a micro-batch of {}", self.variants.micro_batch);
+        }
+        let mut asked = Vec::new();
+        for span in spans {
+            let nodes = self.phases[span.phase as usize].get(span.nodes.clone());
+            let Some(nodes) = nodes else { bail!("the model has no {span:?}") };
+            asked.extend(nodes.iter().flatten().copied());
+        }
+        self.device.queue.write_buffer(&self.memory.step, 0, bytemuck::bytes_of(step));
+        let seconds = |at: &usize| self.dispatches[*at].pace.seconds(images);
+        let submits: Vec<_> = cut(asked.iter().map(seconds)).collect();
+        let mut last = None;
+        for submit in submits {
+            last = Some(self.submit(&asked[submit], images)?);
+        }
+        self.in_flight.extend(last);
+        if self.in_flight.len() > RUNS_IN_FLIGHT {
+            let oldest = self.in_flight.pop_front();
+            self.device.wait(oldest)?;
+        }
+        self.device.check()
+    }
+
+    fn read(&mut self, tensor: TensorId, len: usize) -> Result<Vec<f32>> {
+        self.in_flight.clear();
+        self.memory.reals(&self.device, tensor, len)
+    }
+
+    fn read_index(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u32>> {
+        self.in_flight.clear();
+        Ok(bytemuck::pod_collect_to_vec(&self.memory.bytes(&self.device, tensor, len)?))
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.in_flight.clear();
+        self.device.wait(None)
+    }
+}

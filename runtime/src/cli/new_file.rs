@@ -1,0 +1,54 @@
+//! A file that a verb was asked to write.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::output::Failure;
+
+/// A file that was not there before. It is made before the work that fills it, which is not to be
+/// lost because there is no room for the result; nothing that is there already is replaced.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl NewFile {
+    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+        let file = File::create_new(path)
+            .with_context(|| format!("could not make {}", path.display()))
+            .map_err(Failure::Run)?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    pub(super) fn write(mut self, text: &str) -> Result<(), Failure> {
+        self.file
+            .write_all(text.as_bytes())
+            .with_context(|| format!("could not write {}", self.path.display()))
+            .map_err(Failure::Run)
+    }
+
+    pub(super) fn write_json(self, content: &impl Serialize) -> Result<(), Failure> {
+        let text =
+            serde_json::to_string_pretty(content).map_err(|error| Failure::Run(error.into()))?;
+        self.write(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        NewFile::create(&path).expect("it is new").write_json(&[1]).expect("there is room");
+        assert!(NewFile::create(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "[\n  1\n]");
+    }
+}

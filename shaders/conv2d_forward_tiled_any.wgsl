@@ -1,0 +1,242 @@
+// Convolution of NHWC images with any number of channels as a product of matrices, a tile of it
+// per workgroup.
+//
+// Reads input, weights and biases; writes output. All are taken one by one.
+// Dispatch: one workgroup per (8 * ROWS positions, 4 * COLUMNS output channels), the channels
+// fastest, in one dimension folded into two.
+// The rows of the product are positions, its columns output channels, and the inner sum runs over
+// the patch of inputs that a position sees, 16 at a time. Neighbouring invocations load
+// neighbouring runs of 4 into workgroup memory, where every input serves a row of invocations and
+// every weight a column of them; an invocation keeps 8 positions x 4 channels in registers. The
+// next 16 are loaded while these are multiplied.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override STRIDE_X: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+
+// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
+override ROWS: u32 = 8u;
+override COLUMNS: u32 = 16u;
+
+@group(0) @binding(0) var<storage, read> input: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read> biases: array<f32>;
+@group(0) @binding(3) var<storage, read_write> output: array<Element>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+override OUT_VECTORS: u32 = (OUT_CHANNELS + 3u) / 4u;
+override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
+override TILE_ROWS: u32 = 8u * ROWS;
+override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
+override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
+
+// Where each position's patch begins: the first row of its image, and a row and a column there.
+var<workgroup> corners: array<vec3<u32>, TILE_ROWS>;
+// Of each position 16 inputs.
+var<workgroup> inputs: array<array<vec4<f32>, 4>, TILE_ROWS>;
+// Of each vector of channels the weights of 16 inputs. The 17th spreads columns over the banks.
+var<workgroup> columns: array<array<vec4<f32>, 17>, COLUMNS>;
+
+// Rows and columns before the image wrap around to very large ones.
+fn corner(position: u32) -> vec3<u32> {
+    let image = position / POSITIONS;
+    let y = position / OUT_WIDTH % OUT_HEIGHT * STRIDE_Y - PAD_TOP;
+    let x = position % OUT_WIDTH * STRIDE_X - PAD_LEFT;
+    // Positions past the end see nothing.
+    return vec3(image * IN_HEIGHT, select(0x80000000u, y, image < step.images), x);
+}
+
+// The row, column and channel of an input of a patch; past the end, in a row outside any image.
+fn term(at: u32) -> vec3<u32> {
+    let tap = at / IN_CHANNELS;
+    let y = select(0x40000000u, tap / KERNEL_WIDTH, at < PATCH);
+    return vec3(y, tap % KERNEL_WIDTH, at % IN_CHANNELS);
+}
+
+// One input of a patch; 0 outside the image.
+fn load_input(origin: vec3<u32>, term: vec3<u32>) -> f32 {
+    let y = origin.y + term.x;
+    let x = origin.z + term.y;
+    let inside = y < IN_HEIGHT && x < IN_WIDTH;
+    let at = ((origin.x + y) * IN_WIDTH + x) * IN_CHANNELS + term.z;
+    return select(0.0, f32(input[select(0u, at, inside)]), inside);
+}
+
+fn load_inputs(row: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>, d: vec3<u32>) -> vec4<f32> {
+    let origin = corners[row];
+    return vec4(
+        load_input(origin, a),
+        load_input(origin, b),
+        load_input(origin, c),
+        load_input(origin, d),
+    );
+}
+
+// The weight from one input of a patch to a channel; 0 past the end of either.
+fn load_weight(at: u32, channel: u32) -> f32 {
+    let inside = at < PATCH && channel < OUT_CHANNELS;
+    return select(0.0, weights[select(0u, at * OUT_CHANNELS + channel, inside)], inside);
+}
+
+fn load_weights(at: u32, channel: u32) -> vec4<f32> {
+    return vec4(
+        load_weight(at, channel),
+        load_weight(at, channel + 1u),
+        load_weight(at, channel + 2u),
+        load_weight(at, channel + 3u),
+    );
+}
+
+// An invocation's share of 16 inputs and weights.
+struct Loaded { x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32> }
+
+// Which of the 16 they are: an invocation loads four inputs of every `ROW_STEP`th row,
+// and four weights of every `ROWS`th input.
+override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
+
+fn load(first: u32, index: u32, channel: u32) -> Loaded {
+    var loaded: Loaded;
+    let row = index / 4u;
+    let inputs_at = first + index % 4u * 4u;
+    let a = term(inputs_at);
+    let b = term(inputs_at + 1u);
+    let c = term(inputs_at + 2u);
+    let d = term(inputs_at + 3u);
+    loaded.x0 = load_inputs(row, a, b, c, d);
+    loaded.x1 = load_inputs(row + ROW_STEP, a, b, c, d);
+    if (COLUMNS < 16u) {
+        loaded.x2 = load_inputs(row + 2u * ROW_STEP, a, b, c, d);
+        loaded.x3 = load_inputs(row + 3u * ROW_STEP, a, b, c, d);
+    }
+    let weights_at = first + index / COLUMNS;
+    loaded.w0 = load_weights(weights_at, channel);
+    if (ROWS < 16u) {
+        loaded.w1 = load_weights(weights_at + ROWS, channel);
+    }
+    if (ROWS < 8u) {
+        loaded.w2 = load_weights(weights_at + 2u * ROWS, channel);
+        loaded.w3 = load_weights(weights_at + 3u * ROWS, channel);
+    }
+    return loaded;
+}
+
+fn share(loaded: Loaded, index: u32) {
+    let row = index / 4u;
+    let vector = index % 4u;
+    inputs[row][vector] = loaded.x0;
+    inputs[row + ROW_STEP][vector] = loaded.x1;
+    if (COLUMNS < 16u) {
+        inputs[row + 2u * ROW_STEP][vector] = loaded.x2;
+        inputs[row + 3u * ROW_STEP][vector] = loaded.x3;
+    }
+    let column = index % COLUMNS;
+    let at = index / COLUMNS;
+    columns[column][at] = loaded.w0;
+    if (ROWS < 16u) {
+        columns[column][at + ROWS] = loaded.w1;
+    }
+    if (ROWS < 8u) {
+        columns[column][at + 2u * ROWS] = loaded.w2;
+        columns[column][at + 3u * ROWS] = loaded.w3;
+    }
+}
+
+fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
+    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
+}
+
+fn store_one(position: u32, channel: u32, sum: f32) {
+    if (channel < OUT_CHANNELS) {
+        output[position * OUT_CHANNELS + channel] = Element(sum);
+    }
+}
+
+fn store(position: u32, channel: u32, sum: vec4<f32>) {
+    if (position < step.images * POSITIONS) {
+        store_one(position, channel, sum.x);
+        store_one(position, channel + 1u, sum.y);
+        store_one(position, channel + 2u, sum.z);
+        store_one(position, channel + 3u, sum.w);
+    }
+}
+
+fn load_bias(channel: u32) -> f32 {
+    return biases[min(channel, OUT_CHANNELS - 1u)];
+}
+
+@compute @workgroup_size(COLUMNS, ROWS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let number = group.x + group.y * groups.x;
+    let first_position = number / CHANNEL_TILES * TILE_ROWS;
+    // The first of an invocation's channels: of the weights it loads, and of the sums it keeps.
+    let channel = 4u * (number % CHANNEL_TILES * COLUMNS + local.x);
+    if (index < TILE_ROWS) {
+        corners[index] = corner(first_position + index);
+    }
+    workgroupBarrier();
+    let bias = vec4(
+        load_bias(channel),
+        load_bias(channel + 1u),
+        load_bias(channel + 2u),
+        load_bias(channel + 3u),
+    );
+    var sums0 = bias;
+    var sums1 = bias;
+    var sums2 = bias;
+    var sums3 = bias;
+    var sums4 = bias;
+    var sums5 = bias;
+    var sums6 = bias;
+    var sums7 = bias;
+    // Each turn loads some and multiplies those of the turn before.
+    for (var first = 0u; first < PATCH + 16u; first += 16u) {
+        let loaded = load(first, index, channel);
+        if (first > 0u) {
+            for (var four = 0u; four < 4u; four++) {
+                let w = mat4x4<f32>(
+                    columns[local.x][4u * four],
+                    columns[local.x][4u * four + 1u],
+                    columns[local.x][4u * four + 2u],
+                    columns[local.x][4u * four + 3u],
+                );
+                sums0 = add_column(sums0, w, inputs[local.y][four]);
+                sums1 = add_column(sums1, w, inputs[local.y + ROWS][four]);
+                sums2 = add_column(sums2, w, inputs[local.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, inputs[local.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, inputs[local.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, inputs[local.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, inputs[local.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, inputs[local.y + 7u * ROWS][four]);
+            }
+        }
+        workgroupBarrier();
+        share(loaded, index);
+        workgroupBarrier();
+    }
+    let position = first_position + local.y;
+    store(position, channel, sums0);
+    store(position + ROWS, channel, sums1);
+    store(position + 2u * ROWS, channel, sums2);
+    store(position + 3u * ROWS, channel, sums3);
+    store(position + 4u * ROWS, channel, sums4);
+    store(position + 5u * ROWS, channel, sums5);
+    store(position + 6u * ROWS, channel, sums6);
+    store(position + 7u * ROWS, channel, sums7);
+}

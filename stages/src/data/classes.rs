@@ -1,0 +1,214 @@
+//! The classes of one's own data, as a number or by their names.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use runtime::stage::Mismatch;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Labels are bytes.
+const MOST: usize = 256;
+
+/// How many classes there are, or their names in the order of their labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Classes {
+    /// So many.
+    Count(usize),
+    /// With these names.
+    Names(Vec<String>),
+}
+
+impl Classes {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Count(count) => *count,
+            Self::Names(names) => names.len(),
+        }
+    }
+
+    /// Their names; numbers if they have none.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Count(count) => (0..*count).map(|class| class.to_string()).collect(),
+            Self::Names(names) => names.clone(),
+        }
+    }
+
+    /// What is wrong with them.
+    pub fn check(&self) -> Option<Mismatch> {
+        let count = self.count();
+        if !(2..=MOST).contains(&count) {
+            let message = format!("expected 2 to {MOST} classes, found {count}");
+            let help = "with a single class there is nothing to tell apart";
+            return Some(Mismatch::field("classes", message).help(help));
+        }
+        let Self::Names(names) = self else { return None };
+        let mut seen = HashSet::new();
+        let twice = names.iter().find(|name| !seen.insert(*name))?;
+        let message = format!("the class `{twice}` is named twice");
+        Some(Mismatch::field("classes", message).help("name each once, in the order of the labels"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Classes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // `untagged` would say only that nothing matched; a visitor says what was expected.
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Classes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of classes such as 10, or their names, `[cat, dog]`")
+            }
+
+            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Classes, E> {
+                usize::try_from(count).map(Classes::Count).map_err(E::custom)
+            }
+
+            fn visit_i64<E: de::Error>(self, count: i64) -> Result<Classes, E> {
+                match u64::try_from(count) {
+                    Ok(count) => self.visit_u64(count),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Signed(count), &self)),
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Classes, A::Error> {
+                let mut names = Vec::new();
+                while let Some(Name(name)) = list.next_element()? {
+                    names.push(name);
+                }
+                Ok(Classes::Names(names))
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+/// A name, which YAML takes for a number if it is one.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a class")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+                Ok(Name(name.to_owned()))
+            }
+
+            fn visit_u64<E: de::Error>(self, name: u64) -> Result<Name, E> {
+                Ok(Name(name.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, name: i64) -> Result<Name, E> {
+                Ok(Name(name.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+impl JsonSchema for Classes {
+    fn schema_name() -> Cow<'static, str> {
+        "Classes".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 2, "maximum": MOST },
+                {
+                    "type": "array",
+                    "items": { "type": ["string", "integer"] }
+                }
+            ]
+        })
+    }
+}
+
+/// Says where the classes that a model was trained on are not those of the data at hand. A list
+/// without names is of no data.
+pub fn differ(trained: &[String], found: &[String]) -> Option<String> {
+    if trained.is_empty() || found.is_empty() || trained == found {
+        return None;
+    }
+    let pairs = trained.iter().zip(found).enumerate();
+    let first = pairs.map(|(number, (was, is))| (number, was, is)).find(|(_, was, is)| was != is);
+    Some(match first {
+        Some((number, was, is)) => format!("class {number} was `{was}`, and here it is `{is}`"),
+        None => format!("there were {} classes, and here are {}", trained.len(), found.len()),
+    })
+}
+
+/// What a label that is no class should make a person think of: `lowest` and `highest` are the
+/// ends of all labels found.
+pub(super) fn labels_hint(lowest: u64, highest: u64, classes: usize) -> String {
+    let last = classes - 1;
+    if lowest == 1 && highest == classes as u64 {
+        return format!(
+            "labels run from 1 to {classes} where 0 to {last} are expected: they are off by one"
+        );
+    }
+    format!("labels run from {lowest} to {highest}; expected are 0 to {last}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_and_names_are_read_and_anything_else_is_explained() {
+        let read = |text| serde_json::from_str::<Classes>(text);
+        assert_eq!(read("10").expect("a number"), Classes::Count(10));
+        let names = read(r#"["cat", 7]"#).expect("names");
+        assert_eq!(names, Classes::Names(vec!["cat".to_owned(), "7".to_owned()]));
+        assert_eq!(names.names(), ["cat", "7"]);
+        assert_eq!(Classes::Count(3).names(), ["0", "1", "2"]);
+        for wrong in ["-1", "\"cat\"", "{}"] {
+            let told = read(wrong).expect_err(wrong).to_string();
+            assert!(told.contains("such as 10, or their names"), "{told}");
+        }
+    }
+
+    #[test]
+    fn other_classes_are_told() {
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(differ(&names("cat dog"), &names("cat dog")), None);
+        assert_eq!(differ(&[], &names("cat dog")), None);
+        let other = differ(&names("cat dog"), &names("cat cow")).expect("other classes");
+        assert_eq!(other, "class 1 was `dog`, and here it is `cow`");
+        let fewer = differ(&names("cat dog"), &names("cat")).expect("fewer classes");
+        assert_eq!(fewer, "there were 2 classes, and here are 1");
+    }
+
+    #[test]
+    fn impossible_classes_are_told() {
+        let names = |names: &[&str]| Classes::Names(names.iter().map(|n| (*n).into()).collect());
+        assert_eq!(names(&["cat", "dog"]).check(), None);
+        assert_eq!(Classes::Count(256).check(), None);
+        for (wrong, part) in [
+            (Classes::Count(1), "found 1"),
+            (Classes::Count(257), "found 257"),
+            (names(&["cat"]), "found 1"),
+            (names(&["cat", "dog", "cat"]), "`cat` is named twice"),
+        ] {
+            assert!(wrong.check().expect("wrong").message.contains(part), "{wrong:?}");
+        }
+        assert!(labels_hint(1, 10, 10).contains("off by one"));
+        assert!(!labels_hint(0, 10, 10).contains("off by one"));
+    }
+}

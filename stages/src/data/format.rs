@@ -1,0 +1,103 @@
+//! What a reader reads: a line for each format in each list.
+
+use runtime::fetch::Download;
+use runtime::stage::Mismatch;
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Format;
+use super::cifar10::Cifar10;
+use super::cifar100::Cifar100;
+use super::idx::Idx;
+use super::images::Images;
+use super::svhn::Svhn;
+use super::synthetic::Synthetic;
+
+/// What is read. The name alone stands for all defaults.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(transform = or_its_name)]
+pub enum Kind {
+    /// CIFAR-10 in its binary version: 32x32 RGB photos of 10 classes, 50,000 to train on and
+    /// 10,000 to test with.
+    #[default]
+    Cifar10,
+    /// CIFAR-100 in its binary version: 32x32 RGB photos of 100 classes in 20 groups, 50,000 to
+    /// train on and 10,000 to test with.
+    Cifar100(Cifar100),
+    /// SVHN's cropped digits: 32x32 RGB photos of house numbers, 73,257 to train on and 26,032 to
+    /// test with.
+    Svhn(Svhn),
+    /// MNIST and its family: grey images in IDX files.
+    Idx(Idx),
+    /// One's own photos: PNG and JPEG files of any size, of which the largest middle part that has
+    /// the right proportions is scaled to `size_px`, as `runtime predict` does. All are decoded at
+    /// the start, on all processors, and kept: height x width x channels bytes each. `path` is a
+    /// folder with `train/` and `test/`, which hold a folder for each class; or with `train.csv`
+    /// and `test.csv`, lines of file and label, the files relative to the CSV file's folder; or it
+    /// holds the classes' folders itself, or is a CSV file, and `validation` splits it.
+    Images(Images),
+    /// Nothing: 32x32 RGB drawings of 10 classes are made up.
+    Synthetic(Synthetic),
+}
+
+/// Where images come from.
+pub enum Origin<'a> {
+    /// From files of this format.
+    Files(&'a dyn Format),
+    /// They are drawn.
+    Drawn(&'a Synthetic),
+}
+
+impl Kind {
+    /// Where the images come from.
+    pub fn origin(&self) -> Origin<'_> {
+        match self {
+            Self::Cifar10 => Origin::Files(&Cifar10),
+            Self::Cifar100(format) => Origin::Files(format),
+            Self::Svhn(format) => Origin::Files(format),
+            Self::Idx(format) => Origin::Files(format),
+            Self::Images(format) => Origin::Files(format),
+            Self::Synthetic(drawings) => Origin::Drawn(drawings),
+        }
+    }
+
+    /// The type of the images, or what is wrong with the fields.
+    ///
+    /// # Errors
+    /// With the field.
+    pub fn check(&self) -> Result<super::Images, Mismatch> {
+        let checked = match self.origin() {
+            Origin::Files(format) => format.check().map(|()| format.images()),
+            Origin::Drawn(drawings) => drawings.check().map(|()| super::synthetic::IMAGES),
+        };
+        checked.map_err(|wrong| wrong.below(&["format", self.name()]))
+    }
+
+    /// Its name in the YAML.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Cifar10 => "cifar10",
+            Self::Cifar100(_) => "cifar100",
+            Self::Svhn(_) => "svhn",
+            Self::Idx(_) => "idx",
+            Self::Images(_) => "images",
+            Self::Synthetic(_) => "synthetic",
+        }
+    }
+}
+
+/// What can be downloaded.
+pub fn downloads() -> Vec<&'static Download> {
+    vec![&super::cifar10::DOWNLOAD, &super::cifar100::DOWNLOAD, &super::svhn::DOWNLOAD]
+}
+
+/// The name alone stands for all defaults, which serde's enums say nothing of; `images` has to be
+/// told classes and size.
+fn or_its_name(schema: &mut Schema) {
+    let Some(Value::Array(forms)) = schema.get_mut("oneOf") else { return };
+    let names = forms.iter().filter_map(|form| form["required"].get(0).cloned());
+    let names: Vec<Value> = names.filter(|name| name != "images").collect();
+    forms.push(json!({ "enum": names }));
+}

@@ -1,0 +1,376 @@
+//! IDX files, as of MNIST and its family (Y. LeCun, C. Cortes and C. Burges, "The MNIST database of
+//! handwritten digits"): a number for the type, the sizes, big-endian, and bytes, in gzip or not.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use flate2::read::MultiGzDecoder;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::classes::{Classes, labels_hint};
+use super::place::{Place, look};
+use super::{DataSet, Format, Images, Split, thousands};
+use crate::extent::Extent;
+
+/// The second half of the first four bytes: bytes, in so many dimensions.
+const BYTES: u8 = 8;
+/// Bytes of images that are read into memory at most.
+const MOST: u64 = 1 << 34;
+/// Where torchvision puts the files.
+const TORCHVISION: &str = "MNIST/raw";
+
+/// MNIST and its family: grey images and their labels in IDX files, `train-images-idx3-ubyte` and
+/// so on, with or without `.gz`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Idx {
+    /// The images' height and width in pixels, `28` or `[height, width]`.
+    pub size_px: Extent,
+    /// How many classes there are, or their names in the order of their labels.
+    pub classes: Classes,
+    /// 1, grey as in the files, or 3: the same grey as red, green and blue, for a model of colours.
+    #[schemars(extend("enum" = [1, 3]))]
+    pub channels: usize,
+    /// The label of the first class: 1 for EMNIST's letters.
+    pub first_label: u8,
+    /// What the files' names begin with, such as `emnist-letters-`.
+    pub prefix: String,
+}
+
+impl Default for Idx {
+    fn default() -> Self {
+        Self {
+            size_px: Extent::square(28),
+            classes: Classes::Count(10),
+            channels: 1,
+            first_label: 0,
+            prefix: String::new(),
+        }
+    }
+}
+
+/// The names that a file goes by.
+struct Names {
+    split: &'static [&'static str],
+    what: &'static str,
+    prefix: String,
+}
+
+impl Names {
+    fn all(&self) -> impl Iterator<Item = String> + '_ {
+        let forms = [("-", ".gz"), ("-", ""), (".", ".gz"), (".", "")];
+        self.split.iter().flat_map(move |split| {
+            let Self { what, prefix, .. } = self;
+            forms.map(|(dash, ending)| {
+                let (what, kind) = what.split_once('-').unwrap_or((what, ""));
+                format!("{prefix}{split}-{what}{dash}{kind}{ending}")
+            })
+        })
+    }
+
+    fn find(&self, folder: &Path) -> Result<Option<PathBuf>> {
+        for name in self.all() {
+            let path = folder.join(name);
+            if look(&path)?.is_some() {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Idx {
+    fn names(&self, what: &'static str, split: Split) -> Names {
+        let split: &[&str] = if split == Split::Test { &["t10k", "test"] } else { &["train"] };
+        Names { split, what, prefix: self.prefix.clone() }
+    }
+
+    fn needed(&self, folder: &Path, what: &'static str, split: Split) -> Result<PathBuf> {
+        let names = self.names(what, split);
+        let found = names.find(folder)?;
+        found.with_context(|| {
+            let name = names.all().next().unwrap_or_default();
+            format!("{} lacks {name}: put it there, packed or unpacked", folder.display())
+        })
+    }
+}
+
+impl Format for Idx {
+    fn title(&self) -> &str {
+        "the data set in IDX files"
+    }
+
+    fn check(&self) -> Result<(), Mismatch> {
+        let mut wrong: Vec<Mismatch> = self.classes.check().into_iter().collect();
+        if !matches!(self.channels, 1 | 3) {
+            let message = format!("expected 1 or 3 channels, found {}", self.channels);
+            wrong.push(Mismatch::field("channels", message).help("IDX images are grey: 1"));
+        }
+        if self.size_px.height == 0 || self.size_px.width == 0 {
+            let message = format!("an image of {} pixels shows nothing", self.size_px);
+            wrong.push(Mismatch::field("size_px", message).help("MNIST's images have 28"));
+        }
+        Mismatch::all(wrong)
+    }
+
+    fn images(&self) -> Images {
+        let Extent { height, width } = self.size_px;
+        Images { shape: [height, width, self.channels], classes: self.classes.count() }
+    }
+
+    fn find(&self, path: &Path, split: Split) -> Result<Option<Place>> {
+        for folder in [path.to_owned(), path.join(TORCHVISION)] {
+            if self.names("images-idx3-ubyte", split).find(&folder)?.is_some() {
+                return Ok(Some(Place::Folder(folder)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
+        let Place::Folder(folder) = place else { bail!("IDX files are given by their folder") };
+        let (images, labels) = (
+            self.needed(folder, "images-idx3-ubyte", split)?,
+            self.needed(folder, "labels-idx1-ubyte", split)?,
+        );
+        let cannot = |path: &Path| format!("cannot use {}", path.display());
+        let (count, grey) = self.read_images(&images).with_context(|| cannot(&images))?;
+        let found = self.read_labels(&labels).with_context(|| cannot(&labels))?;
+        ensure!(
+            count == found.len(),
+            "{} has {} images and {} has {} labels: as many of both are expected",
+            images.display(),
+            thousands(count as u64),
+            labels.display(),
+            thousands(found.len() as u64)
+        );
+        let pixels = match self.channels {
+            1 => grey,
+            _ => grey.iter().flat_map(|value| [*value; 3]).collect(),
+        };
+        Ok(DataSet {
+            name: format!("{}IDX images", self.prefix),
+            shape: self.images().shape,
+            classes: self.classes.names(),
+            labels: found,
+            pixels: pixels.into(),
+            warning: None,
+        })
+    }
+
+    fn how_to_get(&self) -> String {
+        let names = |what, split| self.names(what, split).all().next().unwrap_or_default();
+        format!(
+            "Put {}, {} and the two of the test images ({}, {}), packed or unpacked, into one \
+             folder, and say where it is: `path` in the pipeline, or --data FOLDER.",
+            names("images-idx3-ubyte", Split::Train),
+            names("labels-idx1-ubyte", Split::Train),
+            names("images-idx3-ubyte", Split::Test),
+            names("labels-idx1-ubyte", Split::Test)
+        )
+    }
+}
+
+impl Idx {
+    fn read_images(&self, path: &Path) -> Result<(usize, Vec<u8>)> {
+        let Extent { height, width } = self.size_px;
+        let (sizes, bytes) = read(path, 3)?;
+        ensure!(
+            sizes[1..] == [height as u64, width as u64],
+            "its images are {} x {} pixels (height x width), and `size_px` says {height} x {width}: \
+             write `size_px: [{}, {}]`",
+            sizes[1],
+            sizes[2],
+            sizes[1],
+            sizes[2]
+        );
+        ensure!(sizes[0] > 0, "there are no images in it");
+        Ok((usize::try_from(sizes[0])?, bytes))
+    }
+
+    fn read_labels(&self, path: &Path) -> Result<Vec<u8>> {
+        let (_, mut labels) = read(path, 1)?;
+        let (first, classes) = (self.first_label, self.classes.count());
+        let wrong = labels
+            .iter()
+            .position(|label| label.checked_sub(first).is_none_or(|l| usize::from(l) >= classes));
+        if let Some(at) = wrong {
+            let ends = (labels.iter().min(), labels.iter().max());
+            let (lowest, highest) = (ends.0.unwrap_or(&0), ends.1.unwrap_or(&0));
+            let hint = labels_hint((*lowest).into(), (*highest).into(), classes);
+            bail!(
+                "label {at} (counted from 0) is {}, and there are {classes} classes from \
+                 {first} on; {hint}. Set `classes` and `first_label` to fit",
+                labels[at]
+            );
+        }
+        labels.iter_mut().for_each(|label| *label -= first);
+        Ok(labels)
+    }
+}
+
+/// The sizes and bytes of a file with so many dimensions.
+fn read(path: &Path, dimensions: u8) -> Result<(Vec<u64>, Vec<u8>)> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut magic = [0; 2];
+    let read = file.read(&mut magic)?;
+    let start = &magic[..read];
+    // Told by its content: names are often wrong once a browser has unpacked a file.
+    let mut from: Box<dyn Read> = match magic {
+        [0x1f, 0x8b] => Box::new(MultiGzDecoder::new(start.chain(file))),
+        _ => Box::new(start.chain(file)),
+    };
+    let mut head = [0; 4];
+    from.read_exact(&mut head).context("it is shorter than the four bytes it should begin with")?;
+    ensure!(
+        head == [0, 0, BYTES, dimensions],
+        "it begins with {head:02x?}, and an IDX file of bytes in {dimensions} dimensions with \
+         [00, 00, 08, {dimensions:02x}]"
+    );
+    let mut sizes = Vec::new();
+    for _ in 0..dimensions {
+        let mut size = [0; 4];
+        from.read_exact(&mut size).context("it ends within its sizes")?;
+        sizes.push(u64::from(u32::from_be_bytes(size)));
+    }
+    let wanted = sizes.iter().try_fold(1_u64, |product, size| product.checked_mul(*size));
+    let wanted = wanted.filter(|wanted| *wanted <= MOST);
+    let wanted = wanted.with_context(|| {
+        format!("its sizes are {sizes:?}: more than the {} GiB that are read", MOST >> 30)
+    })?;
+    // It grows with what is there, whatever the sizes say; one byte more would be one too many.
+    let mut bytes = Vec::new();
+    (&mut from).take(wanted + 1).read_to_end(&mut bytes).context("it is damaged")?;
+    let found = bytes.len() as u64;
+    ensure!(
+        found == wanted,
+        "its sizes {sizes:?} make {} bytes, and it has {}: get it again",
+        thousands(wanted),
+        if found > wanted { "more".to_owned() } else { thousands(found) }
+    );
+    Ok((sizes, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::write;
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const IMAGES: &str = "train-images-idx3-ubyte";
+    const LABELS: &str = "train-labels-idx1-ubyte";
+
+    fn file(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
+        let mut file = vec![0, 0, 8, sizes.len() as u8];
+        file.extend(sizes.iter().flat_map(|size| size.to_be_bytes()));
+        file.extend(bytes);
+        file
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(bytes).expect("memory");
+        gzip.finish().expect("memory")
+    }
+
+    fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, content) in files {
+            write(folder.path().join(name), content).expect("written");
+        }
+        folder
+    }
+
+    fn small() -> Idx {
+        Idx {
+            size_px: Extent { height: 2, width: 3 },
+            classes: Classes::Count(3),
+            ..Idx::default()
+        }
+    }
+
+    fn load(format: &Idx, folder: &TempDir) -> Result<DataSet, String> {
+        let place = format.find(folder.path(), Split::Train).expect("readable").expect("there");
+        format.load(&place, Split::Train).map_err(|error| format!("{error:#}"))
+    }
+
+    fn images() -> Vec<u8> {
+        file(&[3, 2, 3], &(0..18).collect::<Vec<u8>>())
+    }
+
+    fn labels(labels: &[u8]) -> Vec<u8> {
+        file(&[labels.len() as u32], labels)
+    }
+
+    #[test]
+    fn files_are_found_by_every_name_packed_or_not() {
+        let labels = labels(&[2, 0, 1]);
+        for files in [
+            [(IMAGES, images()), (LABELS, labels.clone())],
+            [
+                ("train-images-idx3-ubyte.gz", gzip(&images())),
+                ("train-labels-idx1-ubyte.gz", gzip(&labels)),
+            ],
+            // Unpacked on the way, and still called packed.
+            [("train-images-idx3-ubyte.gz", images()), ("train-labels.idx1-ubyte", gzip(&labels))],
+        ] {
+            let data = load(&small(), &folder(&files)).expect("loaded");
+            assert_eq!((&*data.labels, data.shape), (&[2, 0, 1][..], [2, 3, 1]));
+            assert_eq!(data.pixels, (0..18).collect::<Vec<u8>>());
+            let colours = load(&Idx { channels: 3, ..small() }, &folder(&files)).expect("loaded");
+            assert_eq!(
+                (&colours.pixels[3..9], colours.shape),
+                (&[1, 1, 1, 2, 2, 2][..], [2, 3, 3])
+            );
+        }
+        let letters = Idx { first_label: 1, prefix: "emnist-letters-".to_owned(), ..small() };
+        let files = [
+            ("emnist-letters-train-images-idx3-ubyte", images()),
+            ("emnist-letters-train-labels-idx1-ubyte", self::labels(&[1, 3, 2])),
+        ];
+        assert_eq!(load(&letters, &folder(&files)).expect("loaded").labels, [0, 2, 1]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let says = |images: Vec<u8>, labels: Vec<u8>, parts: &[&str]| {
+            let told = load(&small(), &folder(&[(IMAGES, images), (LABELS, labels)]));
+            let told = told.expect_err("there is something wrong");
+            assert!(parts.iter().all(|part| told.contains(part)), "{parts:?}: {told}");
+        };
+        let right = || labels(&[0, 1, 2]);
+        says(images(), labels(&[0, 1]), &["3 images", "2 labels", IMAGES, LABELS]);
+        says(images(), labels(&[1, 2, 3]), &[LABELS, "label 2", "is 3", "off by one"]);
+        says(images(), labels(&[0, 9, 1]), &[LABELS, "label 1", "is 9", "run from 0 to 9"]);
+        says(labels(&[0]), right(), &[IMAGES, "3 dimensions", "[00, 00, 08, 03]"]);
+        says(file(&[3, 3, 2], &[0; 18]), right(), &["3 x 2 pixels", "`size_px: [3, 2]`"]);
+        says(file(&[0, 2, 3], &[]), right(), &["no images"]);
+        says(images()[..20].to_vec(), right(), &[IMAGES, "make 18 bytes", "has 4"]);
+        says([images(), vec![0]].concat(), right(), &["has more"]);
+        says(images()[..9].to_vec(), right(), &["ends within its sizes"]);
+        says(vec![0], right(), &["shorter than the four bytes"]);
+        says(file(&[u32::MAX, 200, 200], &[]), right(), &["16 GiB"]);
+        let packed = gzip(&images());
+        says(packed[..packed.len() - 3].to_vec(), right(), &["is damaged"]);
+        let told = load(&small(), &folder(&[(IMAGES, images())])).expect_err("no labels");
+        assert!(told.contains("lacks train-labels-idx1-ubyte"), "{told}");
+    }
+
+    #[test]
+    fn the_config_is_checked() {
+        let field = |format: Idx| format.check().expect_err("wrong").field;
+        assert_eq!(field(Idx { channels: 2, ..Idx::default() }), ["channels"]);
+        assert_eq!(field(Idx { classes: Classes::Count(1), ..Idx::default() }), ["classes"]);
+        assert_eq!(field(Idx { size_px: Extent::square(0), ..Idx::default() }), ["size_px"]);
+        assert_eq!(Idx::default().images(), Images { shape: [28, 28, 1], classes: 10 });
+    }
+}

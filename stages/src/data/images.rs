@@ -1,0 +1,507 @@
+//! One's own photos: a folder for each class, or a CSV file of files and labels.
+
+mod list;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context as _, Error, Result, bail, ensure};
+use runtime::photo::{self, Refused};
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::classes::Classes;
+use super::place::Place;
+use super::{DataSet, Format, Split, thousands};
+use crate::extent::Extent;
+
+/// Larger images would be cut by no cropper and fit into no memory.
+const MOST_SIDE: usize = 4096;
+
+/// PNG and JPEG files: a folder for each class, or a CSV file; [`super::format::Kind::Images`] says
+/// where they lie.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// The names of the classes, which are those of their folders or the labels in the CSV file, in
+    /// the order of their numbers; or how many there are: then folders are taken in the order of
+    /// their names, and labels in a CSV file are numbers from 0.
+    pub classes: Option<Classes>,
+    /// Height and width in pixels that photos are scaled to: `32` or `[height, width]`.
+    pub size_px: Option<Extent>,
+    /// 3 for red, green and blue, or 1 for grey.
+    pub channels: Channels,
+    /// What becomes of grey photos if there are 3 channels.
+    pub grey: Grey,
+    /// What becomes of photos with transparent parts.
+    pub alpha: Alpha,
+    /// What becomes of files that cannot be decoded.
+    pub damaged: Damaged,
+}
+
+/// Values of a pixel: 1 or 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Channels(#[schemars(extend("enum" = [1, 3]))] pub usize);
+
+impl Default for Channels {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+/// What becomes of grey photos.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Grey {
+    /// Red, green and blue are the grey.
+    #[default]
+    Expand,
+    /// They are an error.
+    Refuse,
+}
+
+/// What becomes of photos with transparent parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Alpha {
+    /// They are laid on white.
+    #[default]
+    White,
+    /// They are an error.
+    Refuse,
+}
+
+/// What becomes of files that cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Damaged {
+    /// The first ends the run.
+    #[default]
+    Stop,
+    /// They are left out, counted and named.
+    Skip,
+}
+
+/// What became of all files.
+struct Decoded {
+    /// All pixels, one image after the other; zeros where a file could not be decoded.
+    pixels: Vec<u8>,
+    /// What was wrong with which files, in their order.
+    wrong: Vec<(usize, Error)>,
+}
+
+/// Files that are named where some are left out.
+const NAMED: usize = 3;
+
+impl Images {
+    fn size(&self) -> Extent {
+        self.size_px.unwrap_or(Extent::square(1))
+    }
+
+    /// The pixels of one file.
+    fn decode(&self, path: &Path, pixels: &mut [u8]) -> Result<()> {
+        let Extent { height, width } = self.size();
+        let refused = Refused {
+            grey: self.grey == Grey::Refuse && self.channels.0 == 3,
+            alpha: self.alpha == Alpha::Refuse,
+        };
+        let photo = photo::load_unless(path, width, height, refused)?;
+        match self.channels.0 {
+            1 => {
+                let grey = photo.rgb.chunks_exact(3).map(photo::grey);
+                pixels.iter_mut().zip(grey).for_each(|(to, from)| *to = from);
+            }
+            _ => pixels.copy_from_slice(&photo.rgb),
+        }
+        Ok(())
+    }
+
+    /// The pixels of all files, and what was wrong with some.
+    fn decode_all(&self, files: &[list::File]) -> Result<Decoded> {
+        let size: usize = self.images().shape.iter().product();
+        let too_large = || {
+            format!(
+                "{} images of {size} bytes do not fit into memory: make `size_px` smaller",
+                thousands(files.len() as u64)
+            )
+        };
+        let total = files.len().checked_mul(size).with_context(too_large)?;
+        let mut pixels: Vec<u8> = Vec::new();
+        pixels.try_reserve_exact(total).with_context(too_large)?;
+        pixels.resize(total, 0);
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        // Photos differ in size: short shares are taken in turn.
+        let share = files.len().div_ceil(16 * threads).max(1);
+        let stopped = AtomicUsize::new(usize::MAX);
+        let shares: Vec<_> = files.chunks(share).zip(pixels.chunks_mut(share * size)).collect();
+        let count = shares.len();
+        let shares = std::sync::Mutex::new(shares.into_iter().enumerate());
+        let mut wrong = thread::scope(|scope| {
+            let work = || {
+                let mut wrong = Vec::new();
+                loop {
+                    let next = shares.lock().map(|mut shares| shares.next());
+                    let Ok(Some((number, (files, pixels)))) = next else { return wrong };
+                    for (at, (file, pixels)) in
+                        files.iter().zip(pixels.chunks_exact_mut(size)).enumerate()
+                    {
+                        let at = number * share + at;
+                        // Those before the first that is wrong are read, so that it is the first.
+                        if stopped.load(Ordering::Relaxed) < at {
+                            break;
+                        }
+                        if let Err(error) = self.decode(&file.path, pixels) {
+                            wrong.push((at, error));
+                            if self.damaged == Damaged::Stop {
+                                stopped.fetch_min(at, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                }
+            };
+            let workers: Vec<_> = (0..threads.min(count)).map(|_| scope.spawn(work)).collect();
+            let joined = workers.into_iter().map(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            joined.flatten().collect::<Vec<_>>()
+        });
+        wrong.sort_by_key(|(at, _)| *at);
+        Ok(Decoded { pixels, wrong })
+    }
+}
+
+impl Format for Images {
+    fn title(&self) -> &str {
+        "the images"
+    }
+
+    fn check(&self) -> Result<(), Mismatch> {
+        let mut wrong = Vec::new();
+        match &self.classes {
+            None => {
+                let help = "a pipeline is checked without opening files: `classes: [cat, dog]`, the \
+                            names of the folders, or `classes: 2`, how many there are";
+                let message = "the classes have to be written down";
+                wrong.push(Mismatch::field("classes", message).help(help));
+            }
+            Some(classes) => wrong.extend(classes.check()),
+        }
+        match self.size_px {
+            None => wrong.push(
+                Mismatch::field("size_px", "the size of the images has to be written down")
+                    .help("photos of any size are scaled to it: `size_px: 32`"),
+            ),
+            Some(Extent { height, width })
+                if !(1..=MOST_SIDE).contains(&height) || !(1..=MOST_SIDE).contains(&width) =>
+            {
+                let message = format!("expected 1 to {MOST_SIDE} pixels, found {height} x {width}");
+                wrong.push(Mismatch::field("size_px", message).help("such as `size_px: 32`"));
+            }
+            Some(_) => {}
+        }
+        if !matches!(self.channels.0, 1 | 3) {
+            let message = format!("expected 1 or 3 channels, found {}", self.channels.0);
+            wrong.push(Mismatch::field("channels", message).help("3 for colours, 1 for grey"));
+        }
+        Mismatch::all(wrong)
+    }
+
+    fn images(&self) -> super::Images {
+        let Extent { height, width } = self.size();
+        let classes = self.classes.as_ref().map_or(0, Classes::count);
+        super::Images { shape: [height, width, self.channels.0], classes }
+    }
+
+    fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
+        list::find(path)
+    }
+
+    fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
+        let classes = self.classes.as_ref().context("the classes are not written down")?;
+        let list = list::list(place, split, classes)?;
+        let Decoded { pixels, wrong } = self.decode_all(&list.files)?;
+        let name_of = |at: usize| list.files[at].path.display();
+        let mut notes = list.notes;
+        if self.damaged == Damaged::Stop && !wrong.is_empty() {
+            let mut wrong = wrong;
+            let (at, error) = wrong.swap_remove(0);
+            return Err(error.context(format!(
+                "cannot use {}: repair or remove it, or leave such files out with \
+                 `damaged: skip`",
+                name_of(at)
+            )));
+        }
+        if !wrong.is_empty() {
+            let named: Vec<String> = wrong
+                .iter()
+                .take(NAMED)
+                .map(|(at, error)| format!("{}: {error:#}", name_of(*at)))
+                .collect();
+            let more = if wrong.len() > NAMED { "; .." } else { "" };
+            let (left_out, all) = (wrong.len() as u64, list.files.len() as u64);
+            notes.push(format!(
+                "{} of {} images are left out: {}{more}",
+                thousands(left_out),
+                thousands(all),
+                Listed(&named)
+            ));
+        }
+        let data = DataSet {
+            name: format!("images of {}", place.path().display()),
+            shape: self.images().shape,
+            labels: list.files.iter().map(|file| file.label).collect(),
+            classes: list.classes,
+            pixels: pixels.into(),
+            warning: None,
+        };
+        let bad: Vec<usize> = wrong.into_iter().map(|(at, _)| at).collect();
+        let mut data = match bad.as_slice() {
+            [] => data,
+            bad => {
+                let kept = (0..data.labels.len()).filter(|at| bad.binary_search(at).is_err());
+                data.pick(&kept.collect::<Vec<_>>())
+            }
+        };
+        for (class, name) in data.classes.iter().enumerate() {
+            let some = data.labels.iter().any(|label| usize::from(*label) == class);
+            ensure!(some, "no image of class `{name}` is left in {}", list.folder.display());
+        }
+        if !notes.is_empty() {
+            data.warning = Some(notes.join("\n"));
+        }
+        if data.labels.is_empty() {
+            bail!("there are no images in {}", list.folder.display());
+        }
+        Ok(data)
+    }
+
+    fn how_to_get(&self) -> String {
+        "Images are a folder with train/ and test/, each with a folder of PNG or JPEG files for each \
+         class;\nor with train.csv and test.csv, lines of file and label; or the classes' folders or \
+         a CSV file alone,\nof which `validation: 0.1` keeps a share back. Say where: `path` in the \
+         pipeline, or --data PATH."
+            .to_owned()
+    }
+}
+
+/// A list for people.
+struct Listed<'a>(&'a [String]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir_all, read, write};
+
+    use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn names(names: &[&str]) -> Option<Classes> {
+        Some(Classes::Names(names.iter().map(|name| (*name).to_owned()).collect()))
+    }
+
+    fn format() -> Images {
+        Images {
+            classes: names(&["red", "green"]),
+            size_px: Some(Extent { height: 8, width: 12 }),
+            ..Images::default()
+        }
+    }
+
+    /// An image of this colour, in the format of the path's ending.
+    fn paint(path: &Path, colour: [u8; 3]) {
+        create_dir_all(path.parent().expect("a folder")).expect("made");
+        RgbImage::from_pixel(24, 16, Rgb(colour)).save(path).expect("written");
+    }
+
+    const RED: [u8; 3] = [200, 0, 0];
+    const GREEN: [u8; 3] = [0, 200, 0];
+
+    /// Three red and two green images to train on, one of each to test with.
+    fn folder() -> TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (path, colour) in [
+            ("train/red/b.png", [201, 0, 0]),
+            ("train/red/a.png", RED),
+            ("train/red/c.JPG", [202, 0, 0]),
+            ("train/green/2.png", GREEN),
+            ("train/green/10.png", [0, 201, 0]),
+            ("test/red/1.png", RED),
+            ("test/green/1.png", GREEN),
+        ] {
+            paint(&folder.path().join(path), colour);
+        }
+        folder
+    }
+
+    fn load(format: &Images, path: &Path, split: Split) -> Result<DataSet, String> {
+        let place = format.find(path, split).expect("readable").expect("something is there");
+        format.load(&place, split).map_err(|error| format!("{error:#}"))
+    }
+
+    #[track_caller]
+    fn says(loaded: Result<DataSet, String>, parts: &[&str]) {
+        let told = loaded.expect_err("there is something wrong");
+        assert!(parts.iter().all(|part| told.contains(part)), "{parts:?}: {told}");
+    }
+
+    /// The first value of each image that stands out.
+    fn values(data: &DataSet) -> Vec<u8> {
+        let size: usize = data.shape.iter().product();
+        data.pixels.chunks(size).map(|image| image[0].max(image[1])).collect()
+    }
+
+    #[test]
+    fn folders_are_classes_and_files_come_in_the_order_of_their_names() {
+        let folder = folder();
+        write(folder.path().join("train/red/.hidden"), "x").expect("written");
+        let train = load(&format(), folder.path(), Split::Train).expect("loaded");
+        assert_eq!((&*train.labels, train.shape), (&[0, 0, 0, 1, 1][..], [8, 12, 3]));
+        let values = values(&train);
+        // The JPEG is red to a few steps.
+        assert_eq!((values[..2].to_vec(), values[3..].to_vec()), (vec![200, 201], vec![201, 200]));
+        assert_eq!((train.warning, &*train.classes[1]), (None, "green"));
+        let test = load(&format(), folder.path(), Split::Test).expect("loaded");
+        assert_eq!(test.labels, [0, 1]);
+
+        // Without names, folders are numbered in the order of theirs.
+        let counted = Images { classes: Some(Classes::Count(2)), ..format() };
+        let train = load(&counted, folder.path(), Split::Validation).expect("loaded");
+        assert_eq!((&*train.labels, &*train.classes[0]), (&[0, 0, 1, 1, 1][..], "green"));
+
+        // Undivided, the classes' folders are those to train on.
+        let undivided = folder.path().join("train");
+        assert_eq!(load(&format(), &undivided, Split::Train).expect("loaded").labels.len(), 5);
+        says(load(&format(), &undivided, Split::Test), &["not divided", "validation: 0.1"]);
+
+        let grey = Images { channels: Channels(1), ..format() };
+        let grey = load(&grey, folder.path(), Split::Test).expect("loaded");
+        assert_eq!((grey.shape, grey.pixels[0], grey.pixels[96]), ([8, 12, 1], 60, 117));
+    }
+
+    #[test]
+    fn folders_that_do_not_fit_the_classes_are_told() {
+        let folder = folder();
+        let path = folder.path();
+        let with = |classes| Images { classes, ..format() };
+        let three = with(names(&["red", "green", "blue"]));
+        says(load(&three, path, Split::Train), &["lacks a folder `blue`", "green, red"]);
+        says(
+            load(&with(Some(Classes::Count(3))), path, Split::Train),
+            &["has 2 folders", "says 3"],
+        );
+        create_dir_all(path.join("train/blue")).expect("made");
+        says(load(&format(), path, Split::Train), &["none of the classes: blue"]);
+        says(load(&three, path, Split::Train), &["class `blue` is empty", "train"]);
+        write(path.join("train/blue/notes.txt"), "x").expect("written");
+        says(load(&three, path, Split::Train), &["class `blue` is empty"]);
+        paint(&path.join("train/blue/1.png"), [0, 0, 200]);
+        let warning =
+            load(&three, path, Split::Train).expect("loaded").warning.expect("passed over");
+        assert!(warning.contains("1 entries") && warning.contains("notes.txt"), "{warning}");
+        std::fs::remove_dir_all(path.join("test")).expect("removed");
+        says(load(&format(), path, Split::Test), &["is not: put the images of split `test` there"]);
+    }
+
+    #[test]
+    fn files_that_cannot_be_decoded_stop_or_are_counted() {
+        let folder = folder();
+        let path = folder.path();
+        let cut = path.join("train/red/c.JPG");
+        let whole = read(&cut).expect("there");
+        write(&cut, &whole[..whole.len() / 2]).expect("written");
+        write(path.join("train/green/2.png"), "no image").expect("written");
+        let stopped = load(&format(), path, Split::Train);
+        says(stopped, &["c.JPG", "damaged: skip", "JPEG"]);
+        let skip = Images { damaged: Damaged::Skip, ..format() };
+        let data = load(&skip, path, Split::Train).expect("loaded");
+        assert_eq!((&*data.labels, values(&data)), (&[0, 0, 1][..], vec![200, 201, 201]));
+        let warning = data.warning.expect("two are left out");
+        let parts = ["2 of 5 images are left out", "c.JPG", "2.png", "neither PNG nor JPEG"];
+        assert!(parts.iter().all(|part| warning.contains(part)), "{warning}");
+        write(path.join("train/green/10.png"), "").expect("written");
+        says(load(&skip, path, Split::Train), &["no image of class `green` is left"]);
+    }
+
+    #[test]
+    fn grey_and_transparent_photos_are_taken_or_refused() {
+        let folder = folder();
+        let path = folder.path();
+        let grey: DynamicImage = GrayImage::from_pixel(24, 16, Luma([7])).into();
+        let clear: DynamicImage = RgbaImage::from_pixel(24, 16, Rgba([0, 0, 0, 0])).into();
+        let save = |image: &DynamicImage, name: &str| {
+            image.save_with_format(path.join(name), ImageFormat::Png).expect("written");
+        };
+        save(&grey, "train/red/b.png");
+        let refuses = Images { grey: Grey::Refuse, alpha: Alpha::Refuse, ..format() };
+        says(load(&refuses, path, Split::Train), &["b.png", "grey: expand"]);
+        let of_grey = Images { channels: Channels(1), ..refuses.clone() };
+        assert_eq!(load(&of_grey, path, Split::Train).expect("loaded").pixels[96], 7);
+        save(&clear, "train/red/b.png");
+        says(load(&refuses, path, Split::Train), &["b.png", "alpha: white"]);
+        let data = load(&format(), path, Split::Train).expect("loaded");
+        assert_eq!(values(&data)[1], 255);
+    }
+
+    #[test]
+    fn a_csv_file_lists_files_and_labels() {
+        let folder = folder();
+        let path = folder.path();
+        let csv = path.join("all.csv");
+        let listed = |text: &str, classes| {
+            write(&csv, text).expect("written");
+            load(&Images { classes, ..format() }, &csv, Split::Train)
+        };
+        let files = "file,label\ntest/green/1.png,green\n\n\"train/red/a.png\", red\n";
+        let data = listed(files, names(&["red", "green"])).expect("loaded");
+        assert_eq!((&*data.labels, values(&data)), (&[1, 0][..], vec![200, 200]));
+        let numbered = "train/red/a.png,0\ntest/green/1.png,1";
+        let data = listed(numbered, Some(Classes::Count(2))).expect("loaded");
+        assert_eq!((data.labels, data.classes), (vec![0, 1], vec!["0".to_owned(), "1".to_owned()]));
+
+        let two = || names(&["red", "green"]);
+        says(listed("a.png,blue", two()), &["all.csv, line 1", "`blue` is no class", "red, green"]);
+        let off = listed("train/red/a.png,1\ntest/green/1.png,2", Some(Classes::Count(2)));
+        says(off, &["line 2", "`2` is no class", "off by one"]);
+        says(listed("a.png,red,3", two()), &["line 1", "found 3 fields"]);
+        says(listed("\"a.png,red", two()), &["line 1", "not closed"]);
+        says(listed("train/red/a.png,red", two()), &["class `green` is empty"]);
+        says(listed("nowhere.png,red\ntest/green/1.png,green", two()), &["nowhere.png", "read it"]);
+        write(path.join("listed.csv"), b"\xff").expect("written");
+        says(load(&format(), &path.join("listed.csv"), Split::Train), &["UTF-8"]);
+
+        // Beside one another, as folders are.
+        std::fs::remove_dir_all(path.join("test")).expect("removed");
+        write(path.join("test.csv"), "train/red/a.png,red\ntrain/green/2.png,green")
+            .expect("written");
+        assert_eq!(load(&format(), path, Split::Test).expect("loaded").labels, [0, 1]);
+    }
+
+    #[test]
+    fn what_a_check_needs_to_know_has_to_be_written_down() {
+        let wrong = Images::default().check().expect_err("nothing is written down");
+        assert_eq!(wrong.field, ["classes"]);
+        assert_eq!(wrong.also[0].field, ["size_px"]);
+        assert!(wrong.help.expect("help").contains("without opening files"));
+        let field = |format: Images| format.check().expect_err("wrong").field;
+        assert_eq!(field(Images { channels: Channels(4), ..format() }), ["channels"]);
+        assert_eq!(field(Images { size_px: Some(Extent::square(0)), ..format() }), ["size_px"]);
+        assert_eq!(field(Images { classes: names(&["one"]), ..format() }), ["classes"]);
+        assert!(format().check().is_ok());
+        assert_eq!(format().images(), crate::data::Images { shape: [8, 12, 3], classes: 2 });
+        let empty = tempfile::tempdir().expect("a folder");
+        for nothing in [empty.path(), &empty.path().join("nowhere")] {
+            assert_eq!(format().find(nothing, Split::Train).expect("readable"), None);
+        }
+    }
+}
