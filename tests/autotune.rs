@@ -101,6 +101,37 @@ fn a_run_that_goes_on_takes_the_forms_that_it_began_with() {
 }
 
 #[test]
+fn each_of_several_adapters_takes_the_forms_that_it_began_with() {
+    let Some(place) = place() else { return };
+    let set = [
+        "stages.train.reducer.adapters=[cpu, { adapter: lavapipe, replicas: 2 }]",
+        "stages.train.reducer.balance=equal",
+    ];
+    place.train("measured", &[&set[..], &["steps=1"]].concat());
+    let uses = prefer_the_last(&place);
+    assert!(uses > 3, "{}", kept(&place));
+    let alone = place.train("alone", &[&set[..], &[STEPS]].concat());
+    let forms = |run: &Run, tower: &str| {
+        let record: Value = serde_json::from_str(&run.text("variants.json")).expect("JSON");
+        record["towers"][tower]["kernels"].clone()
+    };
+    let first = [&set[..], &[STEPS, "autotune=false"]].concat();
+    let first = place.train("first", &first);
+    for tower in ["tower_1", "tower_2"] {
+        assert_ne!(forms(&alone, tower), forms(&first, tower), "{tower}");
+    }
+    assert_ne!(bits(&alone.stored(8)), bits(&first.stored(8)), "forms change bits");
+    let run = place.train("net", &[&set[..], &["steps=3"]].concat());
+    let recorded = run.text("variants.json");
+    fs::remove_dir_all(place.cache()).expect("it was there");
+    let said = place.resume("net", &[STEPS]);
+    assert!(!said.out.contains("bit-exact"), "{}", said.out);
+    assert_eq!(run.text("variants.json"), recorded);
+    assert!(!place.cache().exists(), "it measured again");
+    assert_end_alike(&alone, &run, Some(3));
+}
+
+#[test]
 fn what_runs_is_recorded_before_the_first_step() {
     let Some(place) = place() else { return };
     // Less than a batch: it is ready for its first step, but has none.

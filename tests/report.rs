@@ -80,6 +80,7 @@ fn step(step: u64, noise: &mut Random) -> Event {
     let loss = if step == 12_340 { 9.0 } else { average + 0.3 * (unit(noise) - 0.5) };
     let term = |name: &str, raw: f64| LossTerm { name: name.to_owned(), raw, average: raw };
     Event::Step(StepReport {
+        towers: None,
         step,
         total_steps: Some(39_060),
         epoch: step as f64 / 390.625,
@@ -273,10 +274,16 @@ fn report() -> Report {
         limits: Limits { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, ..Limits::NONE },
         precisions: vec![Precision::F32],
     };
-    let variants = Variants { micro_batch: 128, ..Variants::default() };
-    let trainer = TrainerReport { stage: "train".to_owned(), adapter, batch: 128, variants };
+    let trainer = TrainerReport {
+        stage: "train".to_owned(),
+        adapter,
+        batch: 128,
+        variants: Variants { micro_batch: 128, ..Variants::default() },
+        towers: Vec::new(),
+        holder: None,
+    };
     report.observe(&Event::Data(data));
-    report.observe(&Event::Trainer(trainer));
+    report.observe(&Event::Trainer(Box::new(trainer)));
     report.observe(&Event::Warning("images were drawn, none was found".to_owned()));
     report.observe(&tapped("read", |index| bytes(&image(index, 32))));
     report.observe(&tapped("crop", |index| image(index, 24)));

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::event::{EvaluationReport, Event, StepReport};
+use crate::event::{EvaluationReport, Event, StepReport, TowersStep};
 use crate::fetch::{Progress, Shown};
 use crate::record::Last;
 use crate::run::{EdgeReport, Outcome};
+use crate::towers::journal::Change;
 
 /// Where a run's events are printed.
 pub struct Console {
@@ -79,6 +80,10 @@ impl Console {
             | Event::Summary(_)
             | Event::Checkpoint(_)
             | Event::Flow(_) => {}
+            Event::Shares(report) => {
+                self.first_line();
+                self.line(&shares(&report.change));
+            }
             Event::Step(report) => {
                 self.first_line();
                 self.step(&report);
@@ -223,8 +228,9 @@ impl Console {
             bar.set_position(report.step + 1);
             bar.set_message(format!("{:.0} images/s", report.images_per_s));
         }
+        let towers = report.towers.as_ref().map_or(String::new(), towers);
         self.line(&format!(
-            "{}: step {}, loss = {:.2} ({:.1} examples/sec; {:.3} sec/batch)",
+            "{}: step {}, loss = {:.2} ({:.1} examples/sec; {:.3} sec/batch{towers})",
             now(),
             report.step,
             report.loss,
@@ -259,6 +265,20 @@ impl Console {
     pub fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
+}
+
+/// What each of several adapters did.
+fn towers(report: &TowersStep) -> String {
+    let each: Vec<String> =
+        report.each.iter().map(|t| format!("{} {:.1}/s", t.name, t.images_per_s)).collect();
+    format!("; {}; waited {:.1} ms", each.join(", "), report.wait_ms)
+}
+
+/// The line about other shares.
+fn shares(change: &Change) -> String {
+    let each: Vec<String> =
+        change.shares.iter().map(|(tower, images)| format!("{tower} {images}")).collect();
+    format!("{}: images of each batch from step {} on: {}", now(), change.step, each.join(", "))
 }
 
 /// The line about an evaluation.

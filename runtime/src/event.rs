@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::adapter::Info;
-use crate::adapter::variants::Variants;
-
+use crate::adapter::variants::{Record, RunRecord, Variants};
 use crate::fetch::Progress;
 use crate::item::{Image, Sample, SampleId, Weights};
 use crate::run::Outcome;
+use crate::run_folder::AdapterReport;
 use crate::tensorboard::Histogram;
+use crate::towers::journal::Change;
 
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,7 @@ pub enum Event {
     /// A data set was read.
     Data(DataReport),
     /// What trains is ready for its first step.
-    Trainer(TrainerReport),
+    Trainer(Box<TrainerReport>),
     /// A queue is being filled before the first step.
     Filling {
         /// The stage that fills it.
@@ -41,6 +42,8 @@ pub enum Event {
     Download(Progress),
     /// Images that crossed an edge that is listened to.
     Tapped(Tapped),
+    /// The shares of several adapters change.
+    Shares(SharesReport),
     /// A step is done.
     Step(StepReport),
     /// Distributions of a step's numbers.
@@ -73,12 +76,96 @@ pub struct DataReport {
 pub struct TrainerReport {
     /// The stage that trains.
     pub stage: String,
-    /// Its adapter.
+    /// Its adapter; the first of several.
     pub adapter: Info,
-    /// Images in a batch.
+    /// Images in a batch, of all adapters together.
     pub batch: usize,
     /// What runs on it, which says how many images are computed at once.
     pub variants: Variants,
+    /// The replicas of the model where there are several, in order.
+    pub towers: Vec<TowerReport>,
+    /// What holds the weights of several replicas and applies updates to them.
+    pub holder: Option<Record>,
+}
+
+impl TrainerReport {
+    /// What runs, to be kept.
+    pub fn record(&self) -> RunRecord {
+        let record = |adapter: &Info, variants: &Variants| Record {
+            adapter: AdapterReport::from(adapter),
+            variants: variants.clone(),
+        };
+        let towers = self.towers.iter();
+        RunRecord {
+            first: record(&self.adapter, &self.variants),
+            towers: towers.map(|t| (t.name.clone(), record(&t.adapter, &t.variants))).collect(),
+            holder: self.holder.clone(),
+        }
+    }
+}
+
+/// One of several replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TowerReport {
+    /// `tower_0`, `tower_1`, ..
+    pub name: String,
+    /// Its adapter.
+    pub adapter: Info,
+    /// Its images of the first batch.
+    pub images: usize,
+    /// What runs on it.
+    pub variants: Variants,
+}
+
+/// A change of shares that is to be written down before it is used.
+#[derive(Clone, Debug)]
+pub struct SharesReport {
+    /// The shares.
+    pub change: Change,
+    written: async_channel::Sender<bool>,
+}
+
+impl SharesReport {
+    /// The report, and where it will be said whether it was written down. If nobody keeps the
+    /// run, the channel is closed without a word.
+    pub fn new(change: Change) -> (Self, async_channel::Receiver<bool>) {
+        let (written, answer) = async_channel::bounded(1);
+        (Self { change, written }, answer)
+    }
+
+    /// Says whether it was written down.
+    pub fn answer(&self, written: bool) {
+        // Whoever asked and went away need not know.
+        let _ = self.written.try_send(written);
+    }
+}
+
+/// Ends the wait of a stage that has asked for something by an event: whoever was to answer has seen
+/// it, even if he keeps it.
+pub(crate) struct Asked(Option<async_channel::Sender<bool>>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(written) = &self.0 {
+            written.close();
+        }
+    }
+}
+
+impl Event {
+    /// To be dropped once the event has been observed.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked(match self {
+            Self::Shares(report) => Some(report.written.clone()),
+            _ => None,
+        })
+    }
+}
+
+impl PartialEq for SharesReport {
+    fn eq(&self, other: &Self) -> bool {
+        self.change == other.change
+    }
 }
 
 /// Images that crossed an edge.
@@ -119,6 +206,35 @@ pub struct StepReport {
     /// Seconds per batch since the last report.
     #[serde(deserialize_with = "real")]
     pub batch_s: f64,
+    /// What each of several adapters did since the last report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub towers: Option<TowersStep>,
+}
+
+/// What several adapters did, on average over some steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TowersStep {
+    /// From when the first one had its gradient to when the last one had, in ms.
+    pub wait_ms: f64,
+    /// Summing gradients, in ms.
+    pub reduce_ms: f64,
+    /// Applying the update, and reading the new weights, in ms.
+    pub update_ms: f64,
+    /// Each of them.
+    pub each: Vec<TowerStep>,
+}
+
+/// What one of several adapters did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TowerStep {
+    /// `tower_0`, `tower_1`, ..
+    pub name: String,
+    /// Images that it computed in a second of the run.
+    pub images_per_s: f64,
+    /// Computing, in ms.
+    pub compute_ms: f64,
+    /// Reading its gradient, in ms.
+    pub copy_ms: f64,
 }
 
 /// One term of the loss.

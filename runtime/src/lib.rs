@@ -34,6 +34,7 @@ pub mod session;
 pub mod shader;
 pub mod stage;
 pub mod tensorboard;
+pub mod towers;
 pub mod verify;
 
-pub use cli::{App, Golden, main};
+pub use cli::{App, Golden, main, run_line};

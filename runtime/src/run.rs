@@ -19,6 +19,7 @@ use crate::item::{Block, Item, Sample};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::stage::{Context, Map, Runner};
+use crate::towers::NoneLeft;
 
 /// How a run went, or goes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -131,7 +132,9 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Ou
         running.spawn(plan, &failures, |name, work| thread::Builder::new().name(name).spawn(work));
     while let Ok(event) = receiver.recv_blocking() {
         let evaluated = matches!(event, Event::Evaluation(_));
+        let asked = event.asked();
         observe(event);
+        drop(asked);
         if evaluated {
             observe(Event::Flow(running.outcome(start.elapsed())));
         }
@@ -192,6 +195,11 @@ impl Failures {
         }
     }
 
+    /// Whether no adapter was left: the run may go on with devices that are created anew.
+    fn can_be_helped(error: &Error) -> bool {
+        error.chain().any(<dyn std::error::Error>::is::<NoneLeft>)
+    }
+
     fn into_result(self) -> Result<()> {
         let mut errors =
             std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -199,6 +207,11 @@ impl Failures {
             0 => Ok(()),
             1 => Err(errors.remove(0)),
             _ => {
+                // Whoever can help it asks for this one; what came of it in other stages is
+                // nothing by itself.
+                if let Some(at) = errors.iter().position(Self::can_be_helped) {
+                    return Err(errors.remove(at));
+                }
                 let texts: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
                 Err(anyhow!("{} stages failed:\n  {}", texts.len(), texts.join("\n  ")))
             }

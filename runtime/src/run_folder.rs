@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::adapter::Info;
+use crate::adapter::several::Several;
 use crate::event::DataReport;
 
 /// Where runs are kept unless said otherwise.
@@ -47,8 +48,14 @@ pub struct About {
     /// `--adapter`, if it was given.
     #[serde(default)]
     pub adapter_asked: Option<String>,
-    /// The adapter that trains.
+    /// What `--adapter` or `--adapters` asked for to train.
+    #[serde(default)]
+    pub adapters_asked: Option<Several>,
+    /// The adapter that trains; the first of several.
     pub adapter: Option<AdapterReport>,
+    /// The adapters of all towers, where there are several.
+    #[serde(default)]
+    pub towers: Vec<AdapterReport>,
     /// The data that was read.
     pub data: Vec<DataReport>,
     /// Each time that the run was resumed.

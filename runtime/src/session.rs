@@ -1,12 +1,13 @@
 //! Steps of one model on one adapter: micro-batches, gradients, updates, scores.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::adapter::variants::Variants;
-use crate::adapter::{Adapter, Lowering, Replica, Timing, Values, micro_batch};
+use crate::adapter::{Adapter, Limits, Lowering, Replica, Timing, Values, micro_batch};
 use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
 use crate::item::{Batch, Progress, Source, Weights};
 use crate::kernel::{Access, Dtype, Step};
@@ -17,8 +18,16 @@ pub struct Session {
     graph: Arc<Graph>,
     replica: Box<dyn Replica>,
     micro_batch: usize,
+    peers: Option<Box<dyn Peers>>,
     labels: Vec<f32>,
     ids: Vec<u32>,
+}
+
+/// The other sessions that compute parts of the same batch at the same time.
+pub trait Peers: Send {
+    /// Replaces a mean over this session's images of a micro-batch by that over the images of all.
+    /// Waits for the others, who do the same.
+    fn mean(&mut self, values: &mut [f32], images: usize) -> Result<()>;
 }
 
 /// The class scores of a batch and the cross-entropy of each of its images.
@@ -37,8 +46,18 @@ impl Session {
     }
 
     /// The same, lowered like this, in smaller micro-batches if those do not fit.
-    pub fn with(adapter: &dyn Adapter, graph: &Arc<Graph>, mut how: Lowering) -> Result<Self> {
-        how.micro_batch = micro_batch::plan(graph, how.micro_batch, &adapter.info().limits)
+    pub fn with(adapter: &dyn Adapter, graph: &Arc<Graph>, how: Lowering) -> Result<Self> {
+        Self::within(adapter, graph, how, &adapter.info().limits)
+    }
+
+    /// The same with a part of what the adapter has: the limits are at most its own.
+    pub fn within(
+        adapter: &dyn Adapter,
+        graph: &Arc<Graph>,
+        mut how: Lowering,
+        limits: &Limits,
+    ) -> Result<Self> {
+        how.micro_batch = micro_batch::plan(graph, how.micro_batch, limits)
             .with_context(|| format!("the model does not fit {}", adapter.info().name))?;
         let micro_batch = how.micro_batch;
         let replica = adapter.lower(graph, &how)?;
@@ -46,6 +65,7 @@ impl Session {
             graph: Arc::clone(graph),
             replica,
             micro_batch,
+            peers: None,
             labels: Vec::new(),
             ids: Vec::new(),
         })
@@ -59,6 +79,11 @@ impl Session {
     /// What runs.
     pub fn variants(&self) -> Variants {
         self.replica.variants()
+    }
+
+    /// Takes the statistics of a batch together with others from now on.
+    pub fn join(&mut self, peers: Box<dyn Peers>) {
+        self.peers = Some(peers);
     }
 
     /// Draws the first values of all weights and states, starts the averages there, and forgets
@@ -133,11 +158,18 @@ impl Session {
         Ok(())
     }
 
-    /// Computes the loss of a batch and, with `backward`, its gradient; over as many micro-batches
-    /// as it takes, summed in order.
+    /// The micro-batches of a whole batch.
+    fn whole(&self, batch: &Batch) -> Vec<Range<usize>> {
+        let (images, most) = (batch.ids.len(), self.micro_batch);
+        (0..images).step_by(most).map(|first| first..(first + most).min(images)).collect()
+    }
+
+    /// Runs these phases for some images of a batch, cut into micro-batches, whose losses and
+    /// gradients are summed in order.
     fn pass(
         &mut self,
         batch: &Batch,
+        micro_batches: &[Range<usize>],
         step: &Step,
         phases: &[Phase],
         mut after: impl FnMut(&mut dyn Replica, &Graph, usize) -> Result<()>,
@@ -146,8 +178,8 @@ impl Session {
         let each: usize = batch.shape.iter().product();
         let classes = self.graph.labels.map_or(0, |id| self.graph.tensor(id).len());
         let stretches = self.graph.stretches(phases);
-        for first in (0..images).step_by(self.micro_batch) {
-            let last = (first + self.micro_batch).min(images);
+        for (number, Range { start: first, end: last }) in micro_batches.iter().cloned().enumerate()
+        {
             self.labels.resize((last - first) * classes, 0.0);
             let labels = self.labels.chunks_exact_mut(classes.max(1));
             batch.labels[first..last].iter().zip(labels).for_each(|(l, to)| l.write(to));
@@ -169,10 +201,10 @@ impl Session {
             let part = Step {
                 images: (last - first) as u32,
                 batch: images as u32,
-                accumulate: u32::from(first > 0),
+                accumulate: u32::from(number > 0),
                 ..*step
             };
-            run(self.replica.as_mut(), &stretches, &part)?;
+            self.run(&stretches, &part)?;
             after(self.replica.as_mut(), &self.graph, last - first)?;
         }
         Ok(())
@@ -183,7 +215,7 @@ impl Session {
         if batch.ids.len() <= self.micro_batch {
             // The whole step in one go: nothing waits between gradient and update.
             let phases = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
-            return self.pass(batch, step, &phases, |_, _, _| Ok(()));
+            return self.pass(batch, &self.whole(batch), step, &phases, |_, _, _| Ok(()));
         }
         self.gradient(batch, step)?;
         self.update(step)
@@ -191,15 +223,45 @@ impl Session {
 
     /// The loss and the gradient of a batch, without weight decay, left on the adapter.
     pub fn gradient(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        self.part_of_gradient(batch, &self.whole(batch), step)
+    }
+
+    /// What some images of a batch, cut into micro-batches, add to its loss and its gradient: the
+    /// parts of all its images, each once, sum up to the whole. None may have more images than
+    /// [`Session::micro_batch`].
+    pub fn part_of_gradient(
+        &mut self,
+        batch: &Batch,
+        micro_batches: &[Range<usize>],
+        step: &Step,
+    ) -> Result<()> {
         let phases = [Phase::Forward, Phase::Loss, Phase::Backward];
-        self.pass(batch, step, &phases, |_, _, _| Ok(()))
+        self.pass(batch, micro_batches, step, &phases, |_, _, _| Ok(()))
     }
 
     /// What the graph's update holds: weight decay, the optimiser, the averages, the flags.
     pub fn update(&mut self, step: &Step) -> Result<()> {
         // Nothing in the update is divided by images or added to an earlier part of it.
         let step = Step { images: 0, accumulate: 0, ..*step };
-        run(self.replica.as_mut(), &self.graph.stretches(&[Phase::Update]), &step)
+        self.run(&self.graph.stretches(&[Phase::Update]), &step)
+    }
+
+    /// Runs some stretches of the graph, and takes the means in between.
+    fn run(&mut self, stretches: &[Stretch], step: &Step) -> Result<()> {
+        for stretch in stretches {
+            if !stretch.spans.is_empty() {
+                self.replica.run(&stretch.spans, step)?;
+            }
+            // Whoever is alone has the mean over all already.
+            let Some((tensor, peers)) = stretch.all_reduce.zip(self.peers.as_mut()) else {
+                continue;
+            };
+            let images = step.images as usize;
+            let mut values = self.replica.read(tensor, self.graph.tensor(tensor).len())?;
+            peers.mean(&mut values, images)?;
+            self.replica.write(tensor, Values::Real(&values))?;
+        }
+        Ok(())
     }
 
     /// The terms of the last step's loss. Waits for the adapter.
@@ -221,7 +283,7 @@ impl Session {
         let mut scored = Scored::default();
         let phases = [Phase::Forward, Phase::Loss];
         let step = Step { training: 0, ..Step::of(batch.ids.len()) };
-        self.pass(batch, &step, &phases, |replica, graph, images| {
+        self.pass(batch, &self.whole(batch), &step, &phases, |replica, graph, images| {
             let outputs =
                 [(graph.logits, &mut scored.logits), (graph.image_loss, &mut scored.image_loss)];
             for (id, to) in outputs {
@@ -241,7 +303,7 @@ impl Session {
         step: &Step,
         mut take: impl FnMut(&str, &[f32]),
     ) -> Result<()> {
-        self.pass(batch, step, &[Phase::Forward], |replica, graph, images| {
+        self.pass(batch, &self.whole(batch), step, &[Phase::Forward], |replica, graph, images| {
             for layer in &graph.layers {
                 let len = graph.tensor(layer.tensor).len_for(images);
                 take(&layer.name, &replica.read(layer.tensor, len)?);
@@ -270,7 +332,7 @@ impl Session {
             }
         }
         let mut found = None;
-        self.pass(batch, step, &[], |replica, graph, images| {
+        self.pass(batch, &self.whole(batch), step, &[], |replica, graph, images| {
             let part = Step { images: images as u32, ..*step };
             for phase in [Phase::Forward, Phase::Loss, Phase::Backward] {
                 if found.is_none() {
@@ -310,19 +372,6 @@ impl Session {
     }
 }
 
-/// Runs some stretches of a graph, and what has to be averaged in between.
-fn run(replica: &mut dyn Replica, stretches: &[Stretch], step: &Step) -> Result<()> {
-    for stretch in stretches {
-        if !stretch.spans.is_empty() {
-            replica.run(&stretch.spans, step)?;
-        }
-        if let Some(tensor) = stretch.all_reduce {
-            all_reduce(&mut [&mut *replica], tensor);
-        }
-    }
-    Ok(())
-}
-
 /// Runs a phase node by node and says what is not finite first.
 fn first_bad(
     replica: &mut dyn Replica,
@@ -349,12 +398,6 @@ fn first_bad(
         }
     }
     Ok(None)
-}
-
-/// Averages a tensor over all replicas of a session. A session has a single one so far, which is
-/// its own average, so that nothing is to be moved.
-fn all_reduce(replicas: &mut [&mut dyn Replica], _tensor: TensorId) {
-    debug_assert_eq!(replicas.len(), 1, "several replicas need a sum");
 }
 
 /// The low and the high word of a number.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::Lowering;
 use crate::adapter::forms::Forms;
+use crate::adapter::several::{Brought, Several};
 use crate::channel::{Ports, Stop};
 use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
@@ -24,6 +25,7 @@ use crate::period::Period;
 use crate::port::Port;
 use crate::precision::Precision;
 use crate::random::Random;
+use crate::towers::journal::Change;
 
 /// The YAML of one stage: plain data.
 pub trait Config: Debug + Send + Sync + 'static {
@@ -142,6 +144,12 @@ pub struct RunSettings {
     pub limit: Limit,
     /// The adapter asked for, on the command line or in the YAML; `None` for `auto`.
     pub adapter: Option<String>,
+    /// The adapters that train, if said on the command line.
+    pub adapters: Option<Several>,
+    /// The adapters to choose from, if they are not those of the machine.
+    pub brought: Brought,
+    /// Whether fewer adapters than asked for are an error.
+    pub strict: bool,
     /// What the model's images are computed in.
     pub precision: Precision,
     /// Whether the fastest forms of kernels are to be found by timing them.
@@ -192,6 +200,8 @@ pub struct Resume {
     /// Earlier weights whose turn it was to be evaluated, and of which nothing has been told, in
     /// their order.
     pub lost: Vec<Arc<Weights>>,
+    /// The shares that several adapters had, as far as they were written down.
+    pub shares: Vec<Change>,
 }
 
 /// Whether weights are evaluated.

@@ -313,7 +313,7 @@ fn measured<'a>(texts: impl IntoIterator<Item = &'a str>) -> Measured {
         let mut value: Value = serde_json::from_str(line).expect("a line of JSON");
         let fields = value.as_object_mut().expect("an object");
         // The end of a run may lie elsewhere, and time does in any case.
-        for field in ["time", "images_per_s", "batch_s", "total_steps"] {
+        for field in ["time", "images_per_s", "batch_s", "total_steps", "towers"] {
             fields.remove(field);
         }
         let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();

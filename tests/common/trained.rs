@@ -1,5 +1,6 @@
 //! A small trained model in a checkpoint, and what it scores, computed plainly.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
@@ -66,6 +67,8 @@ pub(crate) fn write(path: &Path, weights: &Weights, pipeline: &str, steps: u64) 
         time: "2026-01-01T00:00:00Z".to_owned(),
         seed: 3,
         variants: None,
+        towers: BTreeMap::new(),
+        holder: None,
         adapter: AdapterReport {
             backend: "cpu".to_owned(),
             name: "cpu".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::race::{Budget, race};
 use super::tuning_cache::{Found, OfAdapter, TuningCache, identity};
-use super::variants::{Record, text_crc32c};
+use super::variants::{Record, RunRecord, text_crc32c};
 use super::{Info, Lowering, micro_batch};
 use crate::graph::{Graph, Op};
 use crate::kernel::{Access, Dtype, Variant};
@@ -21,7 +21,7 @@ const BUDGET: Duration = Duration::from_secs(4);
 /// How the forms of kernels are chosen. The default is the first form that can do the sizes.
 #[derive(Clone, Debug, Default)]
 pub struct Forms {
-    recorded: Option<Arc<Record>>,
+    recorded: Option<Arc<RunRecord>>,
     tuner: Option<Arc<Tuner>>,
 }
 
@@ -80,24 +80,42 @@ impl Forms {
         Self { recorded: None, tuner: Some(Arc::new(tuner)) }
     }
 
-    /// Those that ran before. On the adapter where they did, nothing is measured any more.
-    pub fn recorded(self, record: Record) -> Self {
+    /// Those that ran before. On the adapters where they did, nothing is measured any more.
+    pub fn recorded(self, record: RunRecord) -> Self {
         Self { recorded: Some(Arc::new(record)), ..self }
     }
 
     /// What ran before.
-    pub fn record(&self) -> Option<&Record> {
+    pub fn record(&self) -> Option<&RunRecord> {
         self.recorded.as_deref()
+    }
+
+    /// Those of one of several towers, by its name.
+    pub fn of_tower(&self, name: &str) -> Self {
+        let recorded = self.record().map(|record| Arc::new(record.of_tower(name)));
+        Self { recorded, tuner: self.tuner.clone() }
+    }
+
+    /// Those of what holds the weights of several towers.
+    pub fn of_holder(&self) -> Self {
+        let recorded = self.record().map(|record| Arc::new(record.of_holder()));
+        Self { recorded, tuner: self.tuner.clone() }
     }
 
     /// What ran before on this adapter.
     fn record_of(&self, info: &Info) -> Option<&Record> {
-        self.record().filter(|record| record.adapter.computes_like(&AdapterReport::from(info)))
+        self.record()?.on(&AdapterReport::from(info))
     }
 
-    /// The most images to compute at once of a batch that is trained with: as many as before.
+    /// The most images to compute at once of a batch that is trained with: as many as before, if
+    /// batches were not shared out then.
     pub fn micro_batch(&self, info: &Info, batch: usize) -> usize {
-        self.record_of(info).map_or(batch, |record| record.variants.micro_batch.clamp(1, batch))
+        match self.record_of(info) {
+            Some(record) if self.record().is_some_and(|run| run.towers.is_empty()) => {
+                record.variants.micro_batch.clamp(1, batch)
+            }
+            _ => batch,
+        }
     }
 
     /// The form of each kernel of a graph.
@@ -394,7 +412,7 @@ mod tests {
                 ..Variants::default()
             },
         };
-        let forms = Forms::fastest(TuningCache::default()).recorded(record);
+        let forms = Forms::fastest(TuningCache::default()).recorded(record.into());
         let mut trial = Fake::new();
         assert_eq!(choose(&forms, 8, &mut trial), ["slow", "usual", "slow"]);
         assert_eq!(trial.timed, 0);

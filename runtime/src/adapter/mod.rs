@@ -8,6 +8,7 @@ mod pace;
 mod precise;
 mod race;
 pub mod select;
+pub mod several;
 pub mod tuning_cache;
 pub mod variants;
 pub mod wgpu;

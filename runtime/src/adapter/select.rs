@@ -40,24 +40,14 @@ pub fn select_in(asked: &str, precision: Precision) -> Result<Precise<Box<dyn Ad
     let adapter = select(asked)?;
     if let Err(refused) = unoffered(adapter.info(), precision) {
         let infos: Vec<Info> = all()?.iter().map(|a| a.info().clone()).collect();
-        return Err(NoSuchAdapter(format!("{refused}.\n{}", offering(precision, &infos))).into());
+        return Err(refusing(&refused.to_string(), precision, &infos).into());
     }
     Precise::new(adapter, precision)
 }
 
-/// The adapter that `asked` names, computing in this precision if it offers it and in f32
-/// otherwise, and what it is then: trained weights can be used anywhere.
-///
-/// # Errors
-/// As for [`select`].
-pub fn select_nearest(
-    asked: &str,
-    precision: Precision,
-) -> Result<(Precise<Box<dyn Adapter>>, Precision)> {
-    let adapter = select(asked)?;
-    let offered = adapter.info().precisions.contains(&precision);
-    let precision = if offered { precision } else { Precision::F32 };
-    Ok((Precise::new(adapter, precision)?, precision))
+/// That a precision is not offered, with those of these adapters that do.
+pub(super) fn refusing(refused: &str, precision: Precision, infos: &[Info]) -> NoSuchAdapter {
+    NoSuchAdapter(format!("{refused}.\n{}", offering(precision, infos)))
 }
 
 /// Which adapters offer a precision.
@@ -78,6 +68,13 @@ fn offering(precision: Precision, infos: &[Info]) -> String {
 /// What was asked for is absent or ambiguous: a mistake of whoever asked, not of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoSuchAdapter(String);
+
+impl NoSuchAdapter {
+    /// With this explanation.
+    pub(super) fn saying(why: String) -> Self {
+        Self(why)
+    }
+}
 
 impl fmt::Display for NoSuchAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,16 +133,20 @@ fn fits(asked: &str, info: &Info) -> bool {
 
 /// A real GPU if there is one, then `cpu`, and a software rasteriser never before that.
 fn best(infos: &[Info]) -> usize {
-    let rank = |kind: DeviceKind| match kind {
+    let key = |i: &usize| (rank(infos[*i].kind), backend_rank(infos[*i].backend), *i);
+    (0..infos.len()).min_by_key(key).unwrap_or(0)
+}
+
+/// The better, the less.
+pub(super) fn rank(kind: DeviceKind) -> usize {
+    match kind {
         DeviceKind::DiscreteGpu => 0,
         DeviceKind::IntegratedGpu => 1,
         DeviceKind::VirtualGpu => 2,
         DeviceKind::Cpu => 3,
         DeviceKind::Other => 4,
         DeviceKind::SoftwareRasterizer => 5,
-    };
-    let key = |i: &usize| (rank(infos[*i].kind), backend_rank(infos[*i].backend), *i);
-    (0..infos.len()).min_by_key(key).unwrap_or(0)
+    }
 }
 
 /// GL comes last: it is the slowest way to a device that has another.

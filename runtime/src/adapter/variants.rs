@@ -1,5 +1,7 @@
 //! Which forms of kernels ran, so that a run can go on with the same ones.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Op;
@@ -46,7 +48,7 @@ pub struct Block {
     pub images_of_a_task: usize,
 }
 
-/// What ran, and on which adapter.
+/// What ran on an adapter, and which one that is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The adapter, with its driver.
@@ -54,6 +56,27 @@ pub struct Record {
     /// What it ran.
     #[serde(flatten)]
     pub variants: Variants,
+}
+
+/// What ran in a run, on one adapter or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// On its adapter, or on the first of several.
+    #[serde(flatten)]
+    pub first: Record,
+    /// On each of several, by the names of their towers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub towers: BTreeMap<String, Record>,
+    /// Where the weights of several were held and updated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Record>,
+}
+
+impl From<Record> for RunRecord {
+    /// A run on a single adapter.
+    fn from(first: Record) -> Self {
+        Self { first, towers: BTreeMap::new(), holder: None }
+    }
 }
 
 impl InForce {
@@ -137,12 +160,54 @@ impl Variants {
 }
 
 impl Record {
-    /// Why a run that goes on with this is not exact to the bit; nothing if it is.
-    pub fn differences(&self, adapter: &AdapterReport, now: &Variants) -> Vec<String> {
-        match self.adapter.computes_like(adapter) {
-            true => self.variants.differences(now),
-            false => vec![another(&self.adapter, adapter)],
+    /// Why what runs `now` does not give the bits of this; nothing if it does.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        match self.adapter.computes_like(&now.adapter) {
+            true => self.variants.differences(&now.variants),
+            false => vec![another(&self.adapter, &now.adapter)],
         }
+    }
+}
+
+impl RunRecord {
+    /// What ran on this adapter, the first of several that compute like it.
+    pub(super) fn on(&self, adapter: &AdapterReport) -> Option<&Record> {
+        let mut all = std::iter::once(&self.first).chain(self.towers.values());
+        all.find(|record| record.adapter.computes_like(adapter))
+    }
+
+    /// What one of the towers has to go by, as if it were alone.
+    pub(super) fn of_tower(&self, name: &str) -> Self {
+        self.towers.get(name).unwrap_or(&self.first).clone().into()
+    }
+
+    /// What holds the weights of several towers has this to go by.
+    pub(super) fn of_holder(&self) -> Self {
+        self.holder.as_ref().unwrap_or(&self.first).clone().into()
+    }
+
+    /// Why a run that goes on with `now` is not exact to the bit; nothing if it is.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let adapters = |record: &Self| record.towers.len().max(1);
+        let (before, after) = (adapters(self), adapters(now));
+        if before != after {
+            let adapters = if before == 1 { "adapter" } else { "adapters" };
+            return vec![format!(
+                "it was at work on {before} {adapters} and goes on with {after}: sums are taken \
+                 in another order"
+            )];
+        }
+        if self.towers.is_empty() {
+            return self.first.differences(&now.first);
+        }
+        let towers = self.towers.iter().zip(now.towers.values());
+        let holders = self.holder.iter().zip(&now.holder).map(|(b, n)| ("the weights", b, n));
+        let each = towers.map(|((name, b), n)| (name.as_str(), b, n)).chain(holders);
+        let differences = |(name, before, now): (&str, &Record, &Record)| {
+            let found = before.differences(now).into_iter();
+            found.map(|why| format!("{name}: {why}")).collect::<Vec<_>>()
+        };
+        each.flat_map(differences).collect()
     }
 }
 
@@ -204,5 +269,66 @@ mod tests {
         let text = serde_json::to_string(&record).expect("it can be written");
         assert!(text.contains("\"variant\":\"tiles\""), "{text}");
         assert_eq!(serde_json::from_str::<Record>(&text).expect("it can be read"), record);
+        // A run on a single adapter has nothing to add.
+        let alone = RunRecord::from(record.clone());
+        assert_eq!(serde_json::to_string(&alone).expect("it can be written"), text);
+        assert_eq!(serde_json::from_str::<RunRecord>(&text).expect("it can be read"), alone);
+        let several = several(&[("tower_0", record.clone()), ("tower_1", record)]);
+        let text = serde_json::to_string(&several).expect("it can be written");
+        assert_eq!(serde_json::from_str::<RunRecord>(&text).expect("it can be read"), several);
+    }
+
+    fn on(card: &str, variant: &str) -> Record {
+        Record {
+            adapter: AdapterReport { name: card.to_owned(), ..AdapterReport::default() },
+            variants: Variants {
+                micro_batch: 8,
+                kernels: vec![kernel("N=1", variant, 7)],
+                ..Variants::default()
+            },
+        }
+    }
+
+    fn several(towers: &[(&str, Record)]) -> RunRecord {
+        let named = towers.iter().map(|(name, record)| ((*name).to_owned(), record.clone()));
+        RunRecord {
+            first: towers[0].1.clone(),
+            towers: named.collect(),
+            holder: Some(on("processor", "only")),
+        }
+    }
+
+    #[test]
+    fn each_tower_goes_by_what_it_ran_itself() {
+        let before = several(&[("tower_0", on("card", "tiles")), ("tower_1", on("card", "rows"))]);
+        let form = |record: RunRecord| record.first.variants.kernels[0].variant.clone();
+        assert_eq!(form(before.of_tower("tower_0")), "tiles");
+        assert_eq!(form(before.of_tower("tower_1")), "rows");
+        assert_eq!(form(before.of_holder()), "only");
+        // Where there was none of this name, and where an adapter trained alone.
+        assert_eq!(form(before.of_tower("tower_2")), "tiles");
+        let alone = RunRecord::from(on("card", "rows"));
+        assert_eq!(form(alone.of_tower("tower_1")), "rows");
+        assert_eq!(before.on(&on("card", "").adapter), Some(&on("card", "tiles")));
+        assert_eq!(before.on(&on("other", "").adapter), None);
+    }
+
+    #[test]
+    fn differences_say_which_tower_they_are_of() {
+        let before = several(&[("tower_0", on("card", "tiles")), ("tower_1", on("card", "rows"))]);
+        assert!(before.differences(&before).is_empty());
+        let now = several(&[("tower_0", on("card", "tiles")), ("tower_1", on("other", "rows"))]);
+        let now = RunRecord { holder: Some(on("processor", "another")), ..now };
+        assert_eq!(
+            before.differences(&now),
+            [
+                "tower_1: it was at work on /card () and goes on with /other ()",
+                "the weights: kernel product (N=1): only before, another now",
+            ]
+        );
+        let alone = RunRecord::from(on("card", "tiles"));
+        let why = alone.differences(&before);
+        assert!(why[0].starts_with("it was at work on 1 adapter and goes on with 2: "), "{why:?}");
+        assert_eq!(before.differences(&alone).len(), 1);
     }
 }

@@ -10,6 +10,7 @@ mod roofline;
 mod scoring;
 mod steps;
 mod sweep;
+mod towers;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ pub use roofline::{Form, Roofline, Use};
 pub use scoring::scoring;
 pub use steps::steps;
 pub use sweep::{Point, Sweep};
+pub use towers::{Scale, towers};
 
 use crate::adapter::Clock;
 use crate::precision::Precision;

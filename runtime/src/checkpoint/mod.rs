@@ -4,13 +4,14 @@ mod best;
 mod file;
 mod store;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::variants::{Record, Variants};
+use crate::adapter::variants::{Record, RunRecord, Variants};
 use crate::event::DataReport;
 use crate::graph::Graph;
 use crate::item::{Progress, Source, Weights};
@@ -35,6 +36,13 @@ pub struct About {
     /// What ran on it; absent in checkpoints of early versions.
     #[serde(default)]
     pub variants: Option<Variants>,
+    /// What ran on each of several adapters, which the one above is the first of, by the names of
+    /// their towers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub towers: BTreeMap<String, Record>,
+    /// What held the weights of several adapters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Record>,
     /// The data that was read.
     pub data: Vec<DataReport>,
     /// Whether these weights were handed on to be evaluated.
@@ -88,10 +96,10 @@ impl fmt::Display for Misfit {
 impl std::error::Error for Misfit {}
 
 impl About {
-    /// What ran and on which adapter, if that was kept.
-    pub fn record(&self) -> Option<Record> {
-        let variants = self.variants.clone()?;
-        Some(Record { adapter: self.adapter.clone(), variants })
+    /// What ran and on which adapters, if that was kept.
+    pub fn record(&self) -> Option<RunRecord> {
+        let first = Record { adapter: self.adapter.clone(), variants: self.variants.clone()? };
+        Some(RunRecord { first, towers: self.towers.clone(), holder: self.holder.clone() })
     }
 }
 

@@ -59,6 +59,8 @@ fn about() -> About {
         time: "2026-11-24T00:00:00Z".to_owned(),
         seed: 7,
         variants: None,
+        towers: BTreeMap::new(),
+        holder: None,
         adapter: AdapterReport { backend: "cpu".into(), name: "cpu".into(), driver: "2".into() },
         data: Vec::new(),
         awaits_evaluation: false,

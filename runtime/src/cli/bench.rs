@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
-use super::App;
 use super::new_file::NewFile;
 use super::output::{Failure, complain, indent, print, table};
 use super::pipeline;
 use super::run::forms;
+use super::{App, bench_towers};
+use crate::adapter::several::Several;
 use crate::adapter::{Adapter, Clock, Lowering, select};
 use crate::bench::{self, Bench, Bound, Flow, KernelTime, Peaks, Scoring};
 use crate::channel::Stop;
@@ -55,6 +56,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADAPTER")]
     adapter: Option<String>,
 
+    /// Measures how these scale instead: so many adapters, `all`, or names with commas between.
+    #[arg(long, value_name = "N|all|NAMES", conflicts_with_all = ["adapter", "json", "compare"])]
+    adapters: Option<Several>,
+
     /// How many images are scored at once.
     #[arg(long, value_name = "IMAGES", default_value_t = 1000, value_parser = images)]
     scoring: usize,
@@ -96,6 +101,9 @@ const LEAST_SHARE: f64 = 0.005;
 const BATCHES: usize = 4;
 
 pub(super) fn bench(app: &App, arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(adapters) = &arguments.adapters {
+        return scale(app, arguments, adapters);
+    }
     // Before the work: it is not to be lost because a file cannot be read or made.
     let before = arguments.compare.as_ref().map(read).transpose().map_err(Failure::Run)?;
     let file = arguments.json.as_deref().map(NewFile::create).transpose()?;
@@ -107,6 +115,23 @@ pub(super) fn bench(app: &App, arguments: &Arguments) -> Result<(), Failure> {
         Some(before) => print(&compared(&before, &measured)),
         None => Ok(()),
     }
+}
+
+fn scale(app: &App, arguments: &Arguments, adapters: &Several) -> Result<(), Failure> {
+    let source = pipeline::Arguments { file: arguments.file.clone(), set: arguments.set.clone() };
+    let load = || source.load(app, arguments.data.clone(), None);
+    let plan = load()?;
+    let (batcher, graph, batch) = trained(&plan).map_err(Failure::Run)?;
+    let batches = first(load()?, &batcher, BATCHES * batch).map_err(Failure::of_run)?;
+    let time = Duration::from_secs_f64(arguments.seconds);
+    bench_towers::bench(
+        adapters,
+        plan.settings.precision,
+        &forms(&plan.settings),
+        &graph,
+        batches,
+        time,
+    )
 }
 
 fn read(path: &PathBuf) -> Result<Bench> {

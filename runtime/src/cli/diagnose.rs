@@ -45,6 +45,7 @@ pub(super) fn diagnose(
         weights: Arc::new(weights),
         evaluation: Evaluation::Told,
         lost: Vec::new(),
+        shares: Vec::new(),
     });
     plan.settings.diagnose = Some(diverged.step);
     plan.settings.taps.clear();

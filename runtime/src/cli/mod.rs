@@ -1,6 +1,7 @@
 //! The command line: one file for each verb.
 
 mod bench;
+mod bench_towers;
 mod check;
 mod completions;
 mod devices;
@@ -17,6 +18,7 @@ mod new_file;
 mod output;
 mod pipeline;
 mod predict;
+mod recover;
 mod resume;
 mod roofline;
 mod run;
@@ -26,6 +28,7 @@ mod sweep;
 mod tap;
 mod trained;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -104,7 +107,12 @@ enum Verb {
 /// Does what the command line says.
 pub fn main(app: &App) -> ExitCode {
     quieten_wayland();
-    let cli = match Cli::try_parse() {
+    run_line(app, std::env::args_os())
+}
+
+/// Does what a command line says, whose first word is the program's name.
+pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(line) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too; nobody is left to be told if this fails.

@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::adapter::select::NoSuchAdapter;
 use crate::diagnostic::{self, Diagnostic};
 use crate::fetch::Interrupted;
+use crate::towers::NoneLeft;
 
 /// Why a verb did not end well.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) enum Failure {
     Usage { message: String, help: Option<String> },
     /// The run failed.
     Run(anyhow::Error),
+    /// The run failed as no adapter was left; where it is kept, if it is.
+    Lost { lost: NoneLeft, run: Option<PathBuf> },
     /// The run was asked to stop.
     Interrupted,
     /// Standard output cannot be written to.
@@ -48,6 +52,18 @@ impl Failure {
                 ExitCode::from(2)
             }
             Self::Run(error) => {
+                complain(&describe(&error));
+                ExitCode::from(1)
+            }
+            Self::Lost { lost, run } => {
+                let mut error = anyhow::Error::new(lost);
+                if let Some(run) = run {
+                    error = error.context(format!(
+                        "no adapter is left.\nOnce there is one again, go on with `runtime run \
+                         --resume {}`",
+                        run.display()
+                    ));
+                }
                 complain(&describe(&error));
                 ExitCode::from(1)
             }

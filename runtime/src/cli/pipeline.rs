@@ -54,8 +54,12 @@ impl Arguments {
         data: Option<PathBuf>,
         adapter: Option<String>,
     ) -> Result<Plan, Failure> {
-        let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
-        self.load_with(app, &RunSettings { adapter, folder, ..base(data) })
+        self.load_with(app, &RunSettings { adapter, folder: self.folder(), ..base(data) })
+    }
+
+    /// The folder that relative paths start from.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.file.parent().map(Path::to_owned).unwrap_or_default()
     }
 
     /// The text of the file.

@@ -17,6 +17,7 @@ use crate::port::Port;
 use crate::record::{PROGRAM, Recorder, metrics_file};
 use crate::run_folder::{self, About, Ended, Resumed, RunFolder};
 use crate::stage::{Evaluation, Resume, RunSettings};
+use crate::towers::journal::{self, Change};
 
 /// Settings that say nothing of what is learned. Adapter and precision say how exactly: the weights
 /// that a checkpoint holds are good for all of them.
@@ -61,12 +62,15 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
     if arguments.adapter.is_some() || arguments.set.iter().any(|(path, _)| path == "adapter") {
         about.adapter_asked = arguments.adapter.clone();
     }
+    if let Some(asked) = arguments.adapters_asked() {
+        about.adapters_asked = Some(asked);
+    }
     let base = settings(arguments, &about);
     let mut plan = match &arguments.file {
         None => own(&arguments.set).load_with(app, &base)?,
         Some(file) => {
             let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
-            source.load(app, base.data, base.adapter)?
+            source.load_with(app, &RunSettings { folder: source.folder(), ..base })?
         }
     };
     super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
@@ -110,6 +114,8 @@ struct Start {
     evaluation: Evaluation,
     /// Earlier checkpoints of which no evaluation has been told.
     lost: Vec<Stored>,
+    /// The shares of several adapters.
+    shares: Vec<Change>,
     /// What is wrong with later checkpoints.
     damaged: Vec<String>,
 }
@@ -122,6 +128,7 @@ impl Start {
             weights: fitting(&self.stored)?,
             evaluation: self.evaluation,
             lost: self.lost.iter().map(fitting).collect::<Result<_, _>>()?,
+            shares: self.shares.clone(),
         })
     }
 
@@ -173,7 +180,12 @@ fn start(run: &Path, about: &About, plan: &Plan) -> Result<Option<Start>, Failur
         true => Evaluation::Awaited,
         false => Evaluation::NotDue,
     };
-    Ok(Some(Start { path, stored, evaluation, lost, damaged }))
+    let balance = journal::file(run);
+    let shares = match balance.exists() {
+        true => journal::read(&balance).map_err(Failure::Run)?,
+        false => Vec::new(),
+    };
+    Ok(Some(Start { path, stored, evaluation, lost, shares, damaged }))
 }
 
 /// How a run that goes on chooses among the forms of kernels: as it did before. Checkpoints that do
@@ -190,6 +202,8 @@ fn forms(plan: &Plan, start: Option<&Start>) -> Forms {
 fn settings(arguments: &Arguments, about: &About) -> RunSettings {
     RunSettings {
         adapter: about.adapter_asked.clone(),
+        adapters: arguments.adapters_asked().or_else(|| about.adapters_asked.clone()),
+        strict: arguments.strict,
         folder: about.folder.clone(),
         ..pipeline::base(arguments.data.clone().or_else(|| about.data_path.clone()))
     }

@@ -9,8 +9,10 @@ use super::diagnose::diagnose;
 use super::interrupt::listen;
 use super::output::{self, Failure};
 use super::pipeline::{self, assignment};
+use super::recover::execute_again;
 use super::resume::{self, Continuation};
 use crate::adapter::forms::Forms;
+use crate::adapter::several::Several;
 use crate::adapter::tuning_cache::TuningCache;
 use crate::channel::Stop;
 use crate::console::Console;
@@ -22,6 +24,7 @@ use crate::plan::Plan;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, Ended, RUNS};
 use crate::stage::RunSettings;
+use crate::towers::NoneLeft;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +42,7 @@ Ctrl-C ends the run after the work at hand and keeps its weights; a second Ctrl-
 Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interrupted.";
 
 /// Runs a pipeline until its epochs or steps are done.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// The pipeline file. With `--resume`, the run's own pipeline if not given.
@@ -70,6 +73,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADAPTER")]
     pub(super) adapter: Option<String>,
 
+    /// Which adapters train together: so many, `all`, or names with commas between them. Counts
+    /// more than the reducer's `adapters`.
+    #[arg(long, value_name = "N|all|NAMES", conflicts_with = "adapter")]
+    pub(super) adapters: Option<Several>,
+
+    /// Fewer adapters than were asked for are an error.
+    #[arg(long)]
+    pub(super) strict: bool,
+
     /// Where runs have their folders.
     #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = RUNS)]
     pub(super) runs: PathBuf,
@@ -77,7 +89,7 @@ pub(super) struct Arguments {
     /// The name of the run's folder, which must not be there yet. Without it, the pipeline's name
     /// and a number.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["resume", "seeds"])]
-    run: Option<String>,
+    pub(super) run: Option<String>,
 
     /// Goes on with a run: its name or folder, or the last one.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
@@ -85,7 +97,15 @@ pub(super) struct Arguments {
 
     /// Runs so many times, with this seed and those after it, and says mean and spread.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "resume")]
-    seeds: Option<u64>,
+    pub(super) seeds: Option<u64>,
+}
+
+impl Arguments {
+    /// What trains, if it is said here.
+    pub(super) fn adapters_asked(&self) -> Option<Several> {
+        let single = self.adapter.as_deref().map(|name| Several::Listed(vec![name.into()]));
+        self.adapters.clone().or(single)
+    }
 }
 
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
@@ -94,20 +114,27 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
         let Continuation { mut plan, recorder, lines } = resume::prepare(app, arguments)?;
         stay_offline(&mut plan, arguments);
         listen(&stop).map_err(Failure::Run)?;
-        return execute(plan, Some(recorder), &lines, &stop).map(drop);
+        return execute_again(app, arguments, plan, Some(recorder), &lines, &stop).map(drop);
     }
     let Some(file) = &arguments.file else { return Ok(()) };
     let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
     let load = |set: &[(String, String)]| {
         let source = pipeline::Arguments { set: set.to_vec(), ..source.clone() };
-        source.load(app, arguments.data.clone(), arguments.adapter.clone())
+        let base = RunSettings {
+            adapter: arguments.adapter.clone(),
+            adapters: arguments.adapters_asked(),
+            strict: arguments.strict,
+            folder: source.folder(),
+            ..pipeline::base(arguments.data.clone())
+        };
+        source.load_with(app, &base)
     };
     let plan = load(&arguments.set)?;
     needs_an_end(&plan, &file.display().to_string())?;
     let text = source.text()?;
     listen(&stop).map_err(Failure::Run)?;
     let Some(seeds) = arguments.seeds else {
-        return train(arguments, file, &text, plan, &stop).map(drop);
+        return train(app, arguments, file, &text, plan, &stop).map(drop);
     };
     let first = plan.settings.seed;
     let mut precisions = Vec::new();
@@ -115,7 +142,7 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let mut one = |seed: u64| {
         let mut set = arguments.set.clone();
         set.push(("seed".to_owned(), seed.to_string()));
-        let last = train(arguments, file, &text, load(&set)?, &stop)?;
+        let last = train(app, arguments, file, &text, load(&set)?, &stop)?;
         if let Some(report) = last.evaluation {
             precisions.push(report.precision_at_1);
             stands_in_for = report.stands_in_for;
@@ -155,6 +182,7 @@ fn spread(precisions: &[f64], asked: u64, stands_in_for: Option<&str>) -> String
 }
 
 fn train(
+    app: &App,
     arguments: &Arguments,
     file: &Path,
     text: &str,
@@ -191,7 +219,9 @@ fn train(
         folder: std::path::absolute(Path::new(".").join(&plan.settings.folder)).unwrap_or_default(),
         data_path: arguments.data.as_ref().and_then(|data| std::path::absolute(data).ok()),
         adapter_asked: arguments.adapter.clone(),
+        adapters_asked: arguments.adapters_asked(),
         adapter: None,
+        towers: Vec::new(),
         data: Vec::new(),
         resumed: Vec::new(),
         ended: None,
@@ -203,10 +233,10 @@ fn train(
     plan.settings.taps = plan.first_images();
     plan.settings.forms = forms(&plan.settings);
     stay_offline(&mut plan, arguments);
-    execute(plan, recorder, &[], stop)
+    execute_again(app, arguments, plan, recorder, &[], stop)
 }
 
-fn stay_offline(plan: &mut Plan, arguments: &Arguments) {
+pub(super) fn stay_offline(plan: &mut Plan, arguments: &Arguments) {
     if let Some(fetch) = &mut plan.settings.fetch {
         fetch.offline |= arguments.offline;
     }
@@ -224,7 +254,7 @@ fn folder_name(name: &str) -> Result<String, Failure> {
 }
 
 /// Runs a plan, with everything that is said before it and on the way printed and kept.
-fn execute(
+pub(super) fn execute(
     plan: Plan,
     mut recorder: Option<Recorder>,
     before: &[String],
@@ -294,6 +324,9 @@ fn execute(
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
         Ok(_) => Ok(last),
         Err(error) => {
+            if let Some(lost) = error.chain().find_map(|cause| cause.downcast_ref::<NoneLeft>()) {
+                return Err(Failure::Lost { lost: lost.clone(), run: last.folder });
+            }
             let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
             Err(match diverged.cloned() {
                 Some(diverged) => {

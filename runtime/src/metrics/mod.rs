@@ -203,6 +203,7 @@ pub(crate) mod tests {
     pub(crate) fn step(step: u64) -> StepReport {
         let term = |name: &str, raw| LossTerm { name: name.to_owned(), raw, average: raw + 0.1 };
         StepReport {
+            towers: None,
             step,
             total_steps: Some(100),
             epoch: (step + 1) as f64 / 30.0,

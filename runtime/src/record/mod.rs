@@ -12,15 +12,18 @@ pub(crate) use self::board::Evaluations;
 
 use self::board::Board;
 use crate::adapter::forms::Forms;
-use crate::adapter::variants::{Record, Variants, another};
+use crate::adapter::variants::{RunRecord, another};
 use crate::checkpoint::{self, Best, Store};
-use crate::event::{Checkpoint, DataReport, EvaluationReport, Event, Reason, TrainerReport};
+use crate::event::{
+    Checkpoint, DataReport, EvaluationReport, Event, Reason, SharesReport, TrainerReport,
+};
 use crate::metrics::{self, Metrics};
 use crate::plan::Plan;
 use crate::report::{Facts, Report};
 use crate::run_folder::{self, About, AdapterReport, Ended, RunFolder, write_whole};
 use crate::stage::Resume;
 use crate::tensorboard;
+use crate::towers::journal;
 
 /// The version of Gradflow.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -62,7 +65,7 @@ pub struct Recorder {
     files: Option<Files>,
     early: Vec<Event>,
     /// What runs, once that is known, and what ran before.
-    variants: Option<Variants>,
+    ran: Option<RunRecord>,
     forms: Forms,
     /// The data of the run that is gone on with, and the steps that it had done.
     data_before: Vec<DataReport>,
@@ -160,7 +163,7 @@ impl Recorder {
             folder: None,
             files: None,
             early: Vec::new(),
-            variants: None,
+            ran: None,
             forms: plan.settings.forms.clone(),
             data_before: Vec::new(),
             resumed_after: None,
@@ -190,7 +193,9 @@ impl Recorder {
             }
             _ => {}
         }
-        if self.files.is_none() {
+        if let Event::Shares(report) = event {
+            notes.extend(self.shares(report));
+        } else if self.files.is_none() {
             self.early.push(event.clone());
         } else {
             notes.extend(self.write(event));
@@ -212,14 +217,25 @@ impl Recorder {
         })
     }
 
+    /// Writes shares down before they are used; gives what went wrong.
+    fn shares(&self, report: &SharesReport) -> Option<String> {
+        let folder = self.folder.as_ref().filter(|_| self.files.is_some())?;
+        let written = journal::record(&journal::file(folder.path()), &report.change);
+        report.answer(written.is_ok());
+        let error = written.err()?;
+        Some(format!("{error:#}: the shares of the adapters are not known to whoever resumes"))
+    }
+
     /// Takes note of what trains; says so if a run that goes on does not go on exactly.
     fn trainer(&mut self, report: &TrainerReport) -> Option<String> {
         let now = AdapterReport::from(&report.adapter);
         let before = self.about.adapter.replace(now.clone());
-        self.variants = Some(report.variants.clone());
+        let towers = report.towers.iter().map(|tower| AdapterReport::from(&tower.adapter));
+        self.about.towers = towers.collect();
+        let ran = self.ran.insert(report.record());
         let steps = self.resumed_after?;
         let why = match (self.forms.record(), before) {
-            (Some(record), _) => record.differences(&now, &report.variants),
+            (Some(record), _) => record.differences(ran),
             // There is nothing yet that it goes on from.
             (None, _) if steps == 0 => Vec::new(),
             (None, Some(before)) if !before.computes_like(&now) => vec![another(&before, &now)],
@@ -243,9 +259,8 @@ impl Recorder {
         write_whole(&run_folder::pipeline(path), resolved.as_bytes())?;
         self.about.ended = None;
         write_about(folder, &self.about)?;
-        if let (Some(adapter), Some(variants)) = (&self.about.adapter, &self.variants) {
-            let record = Record { adapter: adapter.clone(), variants: variants.clone() };
-            write_whole(&variants_file(path), &serde_json::to_vec_pretty(&record)?)?;
+        if let Some(ran) = &self.ran {
+            write_whole(&variants_file(path), &serde_json::to_vec_pretty(ran)?)?;
         }
         let metrics = Metrics::append(&metrics_file(path))?;
         let history = metrics::read(&metrics_file(path))?;
@@ -310,7 +325,7 @@ impl Recorder {
                 // What a resumed run will not do again must be on the disk when its checkpoint is.
                 note(files.board.sync());
                 note(files.metrics.sync());
-                let about = written(&self.about, self.variants.as_ref(), &self.texts.1, checkpoint);
+                let about = written(&self.about, self.ran.as_ref(), &self.texts.1, checkpoint);
                 match files.store.save(&checkpoint.weights, &about, about.awaits_evaluation) {
                     Ok(path) => {
                         self.last.checkpoint = Some(path);
@@ -410,7 +425,7 @@ fn some(why: &[String]) -> String {
 /// What a checkpoint says of its run.
 fn written(
     about: &About,
-    variants: Option<&Variants>,
+    ran: Option<&RunRecord>,
     pipeline: &str,
     checkpoint: &Checkpoint,
 ) -> checkpoint::About {
@@ -419,7 +434,9 @@ fn written(
         time: run_folder::now(),
         seed: about.seed,
         adapter: about.adapter.clone().unwrap_or_default(),
-        variants: variants.cloned(),
+        variants: ran.map(|ran| ran.first.variants.clone()),
+        towers: ran.map(|ran| ran.towers.clone()).unwrap_or_default(),
+        holder: ran.and_then(|ran| ran.holder.clone()),
         data: about.data.clone(),
         awaits_evaluation: checkpoint.reason == Reason::Evaluation,
         folder: about.folder.clone(),

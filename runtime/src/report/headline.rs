@@ -140,6 +140,13 @@ impl Report {
                 (count(trainer.batch as u64)) " images, " (count(trainer.variants.micro_batch as u64))
                 " computed at once"
             }))
+            @for tower in &trainer.towers {
+                (fact(&tower.name, &html! {
+                    (tower.adapter.name) ", " (tower.adapter.backend) ", "
+                    (tower.adapter.driver) ": " (count(tower.images as u64))
+                    " images of the first batch"
+                }))
+            }
         }
     }
 }

@@ -112,6 +112,7 @@ impl Report {
     /// Keeps what the page will need of an event.
     pub fn observe(&mut self, event: &Event) {
         match event {
+            Event::Shares(_) => {}
             Event::Fact { key, value } => {
                 self.told.retain(|(known, _)| known != key);
                 self.told.push((key, value.clone()));
@@ -125,7 +126,7 @@ impl Report {
                 self.data.retain(|known| known.stage != report.stage);
                 self.data.push(report.clone());
             }
-            Event::Trainer(report) => self.trainer = Some(report.clone()),
+            Event::Trainer(report) => self.trainer = Some(report.as_ref().clone()),
             Event::Tapped(tapped) => {
                 self.taps.retain(|known| known.stage != tapped.stage);
                 self.taps.push(tapped.clone());

@@ -16,7 +16,7 @@ pub mod window;
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::adapter::{Adapter as _, select};
+use runtime::adapter::Lowering;
 use runtime::config::decode::{self, Problem, Problems};
 use runtime::config::entry::entry;
 use runtime::config::node::{Node, Path};
@@ -282,7 +282,7 @@ impl Config for Model {
                 let asked = self.adapter.as_deref().or(context.run.adapter.as_deref());
                 let precision = context.run.precision;
                 let (adapter, offered) =
-                    select::select_nearest(asked.unwrap_or("auto"), precision)?;
+                    context.run.brought.select_nearest(asked.unwrap_or("auto"), precision)?;
                 if offered != precision {
                     let info = adapter.info();
                     context.events.emit(Event::Warning(format!(
@@ -290,9 +290,10 @@ impl Config for Model {
                         info.backend, info.name
                     )));
                 }
-                let score =
-                    score::Score::new(&adapter, &graph, context.run.lowering(size), self.averaged)?;
-                Ok(Runner::Stage(Box::new(score.reading(batches, weights).views(views))))
+                let how = Lowering { precision: offered, ..context.run.lowering(size) };
+                let score = score::Score::new(adapter.as_ref(), &graph, how, self.averaged)?;
+                let score = score.reading(batches, weights).views(views);
+                Ok(Runner::Stage(Box::new(score.telling(context.events.clone()))))
             }
         }
     }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use runtime::adapter::host::Cpu;
 use runtime::adapter::{Adapter, Lowering};
 use runtime::channel::Ports;
+use runtime::event::{Event, Events};
 use runtime::graph::Graph;
-use runtime::item::{Item, Scores, Weights};
-use runtime::session::Session;
+use runtime::item::{Batch, Item, Scores, Weights};
+use runtime::precision::Precision;
+use runtime::session::{Scored, Session};
 use runtime::stage::Stage;
 
 use super::train::check_labels;
@@ -19,6 +22,10 @@ use crate::data::classes::differ;
 /// again.
 pub struct Score {
     session: Session,
+    adapter: String,
+    /// How its adapter has taken the model.
+    how: Lowering,
+    events: Option<Events>,
     averaged: bool,
     batches: usize,
     weights: usize,
@@ -33,8 +40,49 @@ impl Score {
         how: Lowering,
         averaged: bool,
     ) -> Result<Self> {
-        let session = Session::with(adapter, &Arc::new(graph.inference()), how)?;
-        Ok(Self { session, averaged, batches: 0, weights: 1, views: 1 })
+        let session = Session::with(adapter, &Arc::new(graph.inference()), how.clone())?;
+        let info = adapter.info();
+        Ok(Self {
+            session,
+            adapter: format!("{}/{}", info.backend, info.name),
+            how,
+            events: None,
+            averaged,
+            batches: 0,
+            weights: 1,
+            views: 1,
+        })
+    }
+
+    /// Where to say that its adapter was lost.
+    pub fn telling(self, events: Events) -> Self {
+        Self { events: Some(events), ..self }
+    }
+
+    /// Scores a batch. If the adapter is lost, `cpu` does it from then on, in f32: training need
+    /// not end for it.
+    fn score(&mut self, weights: &Weights, batch: &Batch) -> Result<Scored> {
+        let lost = match self.session.score(batch) {
+            Ok(scored) => return Ok(scored),
+            Err(error) if self.adapter == "cpu/cpu" => return Err(error),
+            Err(error) => error,
+        };
+        if let Some(events) = &self.events {
+            let precision = match self.how.precision {
+                Precision::F32 => String::new(),
+                _ => format!(", in {}", Precision::F32),
+            };
+            events.emit(Event::Warning(format!(
+                "{} failed while scoring: {lost:#}. `cpu` takes over{precision}",
+                self.adapter
+            )));
+        }
+        let graph = Arc::clone(self.session.graph());
+        self.how.precision = Precision::F32;
+        self.session = Session::with(&Cpu::new(0)?, &graph, self.how.clone())?;
+        self.adapter = "cpu/cpu".to_owned();
+        self.load(weights)?;
+        self.session.score(batch)
     }
 
     /// Which inputs bring the batches and the weights.
@@ -77,6 +125,7 @@ impl Stage for Score {
         async move {
             while let Some(item) = ports.receive(self.weights).await {
                 let Item::Weights(weights) = item else { bail!("it takes weights from a reducer") };
+                // What an adapter says late is found when it scores.
                 self.load(&weights)?;
                 let mut epochs = 0;
                 while epochs < self.views {
@@ -90,7 +139,7 @@ impl Stage for Score {
                             batch.source.description
                         );
                     }
-                    let scored = self.session.score(&batch)?;
+                    let scored = self.score(&weights, &batch)?;
                     epochs += usize::from(batch.ends_epoch);
                     let scores = Scores {
                         progress: weights.progress,
@@ -161,7 +210,7 @@ mod tests {
             listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy::default())),
         ];
         let graph = Arc::new(compile(&layers, [1, 1, 3], 10).expect("a valid model"));
-        let cpu = Cpu::new(1).expect("the cpu adapter starts");
+        let cpu = Cpu::new(1).expect("it starts");
         let mut score = Score::new(&cpu, &graph, Lowering::of(4), true).expect("it fits");
         let offset: Vec<f32> = (0..10).map(|class| class as f32).collect();
         let weights = Weights {

@@ -1,5 +1,7 @@
-//! Owns the weights: computes gradients on its adapter, applies them, keeps moving averages.
+//! Owns the weights: computes gradients on its adapters, applies them, keeps moving averages.
 
+mod adapters;
+mod join;
 mod reduce;
 mod summary;
 pub mod update;
@@ -7,17 +9,18 @@ pub mod update;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use runtime::adapter::{Adapter as _, select};
-use runtime::event::{Event, TrainerReport};
+use runtime::adapter::several::Several;
+use runtime::event::{Event, TowerReport, TrainerReport};
 use runtime::graph::Graph;
 use runtime::period::Period;
 use runtime::port::Port;
 use runtime::precision::Precision;
-use runtime::session::Session;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
+use runtime::towers::OnLoss;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use adapters::{Balance, BatchOf, Made, Weights, described};
 use reduce::Reduce;
 use summary::Summaries;
 use update::Update;
@@ -57,6 +60,26 @@ pub struct Reducer {
     /// How often weights are handed on to be evaluated, beside at the end.
     #[serde(default = "evaluate")]
     pub evaluate: Period,
+    /// The adapters that train together: so many, `all`, or a list of indices and names, of which
+    /// `{ adapter: NAME, replicas: 2 }` is one with two replicas of the model. A number and `all`
+    /// count each device once, on its best backend, and leave out software rasterisers; they count
+    /// `cpu` only if there is nothing else. If absent, the run's `adapter` trains alone.
+    #[serde(default)]
+    pub adapters: Option<Several>,
+    /// What a batch that comes in is where several adapters train.
+    #[serde(default)]
+    pub batch: BatchOf,
+    /// How a batch is split over several adapters: `speed` follows their speeds, `equal` takes equal
+    /// parts, and anything else names a file that an earlier run has left, its `balance.jsonl`.
+    /// With shares that are equal or from a file, two runs give the same bits.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Where the weights are held and updated when several adapters train.
+    #[serde(default)]
+    pub weights: Weights,
+    /// What is done when an adapter is lost.
+    #[serde(default)]
+    pub on_loss: OnLoss,
 }
 
 fn learning_rate() -> Schedule {
@@ -95,7 +118,7 @@ impl Reducer {
 
 impl Config for Reducer {
     fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
-        let [Port::Gradients(graph, _)] = inputs else {
+        let [Port::Gradients(graph, batch)] = inputs else {
             return Err(Mismatch::new("a reducer takes the gradients of one model")
                 .help("`from:` a model that has layers"));
         };
@@ -121,12 +144,23 @@ impl Config for Reducer {
             wrong.push(Mismatch::field("blow_up", found).help("0 never ends a run for its loss"));
         }
         wrong.extend(self.evaluate.mistakes("evaluate"));
+        wrong.extend(self.check_adapters(*batch));
         Mismatch::all(wrong)?;
         Ok(Some(Port::Weights(Arc::new(self.extend(graph)?))))
     }
 
     fn adjustable(&self) -> &'static [&'static str] {
-        &["learning_rate", "clip_norm", "moving_average", "blow_up", "evaluate"]
+        &[
+            "learning_rate",
+            "clip_norm",
+            "moving_average",
+            "blow_up",
+            "evaluate",
+            "adapters",
+            "balance",
+            "weights",
+            "on_loss",
+        ]
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
@@ -134,37 +168,37 @@ impl Config for Reducer {
             bail!("a reducer takes the gradients of one model");
         };
         let graph = &Arc::new(self.extend(graph).map_err(|wrong| anyhow!(wrong.message))?);
-        let asked = context.run.adapter.as_deref().unwrap_or("auto");
-        let precision = context.run.precision;
-        let adapter = select::select_in(asked, precision)?;
-        let info = adapter.info();
-        let how = context.run.lowering(context.run.forms.micro_batch(info, *batch));
-        let mut session = match context.run.diagnose {
-            None => Session::with(&adapter, graph, how)?,
-            Some(_) => Session::with(&adapter, &Arc::new(graph.observed()), how)?,
-        };
+        let made = self.make(graph, *batch, context)?;
+        let Made { mut trainer, adapter, holder, batch, batches, variants, towers, held } = made;
         match &context.run.resume {
-            None => session.initialize(context.run.seed)?,
-            Some(resume) => session.load(&resume.weights)?,
+            None => trainer.initialize(context.run.seed)?,
+            Some(resume) => trainer.load(&resume.weights)?,
         }
-        context.events.emit(Event::Trainer(TrainerReport {
-            stage: context.stage.to_owned(),
-            adapter: info.clone(),
-            batch: *batch,
-            variants: session.variants(),
-        }));
-        let parts = match session.micro_batch() {
-            one if one == *batch => String::new(),
-            part => format!(", in micro-batches of {part}"),
+        let info = adapter.info();
+        let (told, parts) = match towers.as_slice() {
+            [] if variants.micro_batch == batch => (described(info), String::new()),
+            [] => (described(info), format!(", in micro-batches of {}", variants.micro_batch)),
+            towers => {
+                let each =
+                    |tower: &TowerReport| format!("{}: {}", tower.name, described(&tower.adapter));
+                let each: Vec<String> = towers.iter().map(each).collect();
+                let shares: Vec<String> = towers.iter().map(|t| t.images.to_string()).collect();
+                (each.join(", "), format!(" in all: {}", shares.join(" + ")))
+            }
         };
-        let in_precision = match precision {
+        let in_precision = match context.run.precision {
             Precision::F32 => String::new(),
             other => format!(", {other} with f32 weights"),
         };
-        context.events.fact(
-            "adapter",
-            format!("{}/{} ({}){in_precision}", info.backend, info.name, info.driver),
-        );
+        context.events.emit(Event::Trainer(Box::new(TrainerReport {
+            stage: context.stage.to_owned(),
+            adapter: info.clone(),
+            batch,
+            variants,
+            towers,
+            holder: held,
+        })));
+        context.events.fact("adapter", format!("{told}{in_precision}"));
         context.events.fact(
             "model",
             format!(
@@ -174,10 +208,12 @@ impl Config for Reducer {
             ),
         );
         let summaries = match context.run.diagnose {
-            None => Summaries::new(&adapter, graph, *batch, context)?,
+            // Where the weights are: what is lost takes no more along than they do.
+            None => Summaries::new(holder.as_ref(), graph, batch, context)?,
             Some(_) => None,
         };
-        let reduce = Reduce::new(self.clone(), graph, session, *batch, summaries, context);
+        let reduce =
+            Reduce::new(self.clone(), graph, trainer, (batch, batches), summaries, context);
         Ok(Runner::Stage(Box::new(reduce)))
     }
 }

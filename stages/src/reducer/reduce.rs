@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
@@ -16,8 +16,11 @@ use runtime::period::Clock;
 use runtime::random::Random;
 use runtime::session::Session;
 use runtime::stage::{Context, Evaluation, Resume, Stage};
+use runtime::towers::{Stopped, Trainer};
 
 use super::Reducer;
+use super::adapters::stopped;
+use super::join::Joiner;
 use super::summary::{Due, Summaries};
 use super::update::debiased;
 use crate::schedule::RunExtent;
@@ -25,8 +28,10 @@ use crate::schedule::RunExtent;
 pub(super) struct Reduce {
     config: Reducer,
     graph: Arc<Graph>,
-    session: Session,
+    trainer: Trainer,
+    /// Images of a step.
     batch: usize,
+    joiner: Joiner,
     limit: Limit,
     seed: u64,
     events: Events,
@@ -58,8 +63,8 @@ impl Reduce {
     pub(super) fn new(
         config: Reducer,
         graph: &Arc<Graph>,
-        session: Session,
-        batch: usize,
+        trainer: Trainer,
+        (batch, batches): (usize, usize),
         summaries: Option<Summaries>,
         context: &Context<'_>,
     ) -> Self {
@@ -68,8 +73,9 @@ impl Reduce {
         let progress = weights.map(|weights| weights.progress).unwrap_or_default();
         Self {
             graph: Arc::clone(graph),
-            session,
+            trainer,
             batch,
+            joiner: Joiner::new(batches),
             limit: context.run.limit,
             seed: context.run.seed,
             events: context.events.clone(),
@@ -110,7 +116,7 @@ impl Reduce {
         let mut by_limit = false;
         while let Some(item) = ports.receive(0).await {
             let Item::GradientTask(task) = item else { bail!("it takes gradients only") };
-            let batch = task.batch;
+            let Some(batch) = self.joiner.add(task.batch) else { continue };
             let step = self.progress.steps;
             if step == begin {
                 // The wait for the first batch is the pipeline's start, not a step's time.
@@ -139,12 +145,15 @@ impl Reduce {
             self.learning_rate = self.config.learning_rate.at(self.progress.images, &extent);
             let scalars = self.scalars(step, batch.ids.len());
             if let Some(diagnosis) = &mut self.diagnosis
-                && let Some(found) = diagnosis.look(&mut self.session, &batch, &scalars)?
+                && let Some(found) =
+                    self.trainer.ask(|session| diagnosis.look(session, &batch, &scalars))?
             {
                 self.events.emit(Event::Diagnosis(found));
                 return Ok(());
             }
-            self.session.train(&batch, &scalars).with_context(|| format!("step {step}"))?;
+            if let Err(error) = self.trainer.train(&batch, &scalars) {
+                return Err(self.failed(error, step));
+            }
             self.speed.count(batch.ids.len());
             let position =
                 Position { samples: batch.samples_end, batches: batch.number + 1, epoch_images };
@@ -171,6 +180,25 @@ impl Reduce {
             self.report(total).with_context(|| format!("step {last}"))?;
         }
         self.end(by_limit, kept, handed_on, ports).await
+    }
+
+    /// Why a step could not be done. If the run is to end with an adapter that others could do
+    /// without, the weights from before the step are kept.
+    fn failed(&mut self, error: Error, step: u64) -> Error {
+        let Some(Stopped(lost)) = error.downcast_ref() else {
+            return error.context(format!("step {step}"));
+        };
+        if step == 0 {
+            return error.context("step 0");
+        }
+        let stopped = stopped(lost, step);
+        match self.weights() {
+            Err(error) => error.context("the weights before it could not be read").context(stopped),
+            Ok(weights) => {
+                self.keep(weights, Reason::End);
+                stopped
+            }
+        }
     }
 
     /// Whether the step just done ends a period of this clock.
@@ -237,7 +265,7 @@ impl Reduce {
             images: self.is_over(is_due_at, |this| &mut this.show),
         };
         match &mut self.summaries {
-            Some(summaries) => summaries.take(&mut self.session, batch, step, due),
+            Some(summaries) => summaries.take(&mut self.trainer, batch, step, due),
             None => Ok(()),
         }
     }
@@ -248,12 +276,13 @@ impl Reduce {
         let done = self.progress.steps;
         self.reported = done;
         let averages: Vec<f64> = self
-            .session
-            .loss_averages()?
+            .trainer
+            .ask(Session::loss_averages)?
             .into_iter()
             .map(|average| debiased(f64::from(average), done))
             .collect();
-        let (images_per_s, batch_s) = self.speed.take();
+        let (images_per_s, batch_s, seconds) = self.speed.take();
+        let times = self.trainer.take_times();
         let loss_average = averages.iter().sum();
         let terms = self.graph.loss_terms.iter().zip(raw).zip(averages);
         self.events.emit(Event::Step(StepReport {
@@ -272,6 +301,7 @@ impl Reduce {
             learning_rate: self.learning_rate,
             images_per_s,
             batch_s,
+            towers: times.map(|times| times.report(seconds)),
         }));
         Ok(())
     }
@@ -282,10 +312,10 @@ impl Reduce {
     /// [`Diverged`] if a number is not finite, or the loss has blown up.
     fn loss(&mut self) -> Result<(Vec<f32>, f64)> {
         let last = self.progress.steps.saturating_sub(1);
-        if let Some((step, tensor)) = self.session.first_not_finite()? {
+        if let Some((step, tensor)) = self.trainer.ask(Session::first_not_finite)? {
             return Err(self.not_finite(step, tensor).into());
         }
-        let terms = self.session.losses()?;
+        let terms = self.trainer.ask(Session::losses)?;
         let loss = terms.iter().map(|term| f64::from(*term)).sum::<f64>();
         let usual = *self.progress.first_loss.get_or_insert(loss.max(1.0));
         let limit = self.config.blow_up * usual;
@@ -326,7 +356,7 @@ impl Reduce {
         let graph = Arc::clone(&self.graph);
         // What only the optimiser keeps has no flags: all is looked at.
         let mut read = |tensor: TensorId| -> Result<Vec<f32>> {
-            let values = self.session.read(tensor)?;
+            let values = self.trainer.read(tensor)?;
             if values.iter().all(|value| value.is_finite()) {
                 return Ok(values);
             }
@@ -382,9 +412,10 @@ impl Speed {
         self.batches += 1;
     }
 
-    fn take(&mut self) -> (f64, f64) {
+    /// Images a second, seconds a batch, and seconds since the last call.
+    fn take(&mut self) -> (f64, f64, f64) {
         let seconds = self.since.elapsed().as_secs_f64();
-        let rates = (self.images as f64 / seconds, seconds / self.batches.max(1) as f64);
+        let rates = (self.images as f64 / seconds, seconds / self.batches.max(1) as f64, seconds);
         *self = Self::new();
         rates
     }

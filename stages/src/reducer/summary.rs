@@ -13,6 +13,7 @@ use runtime::kernel::Step;
 use runtime::session::Session;
 use runtime::stage::Context;
 use runtime::tensorboard::Histogram;
+use runtime::towers::Trainer;
 
 /// Images of the batch whose activations are looked at: enough for a distribution, few enough
 /// that a forward pass over them goes unnoticed.
@@ -90,7 +91,7 @@ impl Summaries {
     /// Copies what is due.
     pub(super) fn take(
         &mut self,
-        session: &mut Session,
+        trainer: &mut Trainer,
         batch: &Batch,
         step: &Step,
         due: Due,
@@ -102,14 +103,14 @@ impl Summaries {
         let distributions = match due.histograms {
             false => None,
             true => {
-                let graph = Arc::clone(session.graph());
+                let graph = trainer.ask(|session| Ok(Arc::clone(session.graph())))?;
                 let parameters = || graph.parameters.iter();
                 Some(Distributions {
                     variables: parameters()
-                        .map(|p| session.read(p.value))
+                        .map(|p| trainer.read(p.value))
                         .collect::<Result<_>>()?,
                     gradients: parameters()
-                        .map(|p| session.read(p.gradient))
+                        .map(|p| trainer.read(p.gradient))
                         .collect::<Result<_>>()?,
                     batch: front(batch, ACTIVATION_IMAGES),
                 })

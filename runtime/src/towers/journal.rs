@@ -1,0 +1,159 @@
+//! The shares of a run as they were: each change on a line, written ahead of the first step that
+//! uses it, so that the run can be done again with the same bits.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Images of a batch for each tower, from some step on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// The first step with these shares.
+    pub step: u64,
+    /// The images of each tower; none for a tower that is not named.
+    pub shares: BTreeMap<String, usize>,
+}
+
+/// The file with the shares of the run in this folder.
+pub fn file(run: &Path) -> PathBuf {
+    run.join("balance.jsonl")
+}
+
+/// Writes a change down, onto the disk, unless the file says so already, as that of a run that
+/// does some steps again.
+///
+/// # Errors
+/// If the file holds something else, or cannot be written.
+pub fn record(path: &Path, change: &Change) -> Result<()> {
+    let known = if path.exists() { read(path)? } else { Vec::new() };
+    let at_hand = known.iter().rev().find(|known| known.step <= change.step);
+    match at_hand {
+        Some(at_hand) if at_hand.shares == change.shares => Ok(()),
+        _ => append(path, change),
+    }
+}
+
+fn append(path: &Path, change: &Change) -> Result<()> {
+    let mut line = serde_json::to_vec(change)?;
+    line.push(b'\n');
+    let write = || {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.write_all(&line)?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// All changes, in the order of their steps. Of several for one step, as a run that was resumed
+/// may have written, the last counts. A last line that is not whole was never used by a step.
+///
+/// # Errors
+/// If the file cannot be read, or holds something else.
+pub fn read(path: &Path) -> Result<Vec<Change>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut changes = BTreeMap::new();
+    for (line, number) in text.split_inclusive('\n').zip(1..) {
+        match serde_json::from_str::<Change>(line) {
+            Ok(change) => {
+                // What was done again from an earlier step on replaces what came later.
+                drop(changes.split_off(&change.step));
+                changes.insert(change.step, change);
+            }
+            Err(_) if !line.ends_with('\n') => {}
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("{}, line {number}, is no line of shares such as {{\"step\":0,\"shares\":{{\"tower_0\":64,\"tower_1\":64}}}}", path.display()));
+            }
+        }
+    }
+    Ok(changes.into_values().collect())
+}
+
+/// Whether these changes are of batches of this size, computed by these towers.
+///
+/// # Errors
+/// Everything that is not as it should be, a line each.
+pub fn check(changes: &[Change], batch: usize, towers: &[String]) -> Result<()> {
+    let mut wrong = Vec::new();
+    if changes.first().is_none_or(|first| first.step > 0) {
+        wrong.push("nothing is said of step 0".to_owned());
+    }
+    for Change { step, shares } in changes {
+        let sum: usize = shares.values().sum();
+        if sum != batch {
+            wrong.push(format!("the shares from step {step} on add up to {sum}, not to {batch}"));
+        }
+        for name in shares.keys().filter(|name| !towers.contains(name)) {
+            wrong.push(format!("step {step} names {name}: there are {}", towers.join(", ")));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(step: u64, shares: &[(&str, usize)]) -> Change {
+        let shares = shares.iter().map(|(name, images)| ((*name).to_owned(), *images)).collect();
+        Change { step, shares }
+    }
+
+    #[test]
+    fn changes_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = file(folder.path());
+        assert!(read(&path).is_err());
+        let all = [
+            change(0, &[("tower_0", 4), ("tower_1", 4)]),
+            change(20, &[("tower_0", 5), ("tower_1", 3)]),
+            change(40, &[("tower_0", 6), ("tower_1", 2)]),
+        ];
+        all.iter().for_each(|change| record(&path, change).expect("it is written"));
+        assert_eq!(read(&path).expect("it is read"), all);
+
+        // A run that went on after step 30 took other shares from step 35 on.
+        let later = change(35, &[("tower_0", 7), ("tower_1", 1)]);
+        record(&path, &later).expect("it is written");
+        let expected = [all[0].clone(), all[1].clone(), later];
+        assert_eq!(read(&path).expect("it is read"), expected);
+
+        // Doing steps again that are known adds nothing.
+        for again in [&expected[1], &change(37, &[("tower_0", 7), ("tower_1", 1)])] {
+            record(&path, again).expect("it is known");
+        }
+        assert_eq!(fs::read_to_string(&path).expect("it is there").lines().count(), 4);
+
+        let mut file = OpenOptions::new().append(true).open(&path).expect("it is there");
+        file.write_all(b"{\"step\":50,\"sha").expect("it is written");
+        assert_eq!(read(&path).expect("a line that is not whole"), expected);
+        file.write_all(b"\n").expect("it is written");
+        assert!(read(&path).expect_err("no line of shares").to_string().contains("line 5"));
+    }
+
+    #[test]
+    fn everything_that_does_not_add_up_is_told() {
+        let towers = ["tower_0".to_owned(), "tower_1".to_owned()];
+        let good = [change(0, &[("tower_0", 4), ("tower_1", 4)]), change(9, &[("tower_1", 8)])];
+        check(&good, 8, &towers).expect("it adds up");
+        let bad = [change(3, &[("tower_0", 4)]), change(9, &[("tower_2", 8)])];
+        let error = check(&bad, 8, &towers).expect_err("it does not").to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "nothing is said of step 0",
+                "the shares from step 3 on add up to 4, not to 8",
+                "step 9 names tower_2: there are tower_0, tower_1",
+            ]
+        );
+        assert!(check(&[], 8, &towers).is_err());
+    }
+}

@@ -1,0 +1,276 @@
+//! Steps of one model on several adapters, which compute parts of each batch at the same time.
+//!
+//! Each adapter has a replica of the model with a thread of its own: a tower. A step cuts the batch
+//! into contiguous shares, in the order of the towers. Each computes loss and gradient of its share,
+//! divided by the images of the whole batch, so that they add up to those of the batch. They are
+//! summed on the host in the order of the towers; a session that does nothing else applies the
+//! update once, and the new weights go to all towers. What only the update needs, optimiser states
+//! and averages, is with that session alone: no tower takes anything along when it is lost.
+//!
+//! What other processes of a job would add to a step belongs between `gather` and `apply` of
+//! `step.rs`, and their part of the batch is left out in `deal`.
+
+pub mod journal;
+mod lost;
+mod rendezvous;
+pub mod shares;
+mod step;
+mod times;
+mod tower;
+mod trainer;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Error, Result, bail};
+
+pub use self::lost::{Lost, NoneLeft, OnLoss, Stopped};
+pub use self::times::{Times, TowerTimes};
+pub use self::trainer::Trainer;
+
+use self::journal::Change;
+use self::rendezvous::{Place, Rendezvous};
+use self::shares::{Balancer, split};
+use self::tower::{Reads, Tower};
+use crate::adapter::forms::Forms;
+use crate::adapter::variants::Variants;
+use crate::adapter::{Adapter, Limits, Lowering};
+use crate::event::TowerReport;
+use crate::graph::{Graph, Node, Phase, Role, TensorId};
+use crate::item::Weights;
+use crate::kernel::Access;
+use crate::session::Session;
+
+/// How several adapters work together.
+pub struct Rules {
+    /// Whether shares follow the towers' speeds; equal ones stay as they are.
+    pub follow_speed: bool,
+    /// Shares that are given, in the order of their steps. Speeds are followed after the last.
+    pub given: Vec<Change>,
+    /// What is done when an adapter is lost.
+    pub on_loss: OnLoss,
+    /// How the forms of kernels are chosen.
+    pub forms: Forms,
+    /// Who is told.
+    pub watch: Box<dyn Watch>,
+}
+
+/// Who is told what becomes of towers.
+pub trait Watch: Send {
+    /// Writes a change of shares down before the first step that uses it. Gives whether it did: a
+    /// change that can be left out is then.
+    fn shares(&mut self, change: &Change) -> bool;
+
+    /// A tower was lost, and the step is done again without it.
+    fn lost(&mut self, lost: &Lost);
+}
+
+/// Several replicas of a model, and its weights.
+pub struct Towers {
+    graph: Arc<Graph>,
+    towers: Vec<Tower>,
+    /// Holds weights, averages and states, and applies updates.
+    holder: Session,
+    holder_name: String,
+    /// The step at hand.
+    step: u64,
+    /// Images in a batch of all towers.
+    batch: usize,
+    /// What each tower's share is in proportion to.
+    weights: Vec<f64>,
+    balancer: Option<Balancer>,
+    given: std::iter::Peekable<std::vec::IntoIter<Change>>,
+    /// Whether the shares at hand have been written down.
+    written: bool,
+    reads: Arc<Reads>,
+    /// What a replica must know of the weights: their values and the layers' states.
+    spread: Vec<TensorId>,
+    rendezvous: Arc<Rendezvous>,
+    reduces: bool,
+    on_loss: OnLoss,
+    watch: Box<dyn Watch>,
+    times: Times,
+}
+
+impl Towers {
+    /// A tower on each of these adapters, of which one that is named twice has two; the weights
+    /// are held by `holder`. Batches have up to `batch` images in all.
+    ///
+    /// # Errors
+    /// Whatever keeps any of the adapters from taking the model.
+    pub fn new(
+        adapters: &[&dyn Adapter],
+        holder: &dyn Adapter,
+        graph: &Arc<Graph>,
+        batch: usize,
+        rules: Rules,
+    ) -> Result<Self> {
+        let Rules { follow_speed, given, on_loss, forms, watch } = rules;
+        let rendezvous = Arc::new(Rendezvous::default());
+        // Equal shares, or whatever speeds may come to.
+        let most = if follow_speed || !given.is_empty() {
+            batch
+        } else {
+            batch.div_ceil(adapters.len().max(1))
+        };
+        let (mut towers, mut wrong) = (Vec::new(), Vec::new());
+        for (number, adapter) in adapters.iter().enumerate() {
+            let info = adapter.info();
+            let limits = limits_of_one(*adapter, adapters);
+            let forms = forms.of_tower(&name(number));
+            let how =
+                Lowering { forms: forms.clone(), ..Lowering::of(forms.micro_batch(info, most)) };
+            let started = Session::within(*adapter, graph, how, &limits).and_then(|mut session| {
+                let rendezvous = Arc::clone(&rendezvous);
+                session.join(Box::new(Place { tower: number, rendezvous }));
+                Tower::start(number, info, session)
+            });
+            match started {
+                Ok(tower) => towers.push(tower),
+                Err(error) => wrong.push(format!(
+                    "{} ({}/{}): {error:#}",
+                    name(number),
+                    info.backend,
+                    info.name
+                )),
+            }
+        }
+        if !wrong.is_empty() {
+            bail!("{}", wrong.join("\n"));
+        }
+        let holder_name = format!("{}/{}", holder.info().backend, holder.info().name);
+        let how = Lowering { forms: forms.of_holder(), ..Lowering::of(1) };
+        let holder = Session::with(holder, &Arc::new(update_of(graph)), how)
+            .context("the weights have no place")?;
+        let weights = vec![1.0; towers.len()];
+        Ok(Self {
+            balancer: follow_speed.then(|| Balancer::new(towers.len())),
+            towers,
+            holder,
+            holder_name,
+            step: 0,
+            batch,
+            weights,
+            given: given.into_iter().peekable(),
+            written: false,
+            reads: Arc::new(reads(graph)),
+            spread: used_by_passes(graph),
+            rendezvous,
+            reduces: has_all_reduce(graph),
+            on_loss,
+            watch,
+            times: Times::default(),
+            graph: Arc::clone(graph),
+        })
+    }
+
+    /// Draws the first values of all weights and states.
+    ///
+    /// # Errors
+    /// If the holder fails.
+    pub fn initialize(&mut self, seed: u64) -> Result<()> {
+        self.holder.initialize(seed)?;
+        self.send_all()
+    }
+
+    /// Takes over the weights, averages and states of a run that goes on.
+    ///
+    /// # Errors
+    /// If they are not those of this model, or the holder fails.
+    pub fn load(&mut self, weights: &Weights) -> Result<()> {
+        self.holder.load(weights)?;
+        self.send_all()
+    }
+
+    /// Asks the session that holds the weights. It cannot compute gradients.
+    ///
+    /// # Errors
+    /// [`NoneLeft`] if its adapter fails: nobody else knows the weights.
+    pub fn ask<T>(&mut self, work: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        work(&mut self.holder).map_err(|error| match self.on_loss {
+            OnLoss::Stop => error,
+            OnLoss::Continue => {
+                let who = format!("{}, which holds the weights,", self.holder_name);
+                let lost = Lost { who, step: self.step, cause: format!("{error:#}") };
+                Error::new(NoneLeft(lost))
+            }
+        })
+    }
+
+    /// The towers with what runs on them, those that are lost left out.
+    pub fn reports(&self) -> Vec<TowerReport> {
+        let report = |(tower, images): (&Tower, usize)| TowerReport {
+            name: tower.name.clone(),
+            adapter: tower.info.clone(),
+            images,
+            variants: tower.variants.clone(),
+        };
+        self.towers.iter().zip(self.shares()).map(report).collect()
+    }
+
+    /// What runs where the weights are held.
+    pub fn holder_variants(&self) -> Variants {
+        self.holder.variants()
+    }
+
+    /// The images of a whole batch that each tower takes.
+    pub fn shares(&self) -> Vec<usize> {
+        split(self.batch, &self.weights)
+    }
+
+    /// What the steps since the last call took.
+    pub fn take_times(&mut self) -> Times {
+        std::mem::take(&mut self.times)
+    }
+}
+
+/// `tower_0`, `tower_1`, .., by their numbers.
+pub fn name(number: usize) -> String {
+    format!("tower_{number}")
+}
+
+/// What there is for one of several replicas on the same adapter.
+fn limits_of_one(adapter: &dyn Adapter, all: &[&dyn Adapter]) -> Limits {
+    let replicas = all.iter().filter(|other| std::ptr::addr_eq(**other, adapter)).count();
+    let limits = adapter.info().limits;
+    let memory_bytes = limits.memory_bytes.map(|bytes| bytes / replicas.max(1) as u64);
+    Limits { memory_bytes, ..limits }
+}
+
+/// The model with nothing but its update.
+fn update_of(graph: &Graph) -> Graph {
+    let (forward, loss, backward) = (Vec::new(), Vec::new(), Vec::new());
+    Graph { forward, loss, backward, logits: None, image_loss: None, ..graph.clone() }
+}
+
+const PASSES: [Phase; 3] = [Phase::Forward, Phase::Loss, Phase::Backward];
+
+/// The tensors that the passes of the model bind like this.
+fn bound(graph: &Graph, access: impl Fn(Access) -> bool) -> Vec<TensorId> {
+    let ops = PASSES.into_iter().flat_map(|phase| graph.ops(phase));
+    let bindings = ops.flat_map(|op| op.kernel.bindings.iter().zip(&op.tensors));
+    let mut found: Vec<TensorId> =
+        bindings.filter(|(binding, _)| access(binding.access)).map(|(_, id)| *id).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// What a replica must know of the weights.
+fn used_by_passes(graph: &Graph) -> Vec<TensorId> {
+    let mut used = bound(graph, |_| true);
+    used.retain(|id| matches!(graph.tensor(*id).role, Role::Parameter(_) | Role::State(_)));
+    used
+}
+
+/// What a replica knows after its part of a step.
+fn reads(graph: &Graph) -> Reads {
+    let mut states = bound(graph, |access| access != Access::Read);
+    states.retain(|id| matches!(graph.tensor(*id).role, Role::State(_)));
+    let gradients = graph.parameters.iter().map(|parameter| parameter.gradient).collect();
+    Reads { losses: graph.losses, gradients, states }
+}
+
+fn has_all_reduce(graph: &Graph) -> bool {
+    let mut nodes = PASSES.into_iter().flat_map(|phase| graph.phase(phase));
+    nodes.any(|node| matches!(node, Node::AllReduce(_)))
+}

@@ -1,0 +1,302 @@
+//! What trains: one adapter or several, and how these share a batch.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use runtime::adapter::host::Cpu;
+use runtime::adapter::several::Chosen;
+use runtime::adapter::variants::{Record, Variants};
+use runtime::adapter::{Adapter, Info};
+use runtime::event::{Event, Events, SharesReport, TowerReport};
+use runtime::graph::Graph;
+use runtime::run_folder::AdapterReport;
+use runtime::session::Session;
+use runtime::stage::{Context, Mismatch};
+use runtime::towers::journal::{self, Change};
+use runtime::towers::{self, Lost, Rules, Towers, Trainer, Watch};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Reducer;
+
+/// What a batch of the pipeline is where several adapters train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchOf {
+    /// That of a step: it is split over the adapters, and their number changes nothing else.
+    #[default]
+    Global,
+    /// That of one adapter, as in the tutorial: a step takes as many batches as there are adapters.
+    PerAdapter,
+}
+
+/// How a batch is split over several adapters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum Balance {
+    /// In proportion to their speeds, as these are measured.
+    #[default]
+    Speed,
+    /// In equal parts.
+    Equal,
+    /// As a file says that a run has left, its `balance.jsonl`.
+    File(String),
+}
+
+impl From<String> for Balance {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "speed" => Self::Speed,
+            "equal" => Self::Equal,
+            _ => Self::File(text),
+        }
+    }
+}
+
+impl From<Balance> for String {
+    fn from(balance: Balance) -> Self {
+        match balance {
+            Balance::Speed => "speed".to_owned(),
+            Balance::Equal => "equal".to_owned(),
+            Balance::File(path) => path,
+        }
+    }
+}
+
+/// Where the weights are held and updated when several adapters train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// By `cpu`, as in the tutorial: they survive the loss of any adapter.
+    #[default]
+    Host,
+    /// On the first adapter, beside its replica. They are lost with it, and the run goes on after
+    /// its last checkpoint.
+    Adapter,
+}
+
+/// What computes the steps, and what there is to say of it.
+pub(super) struct Made {
+    pub(super) trainer: Trainer,
+    /// The first adapter.
+    pub(super) adapter: Arc<dyn Adapter>,
+    /// The adapter that the weights are with.
+    pub(super) holder: Arc<dyn Adapter>,
+    /// Images of a step.
+    pub(super) batch: usize,
+    /// Batches of the pipeline that make one step.
+    pub(super) batches: usize,
+    /// What runs on the first adapter.
+    pub(super) variants: Variants,
+    pub(super) towers: Vec<TowerReport>,
+    /// What runs where the weights of several towers are.
+    pub(super) held: Option<Record>,
+}
+
+impl Reducer {
+    /// What is wrong with the fields about adapters.
+    pub(super) fn check_adapters(&self, batch: usize) -> Vec<Mismatch> {
+        let Some(adapters) = &self.adapters else { return Vec::new() };
+        let mut wrong = adapters.mistakes("adapters");
+        let towers = adapters.towers().unwrap_or(1);
+        if self.batch == BatchOf::Global && towers > batch {
+            wrong.push(
+                Mismatch::field("adapters", too_small(batch, towers))
+                    .help("make batches larger, or set `batch: per_adapter`"),
+            );
+        }
+        wrong
+    }
+
+    /// Makes what trains this model.
+    pub(super) fn make(
+        &self,
+        graph: &Arc<Graph>,
+        batch: usize,
+        context: &Context<'_>,
+    ) -> Result<Made> {
+        let adapters = self.choose(context)?;
+        if context.run.diagnose.is_some() {
+            // Every tensor is looked at where all of them are: on one adapter.
+            let observed = Arc::new(graph.observed());
+            return self.one(&adapters[0], &observed, self.images(batch, adapters.len()), context);
+        }
+        match adapters.as_slice() {
+            [adapter] => self.one(adapter, graph, batch, context),
+            several => self.several(several, graph, batch, context),
+        }
+    }
+
+    fn images(&self, batch: usize, towers: usize) -> usize {
+        match self.batch {
+            BatchOf::Global => batch,
+            BatchOf::PerAdapter => batch * towers,
+        }
+    }
+
+    fn choose(&self, context: &Context<'_>) -> Result<Vec<Arc<dyn Adapter>>> {
+        let precision = context.run.precision;
+        let asked = context.run.adapters.as_ref().or(self.adapters.as_ref());
+        let Some(asked) = asked else {
+            let asked = context.run.adapter.as_deref().unwrap_or("auto");
+            return Ok(vec![context.run.brought.select_in(asked, precision)?]);
+        };
+        let Chosen { towers, missing } = asked.choose(&context.run.brought, precision)?;
+        if let Some(missing) = missing {
+            ensure!(!context.run.strict, "{missing}");
+            context.events.emit(Event::Warning(format!("{missing}. The run takes what there is")));
+        }
+        Ok(towers)
+    }
+
+    fn one(
+        &self,
+        adapter: &Arc<dyn Adapter>,
+        graph: &Arc<Graph>,
+        batch: usize,
+        context: &Context<'_>,
+    ) -> Result<Made> {
+        let info = adapter.info();
+        let how = context.run.lowering(context.run.forms.micro_batch(info, batch));
+        let session = Session::with(adapter.as_ref(), graph, how)?;
+        let who = format!("{}/{}", info.backend, info.name);
+        Ok(Made {
+            variants: session.variants(),
+            trainer: Trainer::one(session, who, self.on_loss),
+            adapter: Arc::clone(adapter),
+            holder: Arc::clone(adapter),
+            batch,
+            batches: 1,
+            towers: Vec::new(),
+            held: None,
+        })
+    }
+
+    fn several(
+        &self,
+        adapters: &[Arc<dyn Adapter>],
+        graph: &Arc<Graph>,
+        batch: usize,
+        context: &Context<'_>,
+    ) -> Result<Made> {
+        let towers = adapters.len();
+        let batches = if self.batch == BatchOf::PerAdapter { towers } else { 1 };
+        let batch = batch * batches;
+        ensure!(batch >= towers, too_small(batch, towers));
+        let events = context.events.clone();
+        let rules = Rules {
+            follow_speed: self.balance == Balance::Speed,
+            given: self.given(batch, towers, context)?,
+            on_loss: self.on_loss,
+            forms: context.run.forms.clone(),
+            watch: Box::new(Told { events }),
+        };
+        let holder: Arc<dyn Adapter> = match self.weights {
+            Weights::Host => Arc::new(Cpu::new(0)?),
+            Weights::Adapter => Arc::clone(&adapters[0]),
+        };
+        let each: Vec<&dyn Adapter> = adapters.iter().map(AsRef::as_ref).collect();
+        let several = Towers::new(&each, holder.as_ref(), graph, batch, rules)?;
+        let (towers, variants) = (several.reports(), several.holder_variants());
+        let held = Record { adapter: AdapterReport::from(holder.info()), variants };
+        Ok(Made {
+            variants: towers.first().map(|first| first.variants.clone()).unwrap_or_default(),
+            towers,
+            held: Some(held),
+            trainer: Trainer::Several(Box::new(several)),
+            adapter: Arc::clone(&adapters[0]),
+            holder,
+            batch,
+            batches,
+        })
+    }
+
+    /// The shares that are given: by a file, or by what a run that goes on had.
+    fn given(&self, batch: usize, towers: usize, context: &Context<'_>) -> Result<Vec<Change>> {
+        let names: Vec<String> = (0..towers).map(towers::name).collect();
+        match &self.balance {
+            Balance::Equal => Ok(Vec::new()),
+            Balance::File(path) => {
+                let path = context.run.folder.join(Path::new(path));
+                let changes = journal::read(&path).context("`balance` names no file of shares")?;
+                let wrong = || format!("{} does not fit this run", path.display());
+                journal::check(&changes, batch, &names).with_context(wrong)?;
+                Ok(changes)
+            }
+            Balance::Speed => {
+                let changes =
+                    context.run.resume.as_ref().map_or(&[] as &[_], |resume| &resume.shares);
+                if changes.is_empty() {
+                    return Ok(Vec::new());
+                }
+                match journal::check(changes, batch, &names) {
+                    Ok(()) => Ok(changes.to_vec()),
+                    Err(error) => {
+                        let text = format!(
+                            "the shares that the run had are left out, as other adapters take \
+                             part or batches are others: {error}"
+                        );
+                        context.events.emit(Event::Warning(text));
+                        Ok(Vec::new())
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn too_small(batch: usize, towers: usize) -> String {
+    format!("a batch of {batch} images cannot be split over {towers} adapters")
+}
+
+/// Such as `vulkan/NVIDIA GeForce RTX 3060 (driver)`.
+pub(super) fn described(info: &Info) -> String {
+    format!("{}/{} ({})", info.backend, info.name, info.driver)
+}
+
+/// Tells what becomes of the towers.
+struct Told {
+    events: Events,
+}
+
+impl Watch for Told {
+    fn shares(&mut self, change: &Change) -> bool {
+        let (report, written) = SharesReport::new(change.clone());
+        self.events.emit(Event::Shares(report));
+        // Where nobody keeps the run, nothing has to be written down.
+        written.recv_blocking().unwrap_or(true)
+    }
+
+    fn lost(&mut self, lost: &Lost) {
+        let text = format!("{lost}. The step is done again without it");
+        self.events.emit(Event::Warning(text));
+    }
+}
+
+/// The error of a run that ends because an adapter was lost.
+pub(super) fn stopped(lost: &Lost, steps: u64) -> anyhow::Error {
+    anyhow!(
+        "{lost}.\n`on_loss: stop` ends the run then. The weights after {steps} steps are kept: go \
+         on with `runtime run --resume`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balance_is_a_word_or_a_file() {
+        for (text, expected) in [
+            ("speed", Balance::Speed),
+            ("equal", Balance::Equal),
+            ("runs/a/balance.jsonl", Balance::File("runs/a/balance.jsonl".to_owned())),
+        ] {
+            let balance = Balance::from(text.to_owned());
+            assert_eq!(balance, expected);
+            assert_eq!(String::from(balance), text);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Adapters that fail when they are told to, or are slow.
+
+#![allow(dead_code, reason = "each test file is a crate of its own and takes what it needs")]
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use runtime::adapter::variants::Variants;
+use runtime::adapter::{Adapter, Info, Lowering, Replica, Values};
+use runtime::graph::{Graph, Phase, Role, Span, TensorId};
+use runtime::kernel::Step;
+
+/// A part of a step in which an adapter may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// While the adapter takes the model.
+    Lowering,
+    /// While images are on their way.
+    Upload,
+    Forward,
+    Backward,
+    /// While the gradient is read.
+    Read,
+    Update,
+    /// While new weights are on their way.
+    WeightUpload,
+    /// In the middle of a kernel, by a bug of the driver's.
+    Panic,
+}
+
+/// An adapter, what becomes of it, and how slow it is.
+pub(crate) struct Wrapped {
+    inner: Arc<dyn Adapter>,
+    /// It is called `test`.
+    info: Info,
+    /// How it fails, and after how many steps that it took part in.
+    fault: Option<(Fault, u32)>,
+    /// How much longer than the adapter it takes for an image.
+    image_time: Duration,
+}
+
+impl Wrapped {
+    pub(crate) fn failing(inner: Arc<dyn Adapter>, fault: Fault, after: u32) -> Self {
+        Self { fault: Some((fault, after)), ..Self::slow(inner, Duration::ZERO) }
+    }
+
+    pub(crate) fn slow(inner: Arc<dyn Adapter>, image_time: Duration) -> Self {
+        let info = Info { name: "test".to_owned(), ..inner.info().clone() };
+        Self { inner, info, fault: None, image_time }
+    }
+}
+
+impl Adapter for Wrapped {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
+        if let Some((Fault::Lowering, _)) = self.fault {
+            bail!("no memory left");
+        }
+        Ok(Box::new(WrappedReplica {
+            inner: self.inner.lower(graph, how)?,
+            graph: Arc::clone(graph),
+            fault: self.fault,
+            image_time: self.image_time,
+            steps: 0,
+            lost: false,
+        }))
+    }
+}
+
+struct WrappedReplica {
+    inner: Box<dyn Replica>,
+    graph: Arc<Graph>,
+    fault: Option<(Fault, u32)>,
+    image_time: Duration,
+    steps: u32,
+    lost: bool,
+}
+
+impl WrappedReplica {
+    /// Fails if it is time for this fault, and from then on always.
+    fn pass(&mut self, at: Fault) -> Result<()> {
+        // A step has been counted when its gradient is read.
+        let steps = self.steps - u32::from(at == Fault::Read);
+        self.lost |= self.fault.is_some_and(|(fault, after)| fault == at && steps >= after);
+        if self.lost && self.fault.is_some_and(|(fault, _)| fault == Fault::Panic) {
+            panic!("the driver panicked");
+        }
+        if self.lost {
+            bail!("the device was lost");
+        }
+        Ok(())
+    }
+}
+
+impl Replica for WrappedReplica {
+    fn variants(&self) -> Variants {
+        self.inner.variants()
+    }
+
+    fn write(&mut self, tensor: TensorId, values: Values<'_>) -> Result<()> {
+        match self.graph.tensor(tensor).role {
+            Role::Input => self.pass(Fault::Upload)?,
+            Role::Parameter(_) => self.pass(Fault::WeightUpload)?,
+            _ => {}
+        }
+        self.inner.write(tensor, values)
+    }
+
+    fn run(&mut self, spans: &[Span], step: &Step) -> Result<()> {
+        for span in spans {
+            match span.phase {
+                Phase::Forward => self.pass(Fault::Forward)?,
+                Phase::Loss => self.pass(Fault::Panic)?,
+                Phase::Backward => self.pass(Fault::Backward)?,
+                Phase::Update => self.pass(Fault::Update)?,
+            }
+        }
+        self.inner.run(spans, step)?;
+        let ends = |phase| spans.iter().any(|span| span.phase == phase);
+        if ends(Phase::Backward) || ends(Phase::Update) {
+            thread::sleep(self.image_time * step.images);
+            self.steps += 1;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, tensor: TensorId, len: usize) -> Result<Vec<f32>> {
+        if let Role::ParameterGradient(_) = self.graph.tensor(tensor).role {
+            self.pass(Fault::Read)?;
+        }
+        self.inner.read(tensor, len)
+    }
+
+    fn read_index(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u32>> {
+        self.inner.read_index(tensor, len)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.inner.wait()
+    }
+}

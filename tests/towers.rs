@@ -1,0 +1,462 @@
+//! Several adapters against one: the same gradients, the same bits again, and what becomes of a
+//! step when one of them fails.
+
+mod common;
+#[path = "common/wrapped.rs"]
+mod wrapped;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use runtime::adapter::Adapter;
+use runtime::adapter::forms::Forms;
+use runtime::graph::{Graph, GraphBuilder, Initial};
+use runtime::item::{Batch, Label, SampleId, Source};
+use runtime::kernel::{Args, Binding, Constants, Extent, Kernel, Step, Variant};
+use runtime::random::Random;
+use runtime::session::Session;
+use runtime::towers::journal::Change;
+use runtime::towers::{Lost, NoneLeft, OnLoss, Rules, Stopped, Towers, Watch};
+use stages::model::compile::ListedLayer;
+use stages::model::tutorial;
+use stages::reducer::update::trainable;
+
+use wrapped::{Fault, Wrapped};
+
+/// By how much a gradient may differ from that of one adapter: this part of its largest number.
+/// Both are sums of the same products in another order.
+const BOUND: f32 = 5e-6;
+
+/// A small network with every kind of layer that the tutorial's has.
+fn graph() -> Arc<Graph> {
+    let layers = tutorial::layers(0.05);
+    let kept = |layer: &&ListedLayer| {
+        ["conv1", "relu1", "pool1", "norm1", "softmax_linear", "loss"]
+            .contains(&layer.name.as_deref().unwrap_or_default())
+    };
+    let layers: Vec<ListedLayer> = layers.iter().filter(kept).cloned().collect();
+    Arc::new(trainable(&layers, [8, 8, 3], 10).expect("a valid network"))
+}
+
+fn batch(number: u64, images: usize, shape: [usize; 3]) -> Arc<Batch> {
+    let mut random = Random::keyed(5, "batch", number, 0);
+    let source = Source {
+        description: "drawn".to_owned(),
+        epoch_images: 1000,
+        split: "train".to_owned(),
+        classes: Vec::new(),
+        stands_in_for: None,
+        limit: None,
+    };
+    let first = number * images as u64;
+    Arc::new(Batch {
+        source: Arc::new(source),
+        number,
+        ids: (0..images as u64).map(|at| SampleId { epoch: 0, index: first + at }).collect(),
+        labels: (0..images).map(|at| Label::Class((at % 10) as u32)).collect(),
+        shape,
+        images: (0..images * shape.iter().product::<usize>())
+            .map(|_| random.truncated_normal() as f32)
+            .collect(),
+        ends_epoch: false,
+        samples_end: first + images as u64,
+    })
+}
+
+const SHAPE: [usize; 3] = [8, 8, 3];
+
+fn step(number: u32, images: usize) -> Step {
+    Step { step: number, learning_rate: 0.05, average_decay: 0.5, ..Step::of(images) }
+}
+
+/// What was told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<(Vec<Change>, Vec<Lost>)>>);
+
+impl Told {
+    fn changes(&self) -> Vec<Change> {
+        self.0.lock().expect("no panic").0.clone()
+    }
+
+    fn lost(&self) -> Vec<Lost> {
+        self.0.lock().expect("no panic").1.clone()
+    }
+}
+
+impl Watch for Told {
+    fn shares(&mut self, change: &Change) -> bool {
+        self.0.lock().expect("no panic").0.push(change.clone());
+        true
+    }
+
+    fn lost(&mut self, lost: &Lost) {
+        self.0.lock().expect("no panic").1.push(lost.clone());
+    }
+}
+
+fn rules(told: &Told) -> Rules {
+    Rules {
+        follow_speed: false,
+        given: Vec::new(),
+        on_loss: OnLoss::Continue,
+        forms: Forms::default(),
+        watch: Box::new(told.clone()),
+    }
+}
+
+fn towers(
+    adapters: &[Arc<dyn Adapter>],
+    graph: &Arc<Graph>,
+    images: usize,
+    rules: Rules,
+) -> Towers {
+    let each: Vec<&dyn Adapter> = adapters.iter().map(AsRef::as_ref).collect();
+    let made = Towers::new(&each, &common::cpu(1), graph, images, rules);
+    let mut towers = made.expect("all adapters take the model");
+    towers.initialize(3).expect("weights are drawn");
+    towers
+}
+
+fn cpu() -> Arc<dyn Adapter> {
+    Arc::new(common::cpu(1))
+}
+
+/// Weights, averages, losses and gradients after the steps done so far.
+fn numbers(session: &mut Session) -> Vec<(String, Vec<f32>)> {
+    let graph = Arc::clone(session.graph());
+    let parameters = graph.parameters.iter().flat_map(|p| [p.value, p.average, p.gradient]);
+    let ids = parameters.chain(graph.losses).chain(graph.loss_averages);
+    ids.map(|id| (graph.tensor(id).name.clone(), session.read(id).expect("it is read"))).collect()
+}
+
+fn held(towers: &mut Towers) -> Vec<(String, Vec<f32>)> {
+    towers.ask(|holder| Ok(numbers(holder))).expect("it is read")
+}
+
+fn after(
+    towers: &mut Towers,
+    steps: std::ops::Range<u32>,
+    images: usize,
+) -> Vec<(String, Vec<f32>)> {
+    for number in steps {
+        let batch = batch(u64::from(number), images, SHAPE);
+        towers.train(&batch, &step(number, images)).expect("a step");
+    }
+    held(towers)
+}
+
+#[track_caller]
+fn assert_close(found: &[(String, Vec<f32>)], expected: &[(String, Vec<f32>)]) {
+    assert_eq!(found.len(), expected.len());
+    let mut worst = (0.0_f32, "");
+    for ((name, found), (_, expected)) in found.iter().zip(expected) {
+        let largest = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        for (a, b) in found.iter().zip(expected) {
+            let error = (a - b).abs() / largest.max(f32::MIN_POSITIVE);
+            assert!(error <= BOUND, "{name}: {a} and {b} of up to {largest}");
+            worst = if error > worst.0 { (error, name) } else { worst };
+        }
+    }
+    println!("the worst error is {:.1e} of the largest number, in {}", worst.0, worst.1);
+}
+
+/// One step of several adapters against one that takes the whole batch, and both again.
+fn check_equality(adapters: &[Arc<dyn Adapter>], images: usize) {
+    let graph = graph();
+    let mut alone = Session::new(&common::cpu(1), &graph, images).expect("it fits");
+    alone.initialize(3).expect("weights are drawn");
+    alone.train(&batch(0, images, SHAPE), &step(0, images)).expect("a step");
+    let once = after(&mut towers(adapters, &graph, images, rules(&Told::default())), 0..1, images);
+    assert_close(&once, &numbers(&mut alone));
+    let twice: Vec<_> = (0..2)
+        .map(|_| {
+            after(&mut towers(adapters, &graph, images, rules(&Told::default())), 0..4, images)
+        })
+        .collect();
+    assert_eq!(twice[0], twice[1], "other bits for the same adapters");
+}
+
+#[test]
+fn replicas_on_one_adapter_give_the_gradient_of_one() {
+    for count in 1..=3 {
+        check_equality(&vec![cpu(); count], 16);
+    }
+    // Shares of 4, 3 and 3.
+    check_equality(&vec![cpu(); 3], 10);
+    // Two adapters sit out.
+    check_equality(&vec![cpu(); 3], 1);
+}
+
+#[test]
+fn unlike_adapters_give_the_gradient_of_one() {
+    let gpus: Vec<Arc<dyn Adapter>> =
+        common::gpus().into_iter().map(|gpu| Arc::new(gpu) as Arc<dyn Adapter>).collect();
+    for gpu in &gpus {
+        check_equality(&[Arc::clone(gpu), cpu()], 12);
+    }
+    let all: Vec<Arc<dyn Adapter>> = gpus.iter().cloned().chain([cpu()]).collect();
+    if gpus.len() > 1 {
+        check_equality(&all, 12);
+    }
+}
+
+fn change(step: u64, shares: &[usize]) -> Change {
+    let named = shares.iter().enumerate().map(|(at, images)| (format!("tower_{at}"), *images));
+    Change { step, shares: named.collect() }
+}
+
+#[test]
+fn shares_that_are_given_are_taken_and_told_before_their_step() {
+    let graph = graph();
+    let given = vec![change(0, &[6, 4]), change(2, &[9, 1]), change(3, &[0, 10])];
+    let run = |steps: std::ops::Range<u32>| {
+        let told = Told::default();
+        let rules = Rules { given: given.clone(), ..rules(&told) };
+        let mut towers = towers(&[cpu(), cpu()], &graph, 10, rules);
+        (after(&mut towers, steps, 10), told.changes())
+    };
+    let (numbers, told) = run(0..5);
+    assert_eq!(told, given);
+    assert_eq!(run(0..5), (numbers, told));
+    // Whoever begins later has the shares of then.
+    assert_eq!(run(2..3).1, [change(2, &[9, 1])]);
+}
+
+#[test]
+fn a_step_of_an_adapter_that_fails_is_done_again_by_the_others() {
+    const IMAGES: usize = 8;
+    let graph = graph();
+    let faults = [
+        Fault::Upload,
+        Fault::Forward,
+        Fault::Backward,
+        Fault::Read,
+        Fault::WeightUpload,
+        Fault::Panic,
+    ];
+    for fault in faults {
+        for lost in 0..2 {
+            // New weights are sent after step 1, and their loss is found in step 2.
+            let failing: Arc<dyn Adapter> = Arc::new(Wrapped::failing(cpu(), fault, 2));
+            let mut adapters = vec![cpu(), cpu()];
+            adapters[lost] = failing;
+            let told = Told::default();
+            // Room for the whole batch, so that whoever is left takes it at once.
+            let alone = [change(0, &[4, 4]), change(2, if lost == 0 { &[0, 8] } else { &[8, 0] })];
+            let fixed = |changes: &[Change]| Rules { given: changes.to_vec(), ..rules(&told) };
+            let mut broken = towers(&adapters, &graph, IMAGES, fixed(&alone[..1]));
+            let found = after(&mut broken, 0..5, IMAGES);
+            let lost_ones = told.lost();
+            let [Lost { who, step, .. }] = lost_ones.as_slice() else {
+                panic!("{fault:?}: {lost_ones:?}")
+            };
+            assert_eq!(
+                (who.as_str(), *step),
+                (&*format!("tower_{lost} (cpu/test)"), 2),
+                "{fault:?}"
+            );
+            let last = told.changes().pop().expect("other shares");
+            let left = format!("tower_{}", 1 - lost);
+            assert_eq!(last, Change { step: 2, shares: [(left, IMAGES)].into() }, "{fault:?}");
+
+            let mut whole = towers(&[cpu(), cpu()], &graph, IMAGES, fixed(&alone));
+            assert_eq!(found, after(&mut whole, 0..5, IMAGES), "{fault:?} of tower {lost}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_may_end_the_run_with_the_weights_from_before_the_step() {
+    const IMAGES: usize = 8;
+    let graph = graph();
+    let told = Told::default();
+    let failing: Arc<dyn Adapter> = Arc::new(Wrapped::failing(cpu(), Fault::Backward, 2));
+    let rules_here = Rules { on_loss: OnLoss::Stop, ..rules(&told) };
+    let mut broken = towers(&[cpu(), failing], &graph, IMAGES, rules_here);
+    after(&mut broken, 0..2, IMAGES);
+    let error = broken.train(&batch(2, IMAGES, SHAPE), &step(2, IMAGES)).expect_err("it is lost");
+    assert!(error.is::<Stopped>(), "{error:#}");
+    let expected = "tower_1 (cpu/test) failed in step 2: the device was lost";
+    assert_eq!(error.to_string(), expected);
+    let mut whole = towers(&[cpu(), cpu()], &graph, IMAGES, rules(&told));
+    assert_eq!(held(&mut broken), after(&mut whole, 0..2, IMAGES));
+}
+
+#[test]
+fn the_last_adapter_that_fails_is_told_with_its_cause() {
+    let graph = graph();
+    let told = Told::default();
+    let failing =
+        |after| -> Arc<dyn Adapter> { Arc::new(Wrapped::failing(cpu(), Fault::Forward, after)) };
+    // Step 1 takes the second one three micro-batches, of which it does two once more.
+    let mut both = towers(&[failing(1), failing(4)], &graph, 8, rules(&told));
+    after(&mut both, 0..2, 8);
+    let error = both.train(&batch(2, 8, SHAPE), &step(2, 8)).expect_err("none is left");
+    assert!(error.is::<NoneLeft>(), "{error:#}");
+    assert_eq!(told.lost().len(), 2);
+}
+
+#[test]
+fn what_does_not_take_the_model_is_told_of_all_adapters_at_once() {
+    let failing = || -> Arc<dyn Adapter> { Arc::new(Wrapped::failing(cpu(), Fault::Lowering, 0)) };
+    let adapters = [failing(), cpu(), failing()];
+    let each: Vec<&dyn Adapter> = adapters.iter().map(AsRef::as_ref).collect();
+    let made = Towers::new(&each, &common::cpu(1), &graph(), 6, rules(&Told::default()));
+    let error = made.err().expect("two of them fail").to_string();
+    let expected = "tower_0 (cpu/test): no memory left\ntower_2 (cpu/test): no memory left";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn weights_on_an_adapter_that_fails_are_no_loss_that_others_make_up_for() {
+    let graph = graph();
+    let each: [&dyn Adapter; 2] = [&common::cpu(1), &common::cpu(1)];
+    let holder = Wrapped::failing(cpu(), Fault::Update, 2);
+    let rules = rules(&Told::default());
+    let mut towers = Towers::new(&each, &holder, &graph, 8, rules).expect("it fits");
+    towers.initialize(3).expect("weights are drawn");
+    after(&mut towers, 0..2, 8);
+    let error = towers.train(&batch(2, 8, SHAPE), &step(2, 8)).expect_err("the weights are lost");
+    assert!(error.is::<NoneLeft>(), "{error:#}");
+}
+
+/// Kernels have a form for GPUs, where these are not run.
+static ANY: [Variant; 1] = [Variant {
+    name: "any",
+    wgsl: "",
+    tuning: &[],
+    applies: |_| true,
+    workgroups: |_, _| [1, 1, 1],
+}];
+
+/// The mean of all numbers of a micro-batch.
+static MEAN: Kernel = Kernel {
+    name: "test_mean",
+    about: "The mean of the images.",
+    bindings: &[Binding::read("input", Extent::PerImage), Binding::write("mean", Extent::Whole)],
+    lengths: |_| vec![1, 1],
+    terms: |_, images| images,
+    variants: &ANY,
+    cpu: mean,
+    reference: |_| {},
+    cases: Vec::new,
+};
+
+fn mean(args: &mut Args<'_, f32>) {
+    let input = args.read("input");
+    args.write("mean")[0] = input.iter().sum::<f32>() / input.len() as f32;
+}
+
+/// A gradient in which every image counts by its distance from the mean.
+static DISTANCES: Kernel = Kernel {
+    name: "test_distances",
+    about: "The mean of the squares of the images less a number.",
+    bindings: &[
+        Binding::read("input", Extent::PerImage),
+        Binding::read("mean", Extent::Whole),
+        Binding::read("weights", Extent::Whole),
+        Binding::write("gradient", Extent::Summed),
+    ],
+    lengths: |_| vec![1, 1, 1, 1],
+    terms: |_, images| images,
+    variants: &ANY,
+    cpu: distances,
+    reference: |_| {},
+    cases: Vec::new,
+};
+
+fn distances(args: &mut Args<'_, f32>) {
+    let (input, mean) = (args.read("input"), args.read("mean")[0]);
+    let sum: f32 = input.iter().map(|value| (value - mean).powi(2)).sum();
+    let gradient = &mut args.write("gradient")[0];
+    let before = if args.step.accumulate == 1 { *gradient } else { 0.0 };
+    *gradient = before + sum / args.step.batch as f32;
+}
+
+/// A model whose gradient is the variance of its images.
+fn variance() -> Arc<Graph> {
+    let mut builder = GraphBuilder::new(&[1], 2, &MEAN);
+    builder.begin_layer("variance", "variance");
+    let images = builder.images();
+    let weights = builder.parameter("weights", &[1], Initial::Constant(1.0), 0.0);
+    let mean = builder.state("mean", &[1], Initial::Constant(0.0));
+    builder.forward(&MEAN, &[images, mean], Constants::default());
+    builder.forward_all_reduce(mean);
+    let reads = [images, mean, weights.value, weights.gradient];
+    builder.backward(&DISTANCES, &reads, Constants::default());
+    builder.end_layer(images);
+    Arc::new(builder.finish())
+}
+
+#[test]
+fn statistics_of_a_batch_are_those_of_all_adapters() {
+    const IMAGES: usize = 11;
+    let graph = variance();
+    let batch = batch(0, IMAGES, [1, 1, 1]);
+    let mean = batch.images.iter().sum::<f32>() / IMAGES as f32;
+    let squares = batch.images.iter().map(|value| (value - mean).powi(2));
+    let variance = squares.sum::<f32>() / IMAGES as f32;
+    let given = |shares: &[usize]| vec![change(0, shares)];
+    for shares in [&[11, 0, 0][..], &[4, 4, 3], &[1, 9, 1], &[5, 0, 6]] {
+        let rules = Rules { given: given(shares), ..rules(&Told::default()) };
+        let mut towers = towers(&vec![cpu(); 3], &graph, IMAGES, rules);
+        towers.train(&batch, &step(0, IMAGES)).expect("a step");
+        let numbers: Vec<f32> =
+            [graph.find("variance/mean"), graph.find("variance/weights/gradients")]
+                .into_iter()
+                .map(|id| {
+                    towers.ask(|holder| holder.read(id.expect("it is there"))).expect("it is read")
+                        [0]
+                })
+                .collect();
+        let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
+        let right = close(numbers[0], mean) && close(numbers[1], variance);
+        assert!(right, "{shares:?}: {numbers:?}, not {mean} and {variance}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_the_statistics_of_an_adapter_that_failed() {
+    let graph = variance();
+    let told = Told::default();
+    let failing: Arc<dyn Adapter> = Arc::new(Wrapped::failing(cpu(), Fault::Forward, 0));
+    let mut towers = towers(&[cpu(), failing, cpu()], &graph, 9, rules(&told));
+    let batch = batch(0, 9, [1, 1, 1]);
+    let trained =
+        common::within(Duration::from_secs(60), move || towers.train(&batch, &step(0, 9)));
+    trained.expect("the others do it");
+    let lost = told.lost();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert!(lost[0].who.starts_with("tower_1"), "{lost:?}");
+}
+
+/// Adapters that share no hardware: what they compute takes no time beside that which they sleep.
+/// Alone, they cannot be faster than they sleep. What else is at work on the machine only makes
+/// steps longer, so that the best of some blocks of steps counts.
+#[test]
+fn unlike_adapters_are_as_fast_as_both_alone_together() {
+    const IMAGES: usize = 32;
+    const BLOCK: u32 = 8;
+    let graph = graph();
+    let adapter = |millis: u64| -> Arc<dyn Adapter> {
+        Arc::new(Wrapped::slow(cpu(), Duration::from_millis(millis)))
+    };
+    let alone = 1.0 / 0.002 + 1.0 / 0.006;
+    let told = Told::default();
+    let rules = Rules { follow_speed: true, ..rules(&told) };
+    let mut towers = towers(&[adapter(2), adapter(6)], &graph, IMAGES, rules);
+    after(&mut towers, 0..11, IMAGES);
+    let mut best = 0.0_f64;
+    for block in 0..10 {
+        let first = 11 + BLOCK * block;
+        let start = Instant::now();
+        after(&mut towers, first..first + BLOCK, IMAGES);
+        let images = f64::from(BLOCK) * IMAGES as f64;
+        best = best.max(images / start.elapsed().as_secs_f64());
+        if best >= 0.85 * alone {
+            break;
+        }
+    }
+    println!("{best:.0} images/s of {alone:.0}: {:?}", told.changes());
+    assert!(best >= 0.85 * alone, "{best:.0} images/s of {alone:.0}: {:?}", told.changes());
+}
