@@ -1,16 +1,27 @@
 //! Tiles whose lanes are what other tiles have rows of, for channels that fill no vector.
 //!
 //! A tile with [channels in its lanes](crate::tile) wastes the lanes that the last vector of
-//! channels leaves empty: with 17 channels nearly half of them. Those channels are taken one by one
+//! channels leaves empty: with 17 channels nearly half of them. Those channels are taken two by two
 //! instead, and what would be the rows of a tile is laid across the lanes.
 
 use crate::simd::{MOST_LANES, Simd};
 
-/// How many of the last channels are better taken one by one, each with `length` rows across the
-/// lanes: those that fill no vector, if that takes fewer products of vectors.
-pub(crate) fn channels_across(channels: usize, length: usize, lanes: usize) -> usize {
+/// Sums that a tile needs at least: the processor starts two additions while the last is under way
+/// for four cycles.
+const FEWEST_SUMS: usize = 8;
+
+/// How many of the last channels are better taken two by two, with `runs` rows of `length` across
+/// the lanes: those that fill no vector, if that takes a third fewer products of vectors, which
+/// makes up for the numbers being written one by one, and if there are enough to fill a tile.
+pub(crate) fn channels_across(
+    channels: usize,
+    (runs, length): (usize, usize),
+    lanes: usize,
+) -> usize {
     let rest = channels % lanes;
-    if rest * length.div_ceil(lanes) < length { rest } else { 0 }
+    let vectors = runs * length.div_ceil(lanes);
+    let is_cheaper = 3 * rest * vectors <= 2 * runs * length;
+    if is_cheaper && vectors * rest.min(2) >= FEWEST_SUMS { rest } else { 0 }
 }
 
 /// The words at hand are numbers or [pairs](crate::pairs) of them:
@@ -103,13 +114,18 @@ mod tests {
 
     #[test]
     fn channels_lie_across_where_that_saves_vectors() {
-        assert_eq!(channels_across(17, 32, 16), 1);
-        assert_eq!(channels_across(3, 32, 16), 3);
-        assert_eq!(channels_across(70, 32, 16), 6);
-        // As many vectors of positions as the one of channels takes, or more.
-        assert_eq!(channels_across(70, 6, 16), 0);
-        assert_eq!(channels_across(15, 17, 16), 0);
-        assert_eq!(channels_across(64, 24, 16), 0);
+        assert_eq!(channels_across(17, (32, 32), 16), 1);
+        assert_eq!(channels_across(3, (32, 32), 16), 3);
+        assert_eq!(channels_across(70, (15, 15), 16), 6);
+        // Nearly as many vectors of positions as the one of channels takes, or more.
+        assert_eq!(channels_across(70, (7, 7), 16), 0);
+        assert_eq!(channels_across(15, (17, 17), 16), 0);
+        // Nothing is left.
+        assert_eq!(channels_across(64, (24, 24), 16), 0);
+        // One vector, or two, would wait for themselves.
+        assert_eq!(channels_across(3, (1, 9), 16), 0);
+        assert_eq!(channels_across(70, (1, 51), 16), 6);
+        assert_eq!(channels_across(17, (1, 51), 16), 0);
     }
 
     /// Two columns of 3 numbers each in rows of 4.

@@ -241,8 +241,8 @@ impl Vectorized for Convolve<'_> {
         assert_eq!(memory.len(), planes.len(&conv));
         memory.fill(0.0);
         // The channels from here on lie across.
-        let filled =
-            conv.out_channels - channels_across(conv.out_channels, conv.out_width, S::LANES);
+        let rows = (conv.out_height, conv.out_width);
+        let filled = conv.out_channels - channels_across(conv.out_channels, rows, S::LANES);
         let images = input.chunks_exact(conv.input()).zip(output.chunks_exact_mut(conv.output()));
         for (input, output) in images {
             planes.fill(&conv, input, memory);
@@ -455,7 +455,8 @@ impl Vectorized for Weigh<'_> {
         let block = 2 * S::LANES;
         let row_length = conv.kernel_width * conv.channels;
         // The channels from here on lie across.
-        let filled = conv.out_channels - channels_across(conv.out_channels, row_length, S::LANES);
+        let filled =
+            conv.out_channels - channels_across(conv.out_channels, (1, row_length), S::LANES);
         for from in (0..filled).step_by(block) {
             let width = block.min(filled - from);
             for ky in 0..conv.kernel_height {
