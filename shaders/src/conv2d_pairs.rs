@@ -96,7 +96,7 @@ pub(crate) fn weigh(
     let columns = padded.width * conv.channels;
     let ahead = conv.stride_x * conv.channels;
     let lengths = [
-        images * padded.image(&pairs),
+        padded.copies(&pairs, images),
         images * pairs.positions() * padded.out_channels,
         columns + ahead,
     ];

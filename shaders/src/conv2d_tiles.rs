@@ -10,7 +10,9 @@ use std::ops::Range;
 use runtime::kernel::Args;
 use runtime::precision::Precision;
 
+use crate::across::channels_across;
 use crate::conv2d::Conv2d;
+use crate::conv2d_across::{PositionsAcross, TapsAcross};
 use crate::conv2d_pairs;
 use crate::scratch::{with_form, with_scratch};
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
@@ -84,8 +86,8 @@ const FEW_CHANNELS: usize = 16;
 /// all taps of its row.
 #[derive(Clone, Copy)]
 pub(crate) struct Planes {
-    width: usize,
-    row: usize,
+    pub(crate) width: usize,
+    pub(crate) row: usize,
     spread: bool,
 }
 
@@ -99,18 +101,18 @@ impl Planes {
         Self { width, row: conv.stride_x * conv.channels * width, spread: false }
     }
 
-    /// Numbers of an image.
+    /// Numbers of an image, then a row of 0 in place of those outside it, and a vector to spare.
     pub(crate) fn len(&self, conv: &Conv2d) -> usize {
-        conv.height * self.row
+        (conv.height + 1) * self.row + MOST_LANES
     }
 
     /// Taps of a row of the kernel; all of them together are one where they are laid out.
-    fn taps(&self, conv: &Conv2d) -> usize {
+    pub(crate) fn taps(&self, conv: &Conv2d) -> usize {
         if self.spread { 1 } else { conv.kernel_width }
     }
 
     /// Numbers under a tap.
-    fn depth(&self, conv: &Conv2d) -> usize {
+    pub(crate) fn depth(&self, conv: &Conv2d) -> usize {
         if self.spread { conv.kernel_width * conv.channels } else { conv.channels }
     }
 
@@ -238,13 +240,14 @@ impl Vectorized for Convolve<'_> {
         assert!(panels.len() >= of_block * conv.out_channels.div_ceil(block));
         assert_eq!(memory.len(), planes.len(&conv));
         memory.fill(0.0);
+        // The channels from here on lie across.
+        let rows = (conv.out_height, conv.out_width);
+        let filled = conv.out_channels - channels_across(conv.out_channels, rows, S::LANES);
         let images = input.chunks_exact(conv.input()).zip(output.chunks_exact_mut(conv.output()));
         for (input, output) in images {
             planes.fill(&conv, input, memory);
-            for (from, panel) in
-                (0..conv.out_channels).step_by(block).zip(panels.chunks_exact(of_block))
-            {
-                let width = block.min(conv.out_channels - from);
+            for (from, panel) in (0..filled).step_by(block).zip(panels.chunks_exact(of_block)) {
+                let width = block.min(filled - from);
                 let mut first = [0.0; 2 * MOST_LANES];
                 if let Some(biases) = biases {
                     first[..width].copy_from_slice(&biases[from..][..width]);
@@ -292,6 +295,14 @@ impl Vectorized for Convolve<'_> {
                         }
                     }
                 }
+            }
+            if filled < conv.out_channels {
+                let panel = &panels[filled / block * of_block..][..of_block];
+                let memory = &*memory;
+                let rest =
+                    PositionsAcross { conv: &conv, planes, memory, panel, biases, from: filled };
+                // SAFETY: as above.
+                unsafe { rest.run(simd, output) };
             }
         }
     }
@@ -367,7 +378,7 @@ pub(crate) fn weigh(
     let images = input.len() / conv.input();
     with_scratch(padded.len(&conv, images), |memory| {
         memory.fill(0.0);
-        let (copies, whole) = memory.split_at_mut(images * padded.image(&conv));
+        let (copies, whole) = memory.split_at_mut(padded.copies(&conv, images));
         let (from, to) = (conv.width * conv.channels, padded.width * conv.channels);
         for (row, copy) in input.chunks_exact(from).zip(copies.chunks_exact_mut(to)) {
             copy[conv.left * conv.channels..][..from].copy_from_slice(row);
@@ -407,6 +418,11 @@ impl Padded {
         conv.height * self.width * conv.channels
     }
 
+    /// Numbers of so many images, and a vector to spare.
+    pub(crate) fn copies(&self, conv: &Conv2d, images: usize) -> usize {
+        images * self.image(conv) + MOST_LANES
+    }
+
     /// Whether the gradients can be read where they are.
     fn is_whole(&self, conv: &Conv2d) -> bool {
         self.out_channels == conv.out_channels
@@ -415,7 +431,7 @@ impl Padded {
     /// Numbers for so many images and their gradients.
     fn len(&self, conv: &Conv2d, images: usize) -> usize {
         let gradients = if self.is_whole(conv) { 0 } else { conv.positions() * self.out_channels };
-        images * (self.image(conv) + gradients)
+        self.copies(conv, images) + images * gradients
     }
 }
 
@@ -433,13 +449,16 @@ impl Vectorized for Weigh<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Self { conv, images, copies, gradients, sums } = self;
         let padded = Padded::of(&conv);
-        assert_eq!(copies.len(), images * padded.image(&conv));
+        assert_eq!(copies.len(), padded.copies(&conv, images));
         assert_eq!(gradients.len(), images * conv.positions() * padded.out_channels);
         assert_eq!(sums.len(), conv.weights());
         let block = 2 * S::LANES;
         let row_length = conv.kernel_width * conv.channels;
-        for from in (0..conv.out_channels).step_by(block) {
-            let width = block.min(conv.out_channels - from);
+        // The channels from here on lie across.
+        let filled =
+            conv.out_channels - channels_across(conv.out_channels, (1, row_length), S::LANES);
+        for from in (0..filled).step_by(block) {
+            let width = block.min(filled - from);
             for ky in 0..conv.kernel_height {
                 for (first, end) in cut(row_length, S::ROWS) {
                     let at = (ky * row_length + first) * conv.out_channels + from;
@@ -464,6 +483,11 @@ impl Vectorized for Weigh<'_> {
                     unsafe { with_size(simd, end - first, width.div_ceil(S::LANES), &tile) };
                 }
             }
+        }
+        if filled < conv.out_channels {
+            let rest = TapsAcross { conv: &conv, padded, images, copies, gradients, from: filled };
+            // SAFETY: as above.
+            unsafe { rest.run(simd, sums) };
         }
     }
 }

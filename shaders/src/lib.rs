@@ -3,7 +3,9 @@
 //! The Rust file holds the kernel's declaration, its form for the `cpu` adapter and its
 //! reference in f64.
 
+mod across;
 mod conv2d;
+mod conv2d_across;
 mod conv2d_pairs;
 mod conv2d_tiles;
 mod dense;
