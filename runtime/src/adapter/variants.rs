@@ -118,7 +118,8 @@ impl Variants {
         among.iter().copied().find(|variant| InForce::of(op, variant) == *recorded)
     }
 
-    /// The name of the form that runs for this use of a kernel; `None` where there is one only.
+    /// The name of the form that runs for this use of a kernel; `None` on an adapter that has no
+    /// forms to choose from.
     pub fn form(&self, op: &Op) -> Option<&str> {
         let recorded = self.kernels.iter().find(|recorded| recorded.is_of(op))?;
         Some(&recorded.variant)

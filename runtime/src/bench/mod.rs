@@ -127,7 +127,7 @@ pub struct KernelTime {
     pub layer: String,
     /// The kernel.
     pub kernel: String,
-    /// Which of its forms ran, where the adapter has several.
+    /// Which of its forms ran, on an adapter that chooses among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<String>,
     /// `forward`, `loss`, `backward` or `update`.
