@@ -293,6 +293,8 @@ pub(crate) fn sizes() -> Vec<(usize, Constants)> {
         // A few channels beyond whole vectors, which lie across, without and with steps.
         (2, size([6, 20, 17], [6, 20, 19], [3, 3], [1, 1], [1, 1])),
         (2, size([5, 33, 26], [3, 17, 19], [3, 3], [2, 2], [1, 1])),
+        // Many output channels, and a block of them that is not full.
+        (3, size([5, 6, 3], [5, 6, 100], [3, 3], [1, 1], [1, 1])),
         // The tutorial's first and second convolution.
         (2, size([24, 24, 3], [24, 24, 64], [5, 5], [1, 1], [2, 2])),
         (1, size([12, 12, 64], [12, 12, 64], [5, 5], [1, 1], [2, 2])),
