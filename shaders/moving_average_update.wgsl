@@ -1,21 +1,53 @@
-// Moves the averages towards the weights by what the decay leaves.
-// Reads weights, reads and writes averages; LENGTH elements in both.
-// Dispatch: one invocation per weight.
+// Moves the averages towards the weights by what the decay leaves, and notes in which step a stretch
+// of 4,096 weights first held one that is infinite or no number.
+// Reads weights, reads and writes averages; LENGTH elements in both. Reads and writes one of TOTAL
+// flags for each stretch, from OFFSET on: where it is still 0 it becomes the number of steps, this
+// one included.
+// Dispatch: one workgroup per stretch, in one dimension folded into two.
+// The bits are looked at: a driver may take for granted that no value is infinite or no number.
 
 struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override LENGTH: u32;
+override OFFSET: u32;
+
+const STRETCH = 4096u;
+const EXPONENT = 0x7f800000u;
 
 @group(0) @binding(0) var<storage, read> weights: array<f32>;
 @group(0) @binding(1) var<storage, read_write> averages: array<f32>;
+@group(0) @binding(2) var<storage, read_write> flags: array<u32>;
 @group(1) @binding(0) var<uniform> step: Step;
 
+var<workgroup> found: array<u32, 256>;
+
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= LENGTH) {
-        return;
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let stretch = group.x + group.y * groups.x;
+    let start = stretch * STRETCH;
+    let end = min(start + STRETCH, LENGTH);
+    let rest = 1.0 - step.average_decay;
+    var any = 0u;
+    for (var i = start + local; i < end; i += 256u) {
+        let weight = weights[i];
+        let average = averages[i];
+        averages[i] = average - rest * (average - weight);
+        if ((bitcast<u32>(weight) & EXPONENT) == EXPONENT) {
+            any = 1u;
+        }
     }
-    let average = averages[at];
-    averages[at] = average - (1.0 - step.average_decay) * (average - weights[at]);
+    found[local] = any;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local < half) {
+            found[local] |= found[local + half];
+        }
+    }
+    if (local == 0u && found[0] != 0u && flags[OFFSET + stretch] == 0u) {
+        flags[OFFSET + stretch] = step.step + 1u;
+    }
 }

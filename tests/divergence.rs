@@ -205,10 +205,10 @@ fn first_bad(session: &mut Session, bad_step: u32, bits: u32) -> Option<(u64, Te
         let bits = if number == bad_step { bits } else { 0 };
         session.train(&batch, &step(number, bits)).expect("a step");
         if number < bad_step {
-            assert_eq!(session.first_not_finite().expect("it reads"), None);
+            assert_eq!(session.outcome().expect("it reads").first_not_finite, None);
         }
     }
-    session.first_not_finite().expect("it reads")
+    session.outcome().expect("it reads").first_not_finite
 }
 
 /// What is found by doing the steps again.

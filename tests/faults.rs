@@ -236,6 +236,27 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        name: "infinite weights are not flagged",
+        kernel: &shaders::moving_average_update::KERNEL,
+        wgsl: &[("& EXPONENT) == EXPONENT", "& 0x7fffffffu) > EXPONENT")],
+        cpu: |args| {
+            let flags = args.write_index("flags");
+            let before = flags.to_vec();
+            let (weights, averages) = (args.read("weights"), args.write("averages"));
+            let mut noted = before.clone();
+            let slots = vec![
+                ("weights", Slot::Read(weights)),
+                ("averages", Slot::Write(averages)),
+                ("flags", Slot::WriteIndex(&mut noted)),
+            ];
+            let kernel = &shaders::moving_average_update::KERNEL;
+            (kernel.cpu)(&mut Args::new(args.constants, args.step, slots));
+            if weights.iter().any(|weight| weight.is_nan()) {
+                flags.copy_from_slice(&noted);
+            }
+        },
+    },
+    Fault {
         name: "a later step takes over a flag",
         kernel: &shaders::finite_flags::KERNEL,
         wgsl: &[(" && flags[OFFSET + stretch] == 0u", "")],

@@ -266,7 +266,7 @@ fn the_averages_of_the_losses_follow_all_their_terms() {
         let graph = graph(&sgd, 0.1, 0.0);
         assert_eq!(graph.loss_terms, ["cross_entropy", "dense1/weights/loss"]);
         let mut session = session(adapter.as_ref(), &graph);
-        assert_eq!(session.loss_averages().expect("they are kept"), [0.0, 0.0]);
+        assert_eq!(session.outcome().expect("they are kept").loss_averages, [0.0, 0.0]);
         let mut expected = [0.0; 2];
         for number in 0..4 {
             session.train(&batch(&graph, number), &step(number as u32, RATE)).expect("it trains");
@@ -276,14 +276,42 @@ fn the_averages_of_the_losses_follow_all_their_terms() {
                 *average = 0.9 * *average + 0.1 * f64::from(*loss);
             }
             if number == 0 {
-                let average = session.loss_averages().expect("they are kept")[0];
+                let average = session.outcome().expect("they are kept").loss_averages[0];
                 assert!((debiased(average.into(), 1) - f64::from(losses[0])).abs() < 1e-5);
             }
         }
-        let actual = session.loss_averages().expect("they are kept");
+        let actual = session.outcome().expect("they are kept").loss_averages;
         for (actual, expected) in actual.iter().zip(expected) {
             assert!((f64::from(*actual) - expected).abs() < 1e-6, "{actual} {expected}");
         }
+    }
+}
+
+#[test]
+fn an_outcome_is_that_of_the_step_it_was_begun_after() {
+    let sgd = update(r#"{ "sgd": {} }"#, None);
+    for adapter in adapters() {
+        let graph = graph(&sgd, 0.1, 0.0);
+        let losses = |begin_early: bool| {
+            let mut session = session(adapter.as_ref(), &graph);
+            session.train(&batch(&graph, 0), &step(0, RATE)).expect("it trains");
+            if begin_early {
+                // Forgotten, as another is begun.
+                session.begin_outcome().expect("it begins");
+                session.begin_outcome().expect("it begins");
+            }
+            session.train(&batch(&graph, 1), &step(1, RATE)).expect("it trains");
+            if !begin_early {
+                session.begin_outcome().expect("it begins");
+            }
+            let outcome = session.take_outcome().expect("it was begun");
+            assert!(session.take_outcome().is_err(), "it was taken already");
+            outcome.losses
+        };
+        let mut first = session(adapter.as_ref(), &graph);
+        first.train(&batch(&graph, 0), &step(0, RATE)).expect("it trains");
+        assert_eq!(losses(true), first.losses().expect("a loss"));
+        assert_ne!(losses(true), losses(false));
     }
 }
 
@@ -296,7 +324,7 @@ fn the_first_number_that_is_none_is_found_with_its_step() {
         let [matrix, biases] = [0, 1].map(|at| graph.parameters[at].value);
         let good = [matrix, biases].map(|id| session.read(id).expect("it reads"));
         session.train(&batch(&graph, 0), &step(0, RATE)).expect("it trains");
-        let found = |session: &mut Session| session.first_not_finite().expect("it reads");
+        let found = |session: &mut Session| session.outcome().expect("it reads").first_not_finite;
         assert_eq!(found(&mut session), None);
         for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             // The last bias, and two steps later the matrix as well.

@@ -39,6 +39,39 @@ pub struct Scored {
     pub image_loss: Vec<f32>,
 }
 
+/// How a step went.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The terms of its loss.
+    pub losses: Vec<f32>,
+    /// The moving averages of these terms, as the model keeps them; empty if it keeps none.
+    pub loss_averages: Vec<f32>,
+    /// The first step so far after which a number was not finite, and the tensor it was in: of
+    /// several in one step, the first in the order in which they are looked at. `None` if all were
+    /// finite, or if nothing is looked at.
+    pub first_not_finite: Option<(u64, TensorId)>,
+}
+
+impl Outcome {
+    /// From the words of [`Graph::outcome`].
+    fn new(graph: &Graph, words: &[u32]) -> Self {
+        let mut words = words.iter().copied();
+        let mut next = |id: Option<TensorId>| -> Vec<u32> {
+            words.by_ref().take(id.map_or(0, |id| graph.tensor(id).len())).collect()
+        };
+        let [losses, averages, flags] =
+            [graph.losses, graph.loss_averages, graph.flags].map(&mut next);
+        let reals = |words: Vec<u32>| words.into_iter().map(f32::from_bits).collect();
+        let of_each = graph.flagged.iter().filter_map(|(tensor, range)| {
+            let first = flags.get(range.clone())?.iter().filter(|step| **step > 0).min()?;
+            Some((u64::from(first - 1), *tensor))
+        });
+        // Of equal ones it is the first.
+        let first_not_finite = of_each.min_by_key(|(step, _)| *step);
+        Self { losses: reals(losses), loss_averages: reals(averages), first_not_finite }
+    }
+}
+
 impl Session {
     /// Makes everything that batches of up to `batch` images need on this adapter.
     pub fn new(adapter: &dyn Adapter, graph: &Arc<Graph>, batch: usize) -> Result<Self> {
@@ -106,21 +139,6 @@ impl Session {
         let Some(flags) = self.graph.flags else { return Ok(()) };
         let none = vec![0; self.graph.tensor(flags).len()];
         self.replica.write(flags, Values::Index(&none))
-    }
-
-    /// The first step after which a number was not finite, and the tensor it was in: of several in
-    /// one step, the first in the order in which they are looked at. `None` if all were finite, or
-    /// if nothing is looked at. Waits for the adapter.
-    pub fn first_not_finite(&mut self) -> Result<Option<(u64, TensorId)>> {
-        let graph = Arc::clone(&self.graph);
-        let Some(flags) = graph.flags else { return Ok(None) };
-        let steps = self.replica.read_index(flags, graph.tensor(flags).len())?;
-        let of_each = graph.flagged.iter().filter_map(|(tensor, range)| {
-            let first = steps[range.clone()].iter().filter(|step| **step > 0).min()?;
-            Some((u64::from(first - 1), *tensor))
-        });
-        // Of equal ones it is the first.
-        Ok(of_each.min_by_key(|(step, _)| *step))
     }
 
     /// Takes over the weights, averages and states of a run that goes on. Tensors are found by
@@ -270,12 +288,25 @@ impl Session {
         self.replica.read(losses, self.graph.tensor(losses).len())
     }
 
-    /// The moving averages of the terms of the loss, as the model keeps them. Waits for the adapter.
-    pub fn loss_averages(&mut self) -> Result<Vec<f32>> {
-        let Some(averages) = self.graph.loss_averages else {
-            bail!("the model keeps no averages of its loss");
-        };
-        self.replica.read(averages, self.graph.tensor(averages).len())
+    /// Begins to read how the last step went, which [`Session::take_outcome`] gives. Does not wait:
+    /// the next step may be asked for in between.
+    pub fn begin_outcome(&mut self) -> Result<()> {
+        self.replica.begin_outcome()
+    }
+
+    /// How the step went that was the last when this was begun to be read. Waits for that step, not
+    /// for those after it.
+    pub fn take_outcome(&mut self) -> Result<Outcome> {
+        let words = self.replica.take_outcome()?;
+        let lengths = self.graph.outcome().map(|id| self.graph.tensor(id).len());
+        ensure!(words.len() == lengths.sum::<usize>(), "no outcome was begun to be read");
+        Ok(Outcome::new(&self.graph, &words))
+    }
+
+    /// How the last step went. Waits for the adapter.
+    pub fn outcome(&mut self) -> Result<Outcome> {
+        self.begin_outcome()?;
+        self.take_outcome()
     }
 
     /// The scores of a batch. Waits for the adapter.

@@ -6,7 +6,7 @@ use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use crate::form::only;
 
 /// Values that share a flag.
-const STRETCH: usize = 4096;
+pub(crate) const STRETCH: usize = 4096;
 
 /// The bits of the exponent of an f32: all set where it is infinite or no number.
 const EXPONENT: u32 = 0x7f80_0000;
@@ -60,12 +60,17 @@ pub const fn stretches(length: usize) -> usize {
     length.div_ceil(STRETCH)
 }
 
+/// Whether a value is finite, by its bits.
+pub(crate) fn is_finite(value: &f32) -> bool {
+    value.to_bits() & EXPONENT != EXPONENT
+}
+
 fn cpu(args: &mut Args<'_, f32>) {
     let flag = args.step.step.wrapping_add(1);
     let values = args.read("values");
     let flags = &mut args.write_index("flags")[args.size("OFFSET")..];
     flags.par_iter_mut().zip(values.par_chunks(STRETCH)).for_each(|(to, values)| {
-        if *to == 0 && values.iter().any(|value| value.to_bits() & EXPONENT == EXPONENT) {
+        if *to == 0 && !values.iter().all(is_finite) {
             *to = flag;
         }
     });

@@ -140,6 +140,14 @@ impl Replica for WrappedReplica {
         self.inner.read_index(tensor, len)
     }
 
+    fn begin_outcome(&mut self) -> Result<()> {
+        self.inner.begin_outcome()
+    }
+
+    fn take_outcome(&mut self) -> Result<Vec<u32>> {
+        self.inner.take_outcome()
+    }
+
     fn wait(&mut self) -> Result<()> {
         self.inner.wait()
     }

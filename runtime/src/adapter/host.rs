@@ -158,6 +158,8 @@ pub struct Host<T> {
     precision: Precision,
     plans: Vec<Plan>,
     memory: Memory<T>,
+    /// The last outcome that was asked for.
+    outcome: Vec<u32>,
 }
 
 impl<T: Number> Host<T> {
@@ -176,6 +178,7 @@ impl<T: Number> Host<T> {
             isa,
             precision,
             plans: Vec::new(),
+            outcome: Vec::new(),
         };
         // What a step and what scoring run; anything else is planned when it is first asked for.
         let training = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
@@ -296,6 +299,25 @@ impl<T: Number> Replica for Host<T> {
             Buffer::Index(values) => Ok(values[..len].to_vec()),
             _ => bail!("{} holds no indices to be read", self.graph.tensor(tensor).name),
         }
+    }
+
+    fn begin_outcome(&mut self) -> Result<()> {
+        // Everything is done already.
+        self.outcome.clear();
+        for tensor in self.graph.outcome() {
+            match &self.buffers[tensor.0] {
+                Buffer::Real(reals) => {
+                    self.outcome.extend(reals.iter().map(|real| real.to_f32().to_bits()));
+                }
+                Buffer::Index(words) => self.outcome.extend(words.iter()),
+                Buffer::Absent => bail!("{} is not kept", self.graph.tensor(tensor).name),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_outcome(&mut self) -> Result<Vec<u32>> {
+        Ok(std::mem::take(&mut self.outcome))
     }
 
     fn wait(&mut self) -> Result<()> {

@@ -195,6 +195,13 @@ pub trait Replica: Send {
     /// Like [`Replica::read`] for indices.
     fn read_index(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u32>>;
 
+    /// Begins to read what tells how the last step went ([`Graph::outcome`]), as it is once all that
+    /// was asked for so far is done, and does not wait. What was begun and not taken is forgotten.
+    fn begin_outcome(&mut self) -> Result<()>;
+
+    /// Waits for what was begun last and gives it: the words of those tensors, one after the other.
+    fn take_outcome(&mut self) -> Result<Vec<u32>>;
+
     /// Waits until everything asked for has been done.
     fn wait(&mut self) -> Result<()>;
 

@@ -3,6 +3,7 @@
 
 mod compiler;
 mod device;
+mod outcome;
 mod replica;
 mod timing;
 mod trial;

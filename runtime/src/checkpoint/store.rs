@@ -129,11 +129,13 @@ impl Store {
         if awaited {
             self.awaited.insert(step);
         }
-        self.clear();
+        self.tidy();
         Ok(path)
     }
 
     /// Takes note of how good the weights of a step are; says whether they are the best so far.
+    /// They are still there until [`Store::tidy`]: a run that is killed before their evaluation is
+    /// written down evaluates them again.
     ///
     /// # Errors
     /// If that cannot be written down.
@@ -150,7 +152,6 @@ impl Store {
             write_whole(&best_file(&self.folder), &serde_json::to_vec_pretty(&found)?)?;
             self.best = Some(found);
         }
-        self.clear();
         Ok(better)
     }
 
@@ -161,7 +162,7 @@ impl Store {
 
     /// Removes what is neither among the last, nor the best, nor being evaluated. What cannot be
     /// removed stays: that harms nothing.
-    fn clear(&self) {
+    pub fn tidy(&self) {
         let steps = list(&self.folder);
         let old = &steps[..steps.len().saturating_sub(self.keep)];
         let best = self.best.as_ref().map(|best| best.step);

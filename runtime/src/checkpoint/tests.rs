@@ -199,6 +199,9 @@ fn the_last_the_best_and_the_awaited_are_kept() {
     assert!(store.evaluated(&report(5, 0.4, "validation")).expect("noted"));
     assert!(!store.evaluated(&report(4, 0.9, "test")).expect("noted"));
     assert!(!store.evaluated(&report(2, 0.9, "validation")).expect("noted"), "it is gone");
+    // What was evaluated is there until that is written down as well.
+    assert_eq!(steps(path), [1, 4, 5]);
+    store.tidy();
     assert_eq!(steps(path), [4, 5]);
     assert!(path.join("step-1.safetensors").is_file());
     let again = opened(path, 2);
@@ -263,6 +266,7 @@ fn a_checkpoint_stays_until_the_last_stage_has_evaluated_it() {
     assert!(store.evaluated(&report("slow", 1, 0.3)).expect("noted"));
     assert!(store.evaluated(&report("slow", 2, 0.4)).expect("noted"));
     assert!(!store.evaluated(&report("slow", 3, 0.1)).expect("noted"));
+    store.tidy();
     assert_eq!((best(&store), steps(path)), (Some((2, "slow".to_owned())), vec![2, 3]));
     // As when a run goes on: nothing has been told of it in this process.
     let mut store = Store::open(path, 1, ["fast", "slow"].into_iter()).expect("it opens");

@@ -333,6 +333,12 @@ impl Graph {
         self.tensors.iter().enumerate().filter(is_state).map(|(at, _)| TensorId(at))
     }
 
+    /// What tells how a step went, as far as there is such: the terms of its loss, their averages,
+    /// the flags of what was not finite.
+    pub fn outcome(&self) -> impl Iterator<Item = TensorId> {
+        [self.losses, self.loss_averages, self.flags].into_iter().flatten()
+    }
+
     /// Trained numbers.
     pub fn parameter_count(&self) -> usize {
         self.layers.iter().map(|layer| layer.parameters).sum()

@@ -348,6 +348,9 @@ impl Recorder {
         // Last: a resumed run makes no evaluation again that has a line here, so that everything
         // else of it must be written.
         note(files.metrics.observe(event));
+        if matches!(event, Event::Evaluation(_)) {
+            files.store.tidy();
+        }
         // It follows each evaluation.
         if matches!(event, Event::Flow(_)) {
             wrong.extend(self.write_report().err().map(|error| format!("{error:#}")));

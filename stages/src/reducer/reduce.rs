@@ -14,9 +14,9 @@ use runtime::item::{Batch, Item, Limit, Position, Progress, Source, Weights};
 use runtime::kernel::Step;
 use runtime::period::Clock;
 use runtime::random::Random;
-use runtime::session::Session;
+use runtime::session::{Outcome, Session};
 use runtime::stage::{Context, Evaluation, Resume, Stage};
-use runtime::towers::{Stopped, Trainer};
+use runtime::towers::{Stopped, Times, Trainer};
 
 use super::Reducer;
 use super::adapters::stopped;
@@ -41,6 +41,8 @@ pub(super) struct Reduce {
     resumed: Option<Resume>,
     /// Steps done at the last line of the log.
     reported: u64,
+    /// That line, while what it says of the loss is on its way.
+    pending: Option<Pending>,
     /// Steps of the whole run, as far as they are known.
     total_steps: Option<u64>,
     evaluate: Clock,
@@ -84,6 +86,7 @@ impl Reduce {
             source: weights.map(|weights| Arc::clone(&weights.source)),
             resumed,
             reported: progress.steps,
+            pending: None,
             total_steps: None,
             evaluate: Clock::new(config.evaluate.clone()),
             keep: Clock::new(context.run.checkpoints.every.clone()),
@@ -151,7 +154,10 @@ impl Reduce {
                 self.events.emit(Event::Diagnosis(found));
                 return Ok(());
             }
-            if let Err(error) = self.trainer.train(&batch, &scalars) {
+            let trained = self.trainer.train(&batch, &scalars);
+            // What was logged before has come meanwhile.
+            self.settle()?;
+            if let Err(error) = trained {
                 return Err(self.failed(error, step));
             }
             self.speed.count(batch.ids.len());
@@ -179,6 +185,7 @@ impl Reduce {
             let total = if by_limit { Some(last + 1) } else { self.total_steps };
             self.report(total).with_context(|| format!("step {last}"))?;
         }
+        self.settle()?;
         self.end(by_limit, kept, handed_on, ports).await
     }
 
@@ -264,41 +271,55 @@ impl Reduce {
             histograms: self.is_over(is_due_at, |this| &mut this.summarize),
             images: self.is_over(is_due_at, |this| &mut this.show),
         };
+        if due.histograms || due.images {
+            // In the order of the steps.
+            self.settle()?;
+        }
         match &mut self.summaries {
             Some(summaries) => summaries.take(&mut self.trainer, batch, step, due),
             None => Ok(()),
         }
     }
 
-    /// Logs the step just done.
+    /// Logs the step just done, as soon as its loss has come: the adapter need not wait for it to be
+    /// read.
     fn report(&mut self, total_steps: Option<u64>) -> Result<()> {
-        let (raw, loss) = self.loss()?;
-        let done = self.progress.steps;
-        self.reported = done;
-        let averages: Vec<f64> = self
-            .trainer
-            .ask(Session::loss_averages)?
-            .into_iter()
-            .map(|average| debiased(f64::from(average), done))
-            .collect();
-        let (images_per_s, batch_s, seconds) = self.speed.take();
+        self.settle()?;
+        self.trainer.ask(Session::begin_outcome)?;
+        let speed = self.speed.take();
         let times = self.trainer.take_times();
-        let loss_average = averages.iter().sum();
-        let terms = self.graph.loss_terms.iter().zip(raw).zip(averages);
+        self.reported = self.progress.steps;
+        let (progress, learning_rate) = (self.progress, self.learning_rate);
+        self.pending = Some(Pending { progress, total_steps, learning_rate, speed, times });
+        Ok(())
+    }
+
+    /// Hands on what was to be logged and has not come yet.
+    fn settle(&mut self) -> Result<()> {
+        let Some(line) = self.pending.take() else { return Ok(()) };
+        let step = line.progress.steps - 1;
+        let at_step = || format!("step {step}");
+        let outcome = self.trainer.ask(Session::take_outcome).with_context(at_step)?;
+        let loss = self.check(&outcome, step).with_context(at_step)?;
+        let Pending { progress, total_steps, learning_rate, speed, times } = line;
+        let (images_per_s, batch_s, seconds) = speed;
+        let averages = outcome.loss_averages.iter();
+        let averages = averages.map(|average| debiased(f64::from(*average), progress.steps));
+        let terms = self.graph.loss_terms.iter().zip(&outcome.losses).zip(averages.clone());
         self.events.emit(Event::Step(StepReport {
-            step: self.progress.steps - 1,
+            step,
             total_steps,
-            epoch: self.progress.epochs(),
+            epoch: progress.epochs(),
             loss,
-            loss_average,
+            loss_average: averages.sum(),
             terms: terms
                 .map(|((name, raw), average)| LossTerm {
                     name: name.clone(),
-                    raw: f64::from(raw),
+                    raw: f64::from(*raw),
                     average,
                 })
                 .collect(),
-            learning_rate: self.learning_rate,
+            learning_rate,
             images_per_s,
             batch_s,
             towers: times.map(|times| times.report(seconds)),
@@ -306,17 +327,15 @@ impl Reduce {
         Ok(())
     }
 
-    /// The terms of the last step's loss, and their sum.
+    /// The sum of the terms of the loss of the step that had this outcome.
     ///
     /// # Errors
     /// [`Diverged`] if a number is not finite, or the loss has blown up.
-    fn loss(&mut self) -> Result<(Vec<f32>, f64)> {
-        let last = self.progress.steps.saturating_sub(1);
-        if let Some((step, tensor)) = self.trainer.ask(Session::first_not_finite)? {
+    fn check(&mut self, outcome: &Outcome, step: u64) -> Result<f64> {
+        if let Some((step, tensor)) = outcome.first_not_finite {
             return Err(self.not_finite(step, tensor).into());
         }
-        let terms = self.trainer.ask(Session::losses)?;
-        let loss = terms.iter().map(|term| f64::from(*term)).sum::<f64>();
+        let loss = outcome.losses.iter().map(|term| f64::from(*term)).sum::<f64>();
         let usual = *self.progress.first_loss.get_or_insert(loss.max(1.0));
         let limit = self.config.blow_up * usual;
         if !loss.is_finite() || (limit > 0.0 && loss > limit) {
@@ -325,9 +344,9 @@ impl Reduce {
                 short(loss),
                 self.config.blow_up
             );
-            return Err(Diverged { step: last, found, began_bad: true }.into());
+            return Err(Diverged { step, found, began_bad: true }.into());
         }
-        Ok((terms, loss))
+        Ok(loss)
     }
 
     fn not_finite(&self, step: u64, tensor: TensorId) -> Diverged {
@@ -350,8 +369,10 @@ impl Reduce {
         if let Some(summaries) = &mut self.summaries {
             summaries.settle()?;
         }
+        self.settle()?;
         // Weights are good only once their flags have been read.
-        self.loss()?;
+        let outcome = self.trainer.ask(Session::outcome)?;
+        self.check(&outcome, self.progress.steps.saturating_sub(1))?;
         let Some(source) = self.source.clone() else { bail!("nothing was trained on yet") };
         let graph = Arc::clone(&self.graph);
         // What only the optimiser keeps has no flags: all is looked at.
@@ -369,6 +390,17 @@ impl Reduce {
         let progress = self.progress;
         Ok(Arc::new(Weights { progress, source, graph, raw, averages, states }))
     }
+}
+
+/// A line of the log whose loss has not been read yet.
+struct Pending {
+    /// After the step.
+    progress: Progress,
+    total_steps: Option<u64>,
+    learning_rate: f64,
+    /// As [`Speed::take`] gives it.
+    speed: (f64, f64, f64),
+    times: Option<Times>,
 }
 
 /// A loss in a few characters, however large it is.

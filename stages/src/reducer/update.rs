@@ -2,7 +2,8 @@
 //!
 //! In this order: the terms of weight decay and their part of the gradients, which are whole by
 //! then; clipping; for each parameter the optimiser's step and then its moving average, which is so
-//! of the weights after the step; the averages of the losses; the flags of what is not finite.
+//! of the weights after the step, with the flags of weights that are not finite; the averages of the
+//! losses, and their flags.
 
 use runtime::graph::{Extension, Graph, Parameter, TensorId};
 use runtime::kernel::Constants;
@@ -34,17 +35,20 @@ impl Update {
         if let Some(norm) = self.clip_norm {
             lower_clipping(&mut graph, norm);
         }
-        for parameter in graph.parameters().to_vec() {
+        let flags = Flags::of(&mut graph, losses);
+        for (parameter, place) in graph.parameters().to_vec().into_iter().zip(&flags.of_weights) {
             graph.select_layer(parameter.layer);
             self.optimizer.lower(&mut graph, &parameter);
+            let constants = flags.constants(&graph, parameter.value, *place);
             graph.update(
                 &shaders::moving_average_update::KERNEL,
-                &[parameter.value, parameter.average],
-                Constants::default().with("LENGTH", graph.len(parameter.value)),
+                &[parameter.value, parameter.average, flags.tensor],
+                constants,
             );
         }
         lower_loss_averages(&mut graph, losses);
-        lower_flags(&mut graph, losses);
+        let constants = flags.constants(&graph, losses, 0);
+        graph.update(&shaders::finite_flags::KERNEL, &[losses, flags.tensor], constants);
         Ok(graph.finish())
     }
 }
@@ -177,24 +181,33 @@ fn lower_loss_averages(graph: &mut Extension, losses: TensorId) {
     );
 }
 
-/// Looks at the losses, then at all new weights.
-fn lower_flags(graph: &mut Extension, losses: TensorId) {
-    let weights = graph.parameters().iter().map(|parameter| parameter.value);
-    let watched: Vec<TensorId> = std::iter::once(losses).chain(weights).collect();
-    let stretches = watched.iter().map(|id| shaders::finite_flags::stretches(graph.len(*id)));
-    let watched: Vec<(TensorId, usize)> = watched.iter().copied().zip(stretches).collect();
-    let flags = graph.flags(&watched);
-    let mut offset = 0;
-    for (tensor, stretches) in watched {
-        graph.update(
-            &shaders::finite_flags::KERNEL,
-            &[tensor, flags],
-            Constants::default()
-                .with("LENGTH", graph.len(tensor))
-                .with("OFFSET", offset)
-                .with("TOTAL", graph.len(flags)),
-        );
-        offset += stretches;
+/// Where it is noted what is not finite: of the losses first, then of all weights.
+struct Flags {
+    tensor: TensorId,
+    /// The first flag of each parameter.
+    of_weights: Vec<usize>,
+}
+
+impl Flags {
+    fn of(graph: &mut Extension, losses: TensorId) -> Self {
+        let weights = graph.parameters().iter().map(|parameter| parameter.value);
+        let watched: Vec<TensorId> = std::iter::once(losses).chain(weights).collect();
+        let stretches = watched.iter().map(|id| shaders::finite_flags::stretches(graph.len(*id)));
+        let watched: Vec<(TensorId, usize)> = watched.iter().copied().zip(stretches).collect();
+        let end = |end: &mut usize, (_, stretches): &(TensorId, usize)| {
+            *end += stretches;
+            Some(*end)
+        };
+        let of_weights = watched.iter().scan(0, end).collect();
+        Self { tensor: graph.flags(&watched), of_weights }
+    }
+
+    /// Those of a kernel that looks at a tensor and begins with this flag.
+    fn constants(&self, graph: &Extension, tensor: TensorId, first: usize) -> Constants {
+        Constants::default()
+            .with("LENGTH", graph.len(tensor))
+            .with("OFFSET", first)
+            .with("TOTAL", graph.len(self.tensor))
     }
 }
 
@@ -229,6 +242,7 @@ mod tests {
         }
         assert!(last("moving_average_update") < first("loss_average_update"));
         assert!(last("loss_average_update") < first("finite_flags"));
+        assert_eq!(first("finite_flags"), last("finite_flags"));
         assert_eq!(graph.loss_terms.len(), 3);
     }
 

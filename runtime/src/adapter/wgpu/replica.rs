@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::compiler::{Compiler, Dispatch, layout_entry};
 use super::device::Device;
+use super::outcome::Outcome;
 use super::timing::Timer;
 use super::trial::Bench;
 use crate::adapter::forms::Chosen;
@@ -54,6 +55,8 @@ pub(super) struct Memory {
     pub(super) storage: Vec<Storage>,
     /// What is read back comes through here.
     pub(super) staging: gpu::Buffer,
+    /// The outcome of a step comes through here, while the next step runs.
+    outcome: Outcome,
     /// The numbers of a step.
     pub(super) step: gpu::Buffer,
     step_layout: gpu::BindGroupLayout,
@@ -85,6 +88,7 @@ impl Memory {
             usage: gpu::BufferUsages::MAP_READ | gpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        let outcome = Outcome::new(device, graph);
         let step = device.create_buffer(&gpu::BufferDescriptor {
             label: Some("step"),
             size: size_of::<Step>() as u64,
@@ -100,7 +104,7 @@ impl Memory {
             layout: &step_layout,
             entries: &[gpu::BindGroupEntry { binding: 0, resource: step.as_entire_binding() }],
         });
-        Self { tensors, storage, staging, step, step_layout, step_group }
+        Self { tensors, storage, staging, outcome, step, step_layout, step_group }
     }
 
     /// The first reals of a tensor, once all that was submitted is done.
@@ -289,6 +293,14 @@ impl Replica for WgpuReplica {
     fn read_index(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u32>> {
         self.in_flight.clear();
         Ok(bytemuck::pod_collect_to_vec(&self.memory.bytes(&self.device, tensor, len)?))
+    }
+
+    fn begin_outcome(&mut self) -> Result<()> {
+        self.memory.outcome.begin(&self.device, &self.memory.tensors)
+    }
+
+    fn take_outcome(&mut self) -> Result<Vec<u32>> {
+        self.memory.outcome.take(&self.device)
     }
 
     fn wait(&mut self) -> Result<()> {
