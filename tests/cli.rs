@@ -78,6 +78,10 @@ fn the_pipelines_of_the_repository_are_right() {
     assert_eq!((status, &*told), (0, ""), "{out}");
     assert!(out.contains("images u8[24, 24, 3]"), "{out}");
     assert!(out.contains("local3"), "{out}");
+    let f16 = ["check", "pipeline.yaml", "--adapter", "cpu", "--set", "precision=f16"];
+    let (status, _, told) = runtime(&f16);
+    assert_eq!(status, 2, "{told}");
+    assert!(told.contains("cpu/cpu does not compute in f16"), "{told}");
     let set = ["check", "pipeline.yaml", "--set", "stages.batch.batcher.size=64"];
     assert!(runtime(&set).1.contains("batches 64 x f32[24, 24, 3]"));
 }

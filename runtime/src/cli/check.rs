@@ -5,7 +5,7 @@ use clap::Args;
 use super::App;
 use super::output::{Failure, indent, print, table};
 use super::pipeline;
-use crate::adapter::{micro_batch, select};
+use crate::adapter::{Adapter as _, micro_batch, select};
 use crate::plan::Plan;
 use crate::port::Port;
 
@@ -41,7 +41,8 @@ pub(super) fn check(app: &App, arguments: &Arguments) -> Result<(), Failure> {
 /// Says for each model that trains what it needs of an adapter.
 fn fit(plan: &Plan, asked: &str) -> Result<(), Failure> {
     let usage = |message: String| Failure::Usage { message, help: None };
-    let adapter = select::select(asked).map_err(|error| usage(format!("{error:#}")))?;
+    let adapter = select::select_in(asked, plan.settings.precision)
+        .map_err(|error| usage(format!("{error:#}")))?;
     let info = adapter.info();
     let name = format!("{}/{}", info.backend, info.name);
     for stage in &plan.stages {
