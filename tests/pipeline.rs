@@ -180,7 +180,7 @@ fn digest(batch: &Batch) -> u64 {
             Label::Distribution(_) => panic!("nothing here mixes classes"),
         }
     }
-    for value in &batch.images {
+    for value in batch.images.iter() {
         value.to_bits().hash(&mut hasher);
     }
     hasher.finish()

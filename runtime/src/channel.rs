@@ -352,7 +352,7 @@ mod tests {
             ids: Vec::new(),
             labels: Vec::new(),
             shape: [1, 1, 1],
-            images: Vec::new(),
+            images: Vec::new().into(),
             ends_epoch: false,
             samples_end: 0,
         })

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
+use crate::reuse::Lent;
 
 /// Which image of which pass over the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,7 +166,7 @@ pub struct Batch {
     /// Height, width, channels of each.
     pub shape: [usize; 3],
     /// All pixels, one image after the other.
-    pub images: Vec<f32>,
+    pub images: Lent<f32>,
     /// Whether the last image of an epoch is the last of this batch.
     pub ends_epoch: bool,
     /// Images of the flow up to the end of this batch, those that were left out included: where

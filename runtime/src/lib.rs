@@ -28,6 +28,7 @@ pub mod precision;
 pub mod random;
 pub mod record;
 pub mod report;
+pub mod reuse;
 pub mod run;
 pub mod run_folder;
 pub mod session;

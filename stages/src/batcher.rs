@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::reuse::{Lender, Lent};
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,9 @@ impl Config for Batcher {
     }
 }
 
+/// Batches whose memory is kept until the next ones need it.
+const MOST_FREE: usize = 4;
+
 /// A batch that is being filled.
 struct Batching {
     size: usize,
@@ -92,7 +96,8 @@ struct Batching {
     ids: Vec<SampleId>,
     labels: Vec<Label>,
     shape: [usize; 3],
-    images: Vec<f32>,
+    images: Lent<f32>,
+    memory: Lender<f32>,
 }
 
 impl Batching {
@@ -106,7 +111,8 @@ impl Batching {
             ids: Vec::new(),
             labels: Vec::new(),
             shape: [0; 3],
-            images: Vec::new(),
+            images: Lent::default(),
+            memory: Lender::new(MOST_FREE),
         }
     }
 
@@ -116,7 +122,7 @@ impl Batching {
             self.shape = sample.image.shape;
             self.ids.reserve_exact(self.size);
             self.labels.reserve_exact(self.size);
-            self.images.reserve_exact(self.size * self.shape.iter().product::<usize>());
+            self.images = self.memory.lend(self.size * self.shape.iter().product::<usize>());
         }
         ensure!(
             sample.image.shape == self.shape,
@@ -156,7 +162,7 @@ impl Batching {
                 );
                 self.ids.clear();
                 self.labels.clear();
-                self.images.clear();
+                self.images = Lent::default();
             }
         }
         Ok(batch)

@@ -9,6 +9,7 @@ use super::kernels::flop_of;
 use super::repeat::repeat;
 use crate::graph::Phase;
 use crate::item::Batch;
+use crate::reuse::Lent;
 use crate::session::Session;
 
 /// Scores a batch of so many images, those of these batches over and over, for about so long.
@@ -37,8 +38,12 @@ pub fn scoring(
 fn gathered(batches: &[Batch], images: usize) -> Result<Batch> {
     let there: usize = batches.iter().map(|batch| batch.ids.len()).sum();
     ensure!(there > 0, "there is no image to score");
-    let mut all =
-        Batch { ids: Vec::new(), labels: Vec::new(), images: Vec::new(), ..batches[0].clone() };
+    let mut all = Batch {
+        ids: Vec::new(),
+        labels: Vec::new(),
+        images: Lent::default(),
+        ..batches[0].clone()
+    };
     let each: usize = all.shape.iter().product();
     for batch in batches.iter().cycle() {
         let taken = batch.ids.len().min(images - all.ids.len());

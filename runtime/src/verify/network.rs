@@ -36,7 +36,7 @@ pub fn fixed_batch(graph: &Graph, images: usize, number: u64) -> Result<Batch> {
         ids: Vec::new(),
         labels: Vec::new(),
         shape,
-        images: Vec::with_capacity(images * each),
+        images: Vec::with_capacity(images * each).into(),
         ends_epoch: false,
         samples_end: 0,
     };

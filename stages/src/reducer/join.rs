@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use runtime::item::Batch;
+use runtime::reuse::Lent;
 
 /// Gathers batches until they make a step.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Joiner {
 /// The images of all, in order, in one batch that ends where the last one does.
 fn joined(batches: Vec<Batch>) -> Option<Batch> {
     let ends_epoch = batches.iter().any(|batch| batch.ends_epoch);
-    let (mut ids, mut labels, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ids, mut labels, mut images) = (Vec::new(), Vec::new(), Lent::default());
     images.reserve_exact(batches.iter().map(|batch| batch.images.len()).sum());
     let mut last = None;
     for mut batch in batches {
@@ -66,7 +67,7 @@ mod tests {
             ids: vec![SampleId { epoch: 0, index: number }],
             labels: vec![Label::Class(0)],
             shape: [1, 1, 2],
-            images: vec![number as f32; 2],
+            images: vec![number as f32; 2].into(),
             ends_epoch,
             samples_end: number + 1,
         }

@@ -165,7 +165,7 @@ fn front(batch: &Batch, images: usize) -> Batch {
         source: Arc::clone(&batch.source),
         ids: batch.ids[..images].to_vec(),
         labels: batch.labels[..images].to_vec(),
-        images: batch.images[..images * each].to_vec(),
+        images: batch.images[..images * each].to_vec().into(),
         ..*batch
     }
 }
