@@ -12,6 +12,7 @@ use runtime::adapter::Adapter;
 use runtime::adapter::forms::Forms;
 use runtime::graph::{Graph, GraphBuilder, Initial};
 use runtime::item::{Batch, Label, SampleId, Source};
+use runtime::job::Lane;
 use runtime::kernel::{Args, Binding, Constants, Extent, Kernel, Step, Variant};
 use runtime::random::Random;
 use runtime::session::Session;
@@ -58,6 +59,7 @@ fn batch(number: u64, images: usize, shape: [usize; 3]) -> Arc<Batch> {
         images: (0..images * shape.iter().product::<usize>())
             .map(|_| random.truncated_normal() as f32)
             .collect(),
+        whole: images,
         ends_epoch: false,
         samples_end: first + images as u64,
     })
@@ -101,6 +103,7 @@ fn rules(told: &Told) -> Rules {
         on_loss: OnLoss::Continue,
         forms: Forms::default(),
         watch: Box::new(told.clone()),
+        lane: Lane::default(),
     }
 }
 

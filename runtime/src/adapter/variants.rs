@@ -70,12 +70,15 @@ pub struct RunRecord {
     /// Where the weights of several were held and updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Record>,
+    /// How many of them each process of a job had, if there were several processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<usize>,
 }
 
 impl From<Record> for RunRecord {
     /// A run on a single adapter.
     fn from(first: Record) -> Self {
-        Self { first, towers: BTreeMap::new(), holder: None }
+        Self { first, towers: BTreeMap::new(), holder: None, processes: Vec::new() }
     }
 }
 
@@ -196,6 +199,15 @@ impl RunRecord {
             return vec![format!(
                 "it was at work on {before} {adapters} and goes on with {after}: sums are taken \
                  in another order"
+            )];
+        }
+        if self.processes != now.processes {
+            let processes = |record: &Self| record.processes.len().max(1);
+            return vec![format!(
+                "its {before} adapters were in {} and are in {} processes, or others of them are \
+                 together: sums are taken in another order",
+                processes(self),
+                processes(now)
             )];
         }
         if self.towers.is_empty() {

@@ -37,8 +37,13 @@ pub fn scoring(
 fn gathered(batches: &[Batch], images: usize) -> Result<Batch> {
     let there: usize = batches.iter().map(|batch| batch.ids.len()).sum();
     ensure!(there > 0, "there is no image to score");
-    let mut all =
-        Batch { ids: Vec::new(), labels: Vec::new(), images: Vec::new(), ..batches[0].clone() };
+    let mut all = Batch {
+        ids: Vec::new(),
+        labels: Vec::new(),
+        images: Vec::new(),
+        whole: images,
+        ..batches[0].clone()
+    };
     let each: usize = all.shape.iter().product();
     for batch in batches.iter().cycle() {
         let taken = batch.ids.len().min(images - all.ids.len());
@@ -74,6 +79,7 @@ mod tests {
             labels: indices.iter().map(|index| Label::Class(*index as u32)).collect(),
             shape: [1, 1, 2],
             images: indices.iter().flat_map(|index| [*index as f32, 0.5]).collect(),
+            whole: indices.len(),
             ends_epoch: false,
             samples_end: 0,
         }

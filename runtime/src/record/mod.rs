@@ -437,6 +437,7 @@ fn written(
         variants: ran.map(|ran| ran.first.variants.clone()),
         towers: ran.map(|ran| ran.towers.clone()).unwrap_or_default(),
         holder: ran.and_then(|ran| ran.holder.clone()),
+        processes: ran.map(|ran| ran.processes.clone()).unwrap_or_default(),
         data: about.data.clone(),
         awaits_evaluation: checkpoint.reason == Reason::Evaluation,
         folder: about.folder.clone(),
