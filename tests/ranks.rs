@@ -93,7 +93,8 @@ fn the_number_of_processes_is_invisible_in_the_result() {
     let each = ["stages.train.reducer.batch=per_adapter", "stages.batch.batcher.size=4"];
     assert_close(&place.run("of-4"), &train(&place, 4, "per-adapter", &each), 24);
     // Only the first process writes, and each wrote where it was to.
-    let names = ["again-2", "again-4", "alone", "alone-18", "of-2", "of-4", "per-adapter", "two-by-two"];
+    let names =
+        ["again-2", "again-4", "alone", "alone-18", "of-2", "of-4", "per-adapter", "two-by-two"];
     assert_eq!(runs::names(&place.path().join("runs")), names);
 }
 

@@ -13,7 +13,8 @@ usage: cargo xtask COMMAND [--no-install]
 
   test    all tests; first installs what they need beside Rust and is not there, where it may
           (root or passwordless sudo, and apt-get), and says so: Mesa's software Vulkan, checkers
-          of translated shaders, a browser; and Python packages below `target`
+          of translated shaders, a browser, Open MPI with its headers and libclang; and Python
+          packages below `target`
   check   formatting, lints, shader translation, then `test`; cheapest first
 
   --no-install   install nothing: tests that lack something then say that they were skipped";
@@ -62,13 +63,34 @@ fn test(install: bool) -> Result<()> {
     }
     let python = python.as_deref().map(Path::to_string_lossy);
     variables.extend(python.as_deref().map(|python| (PYTHON, python)));
-    cargo(&["test", "--release", "--workspace"], &variables)
+    cargo(&["test", "--release", "--workspace"], &variables)?;
+    several_processes(&variables)
 }
+
+/// The tests that need an MPI. All else is built for the tests before: what is compiled here are the
+/// crates of MPI, and those that join processes.
+fn several_processes(variables: &[(&str, &str)]) -> Result<()> {
+    if !tools::has_mpi() {
+        let missing = "no MPI with its headers, or no libclang";
+        if variables.contains(&NO_SKIP) {
+            bail!("missing: {missing}");
+        }
+        println!("xtask: {missing}: the tests of several processes are left out");
+        return Ok(());
+    }
+    let feature = ["--workspace", "--features", "mpi"];
+    let lints = ["clippy", "--release", "-p", "gradflow-cluster", "--features", "mpi"];
+    let tests = [&["test", "--release"], &feature[..], &["--test", "ranks"]].concat();
+    cargo(&[&lints[..], &["--", "-D", "warnings"]].concat(), &[])?;
+    cargo(&tests, variables)
+}
+
+const NO_SKIP: (&str, &str) = ("GRADFLOW_NO_SKIP", "1");
 
 /// In CI a skipped test is a failure.
 fn no_skip() -> Vec<(&'static str, &'static str)> {
     if std::env::var_os("CI").is_some_and(|value| !value.is_empty()) {
-        vec![("GRADFLOW_NO_SKIP", "1")]
+        vec![NO_SKIP]
     } else {
         Vec::new()
     }

@@ -82,7 +82,31 @@ fn missing() -> Vec<&'static str> {
     if !venv.is_ok_and(|output| output.status.success()) {
         packages.push("python3-venv");
     }
+    if !has_program("mpirun") || !has_program("mpicc") {
+        packages.extend(["libopenmpi-dev", "openmpi-bin"]);
+    }
+    if !has_libclang() {
+        packages.push("libclang-dev");
+    }
     packages
+}
+
+/// Whether what joins processes can be built and tested.
+pub(crate) fn has_mpi() -> bool {
+    has_program("mpirun") && has_program("mpicc") && has_libclang()
+}
+
+/// Whether the library is there that reads MPI's headers: named, with a compiler, or in the folder of
+/// its version, where Debian has it.
+fn has_libclang() -> bool {
+    let has = |folder: &Path, beginning: &str| {
+        let mut entries = folder.read_dir().into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_string_lossy().starts_with(beginning))
+    };
+    let versions = Path::new("/usr/lib").read_dir().into_iter().flatten().flatten();
+    std::env::var_os("LIBCLANG_PATH").is_some()
+        || has_program("clang")
+        || versions.into_iter().any(|folder| has(&folder.path().join("lib"), "libclang"))
 }
 
 /// Whether a Vulkan loader would find a driver.

@@ -57,7 +57,9 @@ pub(super) fn agree<T>(
     match mine {
         // It can be told best by whom it happened to, if that is the one who speaks.
         Err(failure) if rank == 0 && job.is_first() => Err(failure),
-        _ => Err(Failure::Told { text: text.filter(|_| job.is_first()), status }),
+        _ if job.is_first() => Err(Failure::Told { text, status }),
+        // A launcher may end all others as soon as one is not well: the first one must have told.
+        _ => Err(Failure::Told { text: None, status: 0 }),
     }
 }
 
@@ -74,7 +76,10 @@ fn verdict(all: &[Said]) -> Option<(usize, u8, Option<String>)> {
     });
     // Whoever only follows comes after what it follows.
     if let Some((rank, said, failed)) = failed.min_by_key(|(_, _, failed)| failed.follows) {
-        let text = failed.text.as_ref().map(|text| format!("{}: {text}", said.who));
+        let text = failed.text.as_ref().map(|text| {
+            let text = text.strip_prefix("error: ").unwrap_or(text);
+            format!("error: {}: {text}", said.who)
+        });
         return Some((rank, failed.status, text));
     }
     let first = all.first()?;
@@ -96,7 +101,8 @@ fn verdict(all: &[Said]) -> Option<(usize, u8, Option<String>)> {
 /// What must be alike in all processes before they begin.
 pub(super) fn fingerprint(plan: &Plan) -> Vec<(String, String)> {
     let text = Document::write(&plan.resolved()).unwrap_or_default();
-    let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha256::digest(text);
+    let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let steps = plan.settings.resume.as_ref().map_or(0, |resume| resume.weights.progress.steps);
     vec![
         ("version".to_owned(), PROGRAM.to_owned()),
@@ -127,9 +133,9 @@ mod tests {
         let all = [
             said("p0", "a", Some((130, "", true))),
             said("p1", "a", None),
-            said("p2", "a", Some((1, "no disk", false))),
+            said("p2", "a", Some((1, "error: no disk", false))),
         ];
-        assert_eq!(verdict(&all), Some((2, 1, Some("p2: no disk".to_owned()))));
+        assert_eq!(verdict(&all), Some((2, 1, Some("error: p2: no disk".to_owned()))));
         assert_eq!(verdict(&all[..2]).map(|found| found.1), Some(130));
         assert_eq!(verdict(&all[1..2]), None);
     }
