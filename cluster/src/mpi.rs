@@ -36,8 +36,9 @@ const WINDOW: usize = 16 * PIECE;
 /// Bytes that are gathered at a time, from all processes together: MPI counts them in 31 bits.
 const GATHERED: usize = 1 << 30;
 
-/// How long a wait asks without a break; afterwards it sleeps for a moment each time.
-const EAGER: Duration = Duration::from_millis(2);
+/// How long a wait asks without a break; afterwards it sleeps for a moment each time. Yielding
+/// instead would cost a whole time slice, some ms, wherever anything else wants the core.
+const EAGER: Duration = Duration::from_micros(100);
 const NAP: Duration = Duration::from_micros(20);
 
 /// Whether this process was started by a launcher.
@@ -59,7 +60,8 @@ pub(crate) fn join() -> Result<Job> {
     let (rank, size) = (world.rank() as usize, world.size() as usize);
     let host = mpi::environment::processor_name().unwrap_or_else(|_| "unknown host".to_owned());
     let connection = Mutex::new(Connection { channels: Vec::new(), universe: Some(universe) });
-    Ok(Job::of(Box::new(Mpi { rank, size, host, connection })))
+    let pieces = Mutex::default();
+    Ok(Job::of(Box::new(Mpi { rank, size, host, connection, pieces })))
 }
 
 #[derive(Debug)]
@@ -68,6 +70,8 @@ struct Mpi {
     size: usize,
     host: String,
     connection: Mutex<Connection>,
+    /// Kept from sum to sum: fresh memory takes longer than to fill it.
+    pieces: Mutex<Vec<Piece>>,
 }
 
 struct Connection {
@@ -170,7 +174,10 @@ impl Ranks for Mpi {
 
     fn sum(&self, lane: usize, values: &mut [f32]) {
         let channel = self.channel(lane);
-        values.chunks_mut(WINDOW).for_each(|window| sum(&channel.0, self.size, window));
+        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        values
+            .chunks_mut(WINDOW)
+            .for_each(|window| sum(&channel.0, self.size, window, &mut pieces));
     }
 
     fn finish(&self) {
@@ -181,6 +188,7 @@ impl Ranks for Mpi {
 }
 
 /// Some numbers on their way: a block of them for each process.
+#[derive(Debug, Default)]
 struct Piece {
     sent: Vec<f32>,
     /// This process's block, from each process.
@@ -190,19 +198,23 @@ struct Piece {
 }
 
 impl Piece {
-    fn new(values: &[f32], processes: usize) -> Self {
+    fn fill(&mut self, values: &[f32], processes: usize) {
         let block = values.len().div_ceil(processes);
-        let mut sent = values.to_vec();
-        sent.resize(block * processes, 0.0);
-        let (received, gathered) = (vec![0.0; sent.len()], vec![0.0; sent.len()]);
-        Self { sent, received, summed: vec![0.0; block], gathered }
+        self.sent.clear();
+        self.sent.extend_from_slice(values);
+        self.sent.resize(block * processes, 0.0);
+        self.received.resize(block * processes, 0.0);
+        self.summed.resize(block, 0.0);
+        self.gathered.resize(block * processes, 0.0);
     }
 }
 
 /// Sums that are taken in the order of the ranks.
-fn sum(world: &SimpleCommunicator, processes: usize, values: &mut [f32]) {
-    let new = |values| Piece::new(values, processes);
-    let mut pieces: Vec<Piece> = values.chunks(PIECE).map(new).collect();
+fn sum(world: &SimpleCommunicator, processes: usize, values: &mut [f32], pieces: &mut Vec<Piece>) {
+    pieces.resize_with(pieces.len().max(values.len().div_ceil(PIECE)), Piece::default);
+    let parts = values.chunks(PIECE).zip(&mut *pieces);
+    parts.for_each(|(values, piece)| piece.fill(values, processes));
+    let pieces = &mut pieces[..values.len().div_ceil(PIECE)];
     scope(|scope| {
         let asked = pieces.iter_mut().map(|piece| {
             let Piece { sent, received, summed, gathered } = piece;
@@ -224,7 +236,7 @@ fn sum(world: &SimpleCommunicator, processes: usize, values: &mut [f32]) {
             wait(request);
         }
     });
-    for (values, piece) in values.chunks_mut(PIECE).zip(&pieces) {
+    for (values, piece) in values.chunks_mut(PIECE).zip(pieces) {
         values.copy_from_slice(&piece.gathered[..values.len()]);
     }
 }
@@ -238,7 +250,7 @@ fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) -> &'a D {
             Err(pending) => request = pending,
         }
         match begin.elapsed() < EAGER {
-            true => thread::yield_now(),
+            true => std::hint::spin_loop(),
             false => thread::sleep(NAP),
         }
     }
