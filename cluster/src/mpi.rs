@@ -26,12 +26,13 @@ use runtime::job::{Job, Ranks};
 /// What launchers tell their processes: Open MPI, those that speak PMIx, those that speak PMI.
 const LAUNCHERS: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"];
 
-/// Numbers that are summed at a time: 1 MiB, long enough for messages to run at full speed. While
-/// one piece is added up, others are on their way.
+/// Numbers that are summed at a time: 1 MiB, or more where that would be less than 16 KiB for each
+/// process, as each message has its price. While one piece is added up, others are on their way.
 const PIECE: usize = 1 << 18;
+const LEAST_BLOCK: usize = 1 << 12;
 
-/// Numbers of pieces that are on their way at the same time: what they take in memory is bounded.
-const WINDOW: usize = 16 * PIECE;
+/// Pieces that are on their way at the same time: what they take in memory is bounded.
+const WINDOW: usize = 16;
 
 /// Bytes that are gathered at a time, from all processes together: MPI counts them in 31 bits.
 const GATHERED: usize = 1 << 30;
@@ -175,9 +176,12 @@ impl Ranks for Mpi {
     fn sum(&self, lane: usize, values: &mut [f32]) {
         let channel = self.channel(lane);
         let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        values
-            .chunks_mut(WINDOW)
-            .for_each(|window| sum(&channel.0, self.size, window, &mut pieces));
+        let piece = PIECE.max(self.size * LEAST_BLOCK);
+        for window in values.chunks_mut(WINDOW * piece) {
+            let count = window.len().div_ceil(piece);
+            pieces.resize_with(pieces.len().max(count), Piece::default);
+            sum(&channel.0, self.size, window, piece, &mut pieces[..count]);
+        }
     }
 
     fn finish(&self) {
@@ -209,12 +213,16 @@ impl Piece {
     }
 }
 
-/// Sums that are taken in the order of the ranks.
-fn sum(world: &SimpleCommunicator, processes: usize, values: &mut [f32], pieces: &mut Vec<Piece>) {
-    pieces.resize_with(pieces.len().max(values.len().div_ceil(PIECE)), Piece::default);
-    let parts = values.chunks(PIECE).zip(&mut *pieces);
+/// Sums that are taken in the order of the ranks, of so many numbers in each piece.
+fn sum(
+    world: &SimpleCommunicator,
+    processes: usize,
+    values: &mut [f32],
+    each: usize,
+    pieces: &mut [Piece],
+) {
+    let parts = values.chunks(each).zip(&mut *pieces);
     parts.for_each(|(values, piece)| piece.fill(values, processes));
-    let pieces = &mut pieces[..values.len().div_ceil(PIECE)];
     scope(|scope| {
         let asked = pieces.iter_mut().map(|piece| {
             let Piece { sent, received, summed, gathered } = piece;
@@ -236,7 +244,7 @@ fn sum(world: &SimpleCommunicator, processes: usize, values: &mut [f32], pieces:
             wait(request);
         }
     });
-    for (values, piece) in values.chunks_mut(PIECE).zip(pieces) {
+    for (values, piece) in values.chunks_mut(each).zip(pieces) {
         values.copy_from_slice(&piece.gathered[..values.len()]);
     }
 }

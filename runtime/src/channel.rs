@@ -366,6 +366,7 @@ mod tests {
             labels: Vec::new(),
             shape: [1, 1, 1],
             images: Vec::new(),
+            whole: 0,
             ends_epoch: false,
             samples_end: 0,
         })

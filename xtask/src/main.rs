@@ -49,7 +49,12 @@ fn check(install: bool) -> Result<()> {
     let lints = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(&lints, &[])?;
     cargo(&["test", "--release", "--workspace", "--test", "shaders"], &no_skip())?;
-    test(install)
+    test(install)?;
+    if tools::has_mpi() {
+        let feature = ["--features", "mpi", "--", "-D", "warnings"];
+        cargo(&[&lints[..4], &feature[..]].concat(), &[])?;
+    }
+    Ok(())
 }
 
 fn test(install: bool) -> Result<()> {
@@ -78,10 +83,7 @@ fn several_processes(variables: &[(&str, &str)]) -> Result<()> {
         println!("xtask: {missing}: the tests of several processes are left out");
         return Ok(());
     }
-    let feature = ["--workspace", "--features", "mpi"];
-    let lints = ["clippy", "--release", "-p", "gradflow-cluster", "--features", "mpi"];
-    let tests = [&["test", "--release"], &feature[..], &["--test", "ranks"]].concat();
-    cargo(&[&lints[..], &["--", "-D", "warnings"]].concat(), &[])?;
+    let tests = ["test", "--release", "--workspace", "--features", "mpi", "--test", "ranks"];
     cargo(&tests, variables)
 }
 

@@ -308,6 +308,7 @@ mod tests {
             first: towers[0].1.clone(),
             towers: named.collect(),
             holder: Some(on("processor", "only")),
+            processes: Vec::new(),
         }
     }
 
