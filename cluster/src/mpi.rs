@@ -179,7 +179,9 @@ impl Ranks for Mpi {
         let piece = PIECE.max(self.size * LEAST_BLOCK);
         for window in values.chunks_mut(WINDOW * piece) {
             let count = window.len().div_ceil(piece);
-            pieces.resize_with(pieces.len().max(count), Piece::default);
+            if pieces.len() < count {
+                pieces.resize_with(count, Piece::default);
+            }
             sum(&channel.0, self.size, window, piece, &mut pieces[..count]);
         }
     }

@@ -76,7 +76,7 @@ fn test(install: bool) -> Result<()> {
 /// crates of MPI, and those that join processes.
 fn several_processes(variables: &[(&str, &str)]) -> Result<()> {
     if !tools::has_mpi() {
-        let missing = "no MPI with its headers, or no libclang";
+        let missing = "no Open MPI with its headers, or no libclang";
         if variables.contains(&NO_SKIP) {
             bail!("missing: {missing}");
         }

@@ -231,7 +231,8 @@ impl Recorder {
         let now = AdapterReport::from(&report.adapter);
         let before = self.about.adapter.replace(now.clone());
         let towers = report.towers.iter().map(|tower| AdapterReport::from(&tower.adapter));
-        self.about.towers = towers.collect();
+        let elsewhere = report.elsewhere.values().map(|record| record.adapter.clone());
+        self.about.towers = towers.chain(elsewhere).collect();
         let ran = self.ran.insert(report.record());
         let steps = self.resumed_after?;
         let why = match (self.forms.record(), before) {
