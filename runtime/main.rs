@@ -7,5 +7,6 @@ use runtime::App;
 fn main() -> ExitCode {
     let kinds = stages::kinds(stages::model::layers::all());
     let golden = stages::model::golden::GOLDEN;
-    runtime::main(&App { kinds, kernels: shaders::ALL, golden, probes: shaders::PROBES })
+    let (kernels, probes) = (shaders::ALL, shaders::PROBES);
+    runtime::main(&App { kinds, kernels, golden, probes, join: cluster::join })
 }

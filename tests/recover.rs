@@ -14,6 +14,7 @@ use anyhow::{Error, Result, bail};
 use runtime::App;
 use runtime::channel::Ports;
 use runtime::item::Limit;
+use runtime::job::Job;
 use runtime::port::Port;
 use runtime::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
 use runtime::towers::{Lost, NoneLeft};
@@ -99,7 +100,8 @@ fn run(place: &Place, name: &str, times: u64, steps: u64, last: u64) -> String {
     };
     let kinds = stages::kinds(stages::model::layers::all()).into_iter().map(losing).collect();
     let golden = stages::model::golden::GOLDEN;
-    let app = App { kinds, kernels: shaders::ALL, golden, probes: shaders::PROBES };
+    let (kernels, probes) = (shaders::ALL, shaders::PROBES);
+    let app = App { kinds, kernels, golden, probes, join: || Ok(Job::default()) };
     let folder = place.path();
     let line: Vec<OsString> = vec![
         "runtime".into(),

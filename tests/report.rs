@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -281,6 +282,8 @@ fn report() -> Report {
         variants: Variants { micro_batch: 128, ..Variants::default() },
         towers: Vec::new(),
         holder: None,
+        elsewhere: BTreeMap::new(),
+        processes: Vec::new(),
     };
     report.observe(&Event::Data(data));
     report.observe(&Event::Trainer(Box::new(trainer)));

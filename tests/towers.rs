@@ -12,6 +12,9 @@ use runtime::adapter::Adapter;
 use runtime::adapter::forms::Forms;
 use runtime::graph::{Graph, GraphBuilder, Initial};
 use runtime::item::{Batch, Label, SampleId, Source};
+use runtime::job::seats::Seats;
+use runtime::job::threads::together;
+use runtime::job::{Job, Lane, Left};
 use runtime::kernel::{Args, Binding, Constants, Extent, Kernel, Step, Variant};
 use runtime::random::Random;
 use runtime::session::Session;
@@ -58,6 +61,7 @@ fn batch(number: u64, images: usize, shape: [usize; 3]) -> Arc<Batch> {
         images: (0..images * shape.iter().product::<usize>())
             .map(|_| random.truncated_normal() as f32)
             .collect(),
+        whole: images,
         ends_epoch: false,
         samples_end: first + images as u64,
     })
@@ -101,6 +105,7 @@ fn rules(told: &Told) -> Rules {
         on_loss: OnLoss::Continue,
         forms: Forms::default(),
         watch: Box::new(told.clone()),
+        lane: Lane::default(),
     }
 }
 
@@ -428,6 +433,114 @@ fn nobody_waits_for_the_statistics_of_an_adapter_that_failed() {
     let lost = told.lost();
     assert_eq!(lost.len(), 1, "{lost:?}");
     assert!(lost[0].who.starts_with("tower_1"), "{lost:?}");
+}
+
+/// The images of a batch that are a process's.
+fn own(batch: &Batch, seats: &Seats) -> Arc<Batch> {
+    let at: Vec<usize> = (0..batch.ids.len()).filter(|at| seats.has(*at as u64)).collect();
+    let each: usize = batch.shape.iter().product();
+    let pixels = at.iter().flat_map(|at| &batch.images[at * each..(at + 1) * each]);
+    Arc::new(Batch {
+        ids: at.iter().map(|at| batch.ids[*at]).collect(),
+        labels: at.iter().map(|at| batch.labels[*at].clone()).collect(),
+        images: pixels.copied().collect(),
+        ..batch.clone()
+    })
+}
+
+/// What the towers of each process come to that has so many adapters: `work` is done in each.
+fn in_processes<T: Send>(
+    adapters: &[usize],
+    graph: &Arc<Graph>,
+    images: usize,
+    work: impl Fn(&Job, &mut Towers) -> T + Sync,
+) -> Vec<T> {
+    let adapters = adapters.to_vec();
+    let (graph, work) = (Arc::clone(graph), &work);
+    together(adapters.len(), |job| {
+        job.begin(["train"].into_iter());
+        job.take_seats(Seats::new(&adapters, job.rank()));
+        let lane = job.lane_of("train").expect("it is there");
+        let rules = Rules { lane, ..rules(&Told::default()) };
+        let mut towers = towers(&vec![cpu(); adapters[job.rank()]], &graph, images, rules);
+        let found = work(&job, &mut towers);
+        job.leave();
+        found
+    })
+}
+
+#[test]
+fn processes_give_the_gradient_of_one() {
+    let graph = graph();
+    for (adapters, images) in
+        [(&[1, 1][..], 16), (&[1, 2, 1], 16), (&[1, 1, 1, 1], 10), (&[2, 1], 1)]
+    {
+        let mut alone = Session::new(&common::cpu(1), &graph, images).expect("it fits");
+        alone.initialize(3).expect("weights are drawn");
+        alone.train(&batch(0, images, SHAPE), &step(0, images)).expect("a step");
+        let steps = |count: u32| {
+            in_processes(adapters, &graph, images, |job, towers| {
+                for number in 0..count {
+                    let batch = batch(u64::from(number), images, SHAPE);
+                    let own = own(&batch, &job.seats());
+                    towers.train(&own, &step(number, images)).expect("a step");
+                }
+                held(towers)
+            })
+        };
+        let once = steps(1);
+        assert_close(&once[0], &numbers(&mut alone));
+        assert!(once.iter().all(|other| *other == once[0]), "processes with other weights");
+        assert_eq!(steps(3), steps(3), "other bits for the same processes");
+    }
+}
+
+#[test]
+fn statistics_of_a_batch_are_those_of_all_processes() {
+    let graph = variance();
+    let read = |towers: &mut Towers, name: &str| {
+        let id = graph.find(name).expect("it is there");
+        towers.ask(|holder| holder.read(id)).expect("it is read")[0]
+    };
+    // The last has room for 1 image at a time on each adapter: the process of the first image takes
+    // two rounds, and the others stand by in the second.
+    for (adapters, images, room) in [(&[1, 1][..], 8, 8), (&[2, 1], 11, 11), (&[1, 1, 1], 4, 3)] {
+        let all = batch(0, images, [1, 1, 1]);
+        let found = in_processes(adapters, &graph, room, |job, towers| {
+            towers.train(&own(&all, &job.seats()), &step(0, images)).expect("a step");
+            ["variance/mean", "variance/weights/gradients"].map(|name| read(towers, name))
+        });
+        let rounds = all.images.chunks(room);
+        let mean = |round: &[f32]| round.iter().sum::<f32>() / round.len() as f32;
+        let squares = |round: &[f32]| -> f32 {
+            round.iter().map(|value| (value - mean(round)).powi(2)).sum()
+        };
+        let last = rounds.clone().last().map(mean).expect("a round");
+        let variance = rounds.map(squares).sum::<f32>() / images as f32;
+        for [found_mean, gradient] in found {
+            let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
+            let right = close(found_mean, last) && close(gradient, variance);
+            assert!(right, "{adapters:?}: {found_mean} and {gradient}, not {last} and {variance}");
+        }
+    }
+}
+
+#[test]
+fn the_others_have_the_weights_from_before_the_step_in_which_a_process_leaves() {
+    let graph = graph();
+    let found = in_processes(&[1, 1, 1], &graph, 9, |job, towers| {
+        let mut train = |number: u32| {
+            let own = own(&batch(u64::from(number), 9, SHAPE), &job.seats());
+            towers.train(&own, &step(number, 9))
+        };
+        train(0).expect("a step");
+        if job.rank() != 1 {
+            let error = train(1).expect_err("one has left");
+            assert!(error.is::<Left>(), "{error:#}");
+        }
+        held(towers)
+    });
+    assert!(found.iter().all(|other| *other == found[0]));
 }
 
 /// Adapters that share no hardware: what they compute takes no time beside that which they sleep.

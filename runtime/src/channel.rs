@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender, WeakSender, bounded};
 
 use crate::event::{Event, Events, Tapped};
-use crate::item::{Block, Item};
+use crate::item::{Block, Item, Pixels};
+use crate::job::dealer::Dealer;
 
 /// What a stage has done so far, to be read while it runs.
 #[derive(Debug, Default)]
@@ -102,6 +103,7 @@ pub struct SendHalf {
     next: usize,
     stride: usize,
     counters: Arc<EdgeCounters>,
+    dealer: Option<Dealer>,
 }
 
 /// The end of an edge that one consumer reads from.
@@ -129,6 +131,7 @@ pub fn edge(
             next: p % consumers,
             stride: producers,
             counters: Arc::clone(&counters),
+            dealer: None,
         })
         .collect();
     let mut receives: Vec<ReceiveHalf> = (0..consumers)
@@ -174,7 +177,16 @@ impl SendHalf {
         &self.counters
     }
 
+    /// Leaves to other processes of the job what is theirs. The only half of its edge can.
+    pub(crate) fn deal(&mut self, dealer: Dealer) {
+        self.dealer = Some(dealer);
+    }
+
     async fn send(&mut self, item: Item) -> Result<(), Closed> {
+        let item = match &mut self.dealer {
+            Some(dealer) => dealer.deal(item),
+            None => item,
+        };
         let lane = self.next;
         self.next = (self.next + self.stride) % self.lanes.len();
         let waiting: usize = self.lanes.iter().map(Sender::len).sum();
@@ -229,7 +241,8 @@ pub struct Tap {
 impl Tap {
     /// Tells the first images of a block.
     pub(crate) fn tell(&self, block: &Block) {
-        let samples = block.samples.iter().take(self.images).cloned().collect();
+        let here = block.samples.iter().filter(|s| s.image.pixels != Pixels::Elsewhere);
+        let samples = here.take(self.images).cloned().collect();
         self.events.emit(Event::Tapped(Tapped { stage: self.stage.clone(), samples }));
     }
 }
@@ -353,6 +366,7 @@ mod tests {
             labels: Vec::new(),
             shape: [1, 1, 1],
             images: Vec::new().into(),
+            whole: 0,
             ends_epoch: false,
             samples_end: 0,
         })

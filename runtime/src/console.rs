@@ -46,6 +46,11 @@ impl Console {
         Self { bar, ..Self::printing(Box::new(io::stdout()), seed) }
     }
 
+    /// A console that says nothing: another process of the job does.
+    pub fn silent(seed: u64) -> Self {
+        Self::printing(Box::new(io::sink()), seed)
+    }
+
     /// A console without a progress bar that prints here.
     fn printing(out: Box<dyn Write + Send>, seed: u64) -> Self {
         Self {
@@ -271,7 +276,11 @@ impl Console {
 fn towers(report: &TowersStep) -> String {
     let each: Vec<String> =
         report.each.iter().map(|t| format!("{} {:.1}/s", t.name, t.images_per_s)).collect();
-    format!("; {}; waited {:.1} ms", each.join(", "), report.wait_ms)
+    let exchanged = match report.exchange_ms {
+        0.0 => String::new(),
+        ms => format!(", exchanged {ms:.1} ms"),
+    };
+    format!("; {}; waited {:.1} ms{exchanged}", each.join(", "), report.wait_ms)
 }
 
 /// The line about other shares.

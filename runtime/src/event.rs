@@ -1,5 +1,6 @@
 //! What stages say while they run. The console prints it; other observers keep it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -86,6 +87,10 @@ pub struct TrainerReport {
     pub towers: Vec<TowerReport>,
     /// What holds the weights of several replicas and applies updates to them.
     pub holder: Option<Record>,
+    /// What runs in the other processes of a job, by the names of their replicas.
+    pub elsewhere: BTreeMap<String, Record>,
+    /// The replicas of each process of a job; empty for one that is alone.
+    pub processes: Vec<usize>,
 }
 
 impl TrainerReport {
@@ -96,10 +101,12 @@ impl TrainerReport {
             variants: variants.clone(),
         };
         let towers = self.towers.iter();
+        let here = towers.map(|t| (t.name.clone(), record(&t.adapter, &t.variants)));
         RunRecord {
             first: record(&self.adapter, &self.variants),
-            towers: towers.map(|t| (t.name.clone(), record(&t.adapter, &t.variants))).collect(),
+            towers: here.chain(self.elsewhere.clone()).collect(),
             holder: self.holder.clone(),
+            processes: self.processes.clone(),
         }
     }
 }
@@ -218,10 +225,18 @@ pub struct TowersStep {
     pub wait_ms: f64,
     /// Summing gradients, in ms.
     pub reduce_ms: f64,
+    /// Adding up the sums of all processes of a job, and waiting for the slowest, in ms; 0 for a
+    /// process that is alone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub exchange_ms: f64,
     /// Applying the update, and reading the new weights, in ms.
     pub update_ms: f64,
     /// Each of them.
     pub each: Vec<TowerStep>,
+}
+
+fn is_zero(ms: &f64) -> bool {
+    *ms == 0.0
 }
 
 /// What one of several adapters did.

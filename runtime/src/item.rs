@@ -48,6 +48,8 @@ pub enum Pixels {
     U8(Bytes),
     /// Reals; unscaled images run from 0 to 255.
     F32(Vec<f32>),
+    /// None here: another process of the job has this image.
+    Elsewhere,
 }
 
 /// One image.
@@ -62,12 +64,16 @@ pub struct Image {
 impl Image {
     /// Makes the pixels reals (0 to 255 stay 0 to 255) and gives them to be changed in place.
     pub fn as_f32(&mut self) -> &mut Vec<f32> {
-        if let Pixels::U8(bytes) = &self.pixels {
-            self.pixels = Pixels::F32(bytes.iter().map(|byte| f32::from(*byte)).collect());
+        match &self.pixels {
+            Pixels::U8(bytes) => {
+                self.pixels = Pixels::F32(bytes.iter().map(|byte| f32::from(*byte)).collect());
+            }
+            Pixels::Elsewhere => self.pixels = Pixels::F32(Vec::new()),
+            Pixels::F32(_) => {}
         }
         match &mut self.pixels {
             Pixels::F32(values) => values,
-            Pixels::U8(_) => unreachable!("the line above made them reals"),
+            Pixels::U8(_) | Pixels::Elsewhere => unreachable!("the lines above made them reals"),
         }
     }
 }
@@ -167,6 +173,8 @@ pub struct Batch {
     pub shape: [usize; 3],
     /// All pixels, one image after the other.
     pub images: Lent<f32>,
+    /// Images of the whole batch: more than are here if other processes of the job have the others.
+    pub whole: usize,
     /// Whether the last image of an epoch is the last of this batch.
     pub ends_epoch: bool,
     /// Images of the flow up to the end of this batch, those that were left out included: where
@@ -233,6 +241,14 @@ pub struct Weights {
     pub states: Vec<Vec<f32>>,
 }
 
+impl Weights {
+    /// The CRC-32C of all numbers.
+    pub fn crc32c(&self) -> u32 {
+        let tensors = self.raw.iter().chain(&self.averages).chain(&self.states);
+        tensors.fold(0, |crc, tensor| crc32c::crc32c_append(crc, bytemuck::cast_slice(tensor)))
+    }
+}
+
 /// The class scores of a batch.
 #[derive(Clone, Debug)]
 pub struct Scores {
@@ -287,12 +303,12 @@ pub enum Item {
 }
 
 impl Item {
-    /// The images in it, whose pixels it holds or whose scores.
+    /// The images in it, those included that other processes of the job have.
     pub fn images(&self) -> usize {
         match self {
             Self::Block(block) => block.samples.len(),
-            Self::Batch(batch) => batch.ids.len(),
-            Self::GradientTask(task) => task.batch.ids.len(),
+            Self::Batch(batch) => batch.whole,
+            Self::GradientTask(task) => task.batch.whole,
             Self::Weights(_) => 0,
             Self::Scores(scores) => scores.batch.ids.len(),
         }

@@ -17,6 +17,7 @@ pub mod given;
 pub mod graph;
 pub mod isa;
 pub mod item;
+pub mod job;
 pub mod kernel;
 pub mod metrics;
 pub mod period;

@@ -15,7 +15,8 @@ use futures::future::{self, Either};
 
 use crate::channel::{Counters, EdgeCounters, Ports, ReceiveHalf, SendHalf, Stop, Tap, edge, room};
 use crate::event::{Event, Events};
-use crate::item::{Block, Item, Sample};
+use crate::item::{Block, Item, Pixels, Sample};
+use crate::job::dealer::Dealer;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::stage::{Context, Map, Runner};
@@ -126,6 +127,7 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Ou
     let (events, receiver) = Events::new();
     // Afterwards only the stages hold `events`, so that the loop below ends when they do.
     let mut running = build(plan, stop, events, &receiver, &mut observe)?;
+    plan.settings.job.compare()?;
     let failures = Failures::default();
     let start = Instant::now();
     let handles =
@@ -392,6 +394,7 @@ impl Running {
             self.segments.iter().map(|s| (0..s.workers()).map(|_| Vec::new()).collect()).collect();
         let mut outputs: Vec<Vec<Vec<SendHalf>>> =
             self.segments.iter().map(|s| (0..s.workers()).map(|_| Vec::new()).collect()).collect();
+        let (dealing, starts) = (self.dealing_edge(plan), plan.starts());
         for (index, stage) in plan.stages.iter().enumerate() {
             for from in &stage.from {
                 let (producer, consumer) = (self.stages[*from].segment, self.stages[index].segment);
@@ -409,7 +412,15 @@ impl Running {
                     continue;
                 }
                 let workers = [producer, consumer].map(|at| self.segments[at].workers());
-                let (sends, receives) = edge(workers[0], workers[1], plan.settings.channel_blocks);
+                let (mut sends, receives) =
+                    edge(workers[0], workers[1], plan.settings.channel_blocks);
+                if dealing == Some((*from, index)) {
+                    let job = plan.settings.job.clone();
+                    let deal = |half: &mut SendHalf| {
+                        half.deal(Dealer::new(job.clone(), starts[*from].samples));
+                    };
+                    sends.iter_mut().for_each(deal);
+                }
                 joined.capacity = room(workers[0], workers[1], plan.settings.channel_blocks);
                 joined.counters = sends.first().map(|half| Arc::clone(half.counters()));
                 self.edges.push(joined);
@@ -419,6 +430,32 @@ impl Running {
             }
         }
         (inputs, outputs)
+    }
+
+    /// The edge at which the images of other processes are left to them: as early in the training
+    /// as all stages behind it can do without, and at one with a single producer, who sees all
+    /// images in their order. `None` in a process that is alone.
+    fn dealing_edge(&self, plan: &Plan) -> Option<(usize, usize)> {
+        let mut to = plan.trainer().filter(|_| plan.settings.job.is_shared())?;
+        let mut found = None;
+        loop {
+            let stage = &plan.stages[to];
+            let is_map = |at: usize| {
+                matches!(self.segments[self.stages[at].segment].work, Work::Maps { .. })
+            };
+            let [from] = stage.from.as_slice() else { return found };
+            let shared = plan.stages.iter().filter(|s| s.from.contains(from)).count() > 1;
+            if !(is_map(to) || stage.config.passes_absent()) {
+                return found;
+            }
+            if !is_map(*from) {
+                found = Some((*from, to));
+            }
+            if shared {
+                return found;
+            }
+            to = *from;
+        }
     }
 
     fn outcome(&self, elapsed: Duration) -> Outcome {
@@ -561,7 +598,8 @@ async fn map_blocks(chain: &mut [Link], seed: u64, ports: &mut Ports) -> Result<
 }
 
 fn map_block(link: &Link, seed: u64, block: &mut Block) -> Result<()> {
-    for sample in &mut block.samples {
+    let here = |sample: &&mut Sample| sample.image.pixels != Pixels::Elsewhere;
+    for sample in block.samples.iter_mut().filter(here) {
         let Sample { id, .. } = *sample;
         let mut random = Random::keyed(seed, &link.id, id.epoch, id.index);
         link.map

@@ -192,7 +192,6 @@ impl Session {
         phases: &[Phase],
         mut after: impl FnMut(&mut dyn Replica, &Graph, usize) -> Result<()>,
     ) -> Result<()> {
-        let images = batch.ids.len();
         let each: usize = batch.shape.iter().product();
         let classes = self.graph.labels.map_or(0, |id| self.graph.tensor(id).len());
         let stretches = self.graph.stretches(phases);
@@ -218,7 +217,7 @@ impl Session {
             }
             let part = Step {
                 images: (last - first) as u32,
-                batch: images as u32,
+                batch: batch.whole as u32,
                 accumulate: u32::from(number > 0),
                 ..*step
             };

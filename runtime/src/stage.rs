@@ -21,6 +21,7 @@ use crate::config::node::{Node, Path};
 use crate::event::Events;
 use crate::fetch::{self, Download};
 use crate::item::{Limit, Position, Sample, Weights};
+use crate::job::Job;
 use crate::period::Period;
 use crate::port::Port;
 use crate::precision::Precision;
@@ -41,6 +42,13 @@ pub trait Config: Debug + Send + Sync + 'static {
     /// nothing but the images at hand leaves this as it is.
     fn start_of_input(&self, output: Position) -> Position {
         output
+    }
+
+    /// Whether it hands on images that another process of the job computes, and that come without
+    /// pixels; those of [`Map`] do in any case. Behind a stage that has to see all images of a batch,
+    /// every process has prepared all of them.
+    fn passes_absent(&self) -> bool {
+        false
     }
 
     /// Fields that may have other values when a run goes on: they do not change what it learns, or
@@ -150,6 +158,8 @@ pub struct RunSettings {
     pub brought: Brought,
     /// Whether fewer adapters than asked for are an error.
     pub strict: bool,
+    /// The processes that run this pipeline together.
+    pub job: Job,
     /// What the model's images are computed in.
     pub precision: Precision,
     /// Whether the fastest forms of kernels are to be found by timing them.

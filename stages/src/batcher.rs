@@ -76,6 +76,10 @@ impl Config for Batcher {
         Ok(Some(Port::Batches(image, self.size)))
     }
 
+    fn passes_absent(&self) -> bool {
+        true
+    }
+
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         Ok(Runner::Stage(Box::new(Batching::new(self, context.start))))
     }
@@ -93,11 +97,15 @@ struct Batching {
     // Images of all epochs so far.
     samples: u64,
     number: u64,
+    // Images of this batch so far: those of other processes are counted, and are not among these.
+    whole: usize,
     ids: Vec<SampleId>,
     labels: Vec<Label>,
     shape: [usize; 3],
     images: Lent<f32>,
     memory: Lender<f32>,
+    // Images that were here of the last batch.
+    last: Option<usize>,
 }
 
 impl Batching {
@@ -108,38 +116,25 @@ impl Batching {
             epoch_images: start.samples.checked_rem(start.epoch_images).unwrap_or(0),
             samples: start.samples,
             number: start.batches,
+            whole: 0,
             ids: Vec::new(),
             labels: Vec::new(),
             shape: [0; 3],
             images: Lent::default(),
             memory: Lender::new(MOST_FREE),
+            last: None,
         }
     }
 
     /// Adds an image and gives the batch if it is complete now.
     fn add(&mut self, source: &Arc<Source>, sample: Sample, last: bool) -> Result<Option<Batch>> {
-        if self.ids.is_empty() {
-            self.shape = sample.image.shape;
-            self.ids.reserve_exact(self.size);
-            self.labels.reserve_exact(self.size);
-            self.images = self.memory.lend(self.size * self.shape.iter().product::<usize>());
+        if sample.image.pixels != Pixels::Elsewhere {
+            self.take_in(sample)?;
         }
-        ensure!(
-            sample.image.shape == self.shape,
-            "image {} is {:?} where {:?} was expected: images of one batch must have one shape",
-            sample.id.index,
-            sample.image.shape,
-            self.shape
-        );
-        match &sample.image.pixels {
-            Pixels::F32(values) => self.images.extend_from_slice(values),
-            Pixels::U8(values) => self.images.extend(values.iter().map(|v| f32::from(*v))),
-        }
-        self.ids.push(sample.id);
-        self.labels.push(sample.label);
+        self.whole += 1;
         self.epoch_images += 1;
         self.samples += 1;
-        let full = self.ids.len() == self.size;
+        let full = self.whole == self.size;
         let ends_epoch = match self.partial {
             Partial::Carry | Partial::Keep => last,
             // What is left of the epoch will not fill another batch.
@@ -160,6 +155,7 @@ impl Batching {
                      out what fills none.\nMake `size` smaller, or set `partial: keep`",
                     self.size
                 );
+                self.whole = 0;
                 self.ids.clear();
                 self.labels.clear();
                 self.images = Lent::default();
@@ -168,9 +164,35 @@ impl Batching {
         Ok(batch)
     }
 
+    fn take_in(&mut self, sample: Sample) -> Result<()> {
+        if self.ids.is_empty() {
+            self.shape = sample.image.shape;
+            let images = self.last.unwrap_or(self.size);
+            self.ids.reserve_exact(images);
+            self.labels.reserve_exact(images);
+            self.images = self.memory.lend(images * self.shape.iter().product::<usize>());
+        }
+        ensure!(
+            sample.image.shape == self.shape,
+            "image {} is {:?} where {:?} was expected: images of one batch must have one shape",
+            sample.id.index,
+            sample.image.shape,
+            self.shape
+        );
+        match &sample.image.pixels {
+            Pixels::F32(values) => self.images.extend_from_slice(values),
+            Pixels::U8(values) => self.images.extend(values.iter().map(|v| f32::from(*v))),
+            Pixels::Elsewhere => {}
+        }
+        self.ids.push(sample.id);
+        self.labels.push(sample.label);
+        Ok(())
+    }
+
     fn take(&mut self, source: &Arc<Source>, ends_epoch: bool) -> Batch {
         let number = self.number;
         self.number += 1;
+        self.last = Some(self.ids.len());
         Batch {
             source: source.clone(),
             number,
@@ -178,6 +200,7 @@ impl Batching {
             labels: std::mem::take(&mut self.labels),
             shape: self.shape,
             images: std::mem::take(&mut self.images),
+            whole: std::mem::take(&mut self.whole),
             ends_epoch,
             samples_end: self.samples,
         }

@@ -155,6 +155,7 @@ impl Map for Crop {
         sample.image.pixels = match &sample.image.pixels {
             Pixels::U8(values) => Pixels::U8(Bytes::from(window.cut(values))),
             Pixels::F32(values) => Pixels::F32(window.cut(values)),
+            Pixels::Elsewhere => Pixels::Elsewhere,
         };
         sample.image.shape = [high, wide, channels];
         Ok(())

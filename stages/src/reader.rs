@@ -179,12 +179,15 @@ impl Config for Reader {
         if self.split == Split::Train {
             context.events.fact("data", &description);
         }
-        context.events.emit(Event::Data(DataReport {
+        let report = DataReport {
             stage: context.stage.to_owned(),
             description: description.clone(),
             split: self.split.name().to_owned(),
             crc32c: data.crc32c(),
-        }));
+        };
+        let checksum = format!("{description}, CRC-32C {:08x}", report.crc32c);
+        context.run.job.alike(format!("data for {}", context.stage), checksum);
+        context.events.emit(Event::Data(report));
         let source = Arc::new(Source {
             description,
             epoch_images: images,

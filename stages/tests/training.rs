@@ -211,6 +211,7 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
         labels: shares.iter().map(|shares| Label::Distribution(Arc::from(*shares))).collect(),
         shape: [2, 2, 1],
         images,
+        whole: IMAGES,
         ends_epoch: true,
         samples_end: IMAGES as u64,
     };

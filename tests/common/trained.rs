@@ -69,6 +69,7 @@ pub(crate) fn write(path: &Path, weights: &Weights, pipeline: &str, steps: u64) 
         variants: None,
         towers: BTreeMap::new(),
         holder: None,
+        processes: Vec::new(),
         adapter: AdapterReport {
             backend: "cpu".to_owned(),
             name: "cpu".to_owned(),

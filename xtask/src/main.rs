@@ -13,7 +13,8 @@ usage: cargo xtask COMMAND [--no-install]
 
   test    all tests; first installs what they need beside Rust and is not there, where it may
           (root or passwordless sudo, and apt-get), and says so: Mesa's software Vulkan, checkers
-          of translated shaders, a browser; and Python packages below `target`
+          of translated shaders, a browser, Open MPI with its headers and libclang; and Python
+          packages below `target`
   check   formatting, lints, shader translation, then `test`; cheapest first
 
   --no-install   install nothing: tests that lack something then say that they were skipped";
@@ -48,7 +49,12 @@ fn check(install: bool) -> Result<()> {
     let lints = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(&lints, &[])?;
     cargo(&["test", "--release", "--workspace", "--test", "shaders"], &no_skip())?;
-    test(install)
+    test(install)?;
+    if tools::has_mpi() {
+        let feature = ["--features", "mpi", "--", "-D", "warnings"];
+        cargo(&[&lints[..4], &feature[..]].concat(), &[])?;
+    }
+    Ok(())
 }
 
 fn test(install: bool) -> Result<()> {
@@ -62,13 +68,31 @@ fn test(install: bool) -> Result<()> {
     }
     let python = python.as_deref().map(Path::to_string_lossy);
     variables.extend(python.as_deref().map(|python| (PYTHON, python)));
-    cargo(&["test", "--release", "--workspace"], &variables)
+    cargo(&["test", "--release", "--workspace"], &variables)?;
+    several_processes(&variables)
 }
+
+/// The tests that need an MPI. All else is built for the tests before: what is compiled here are the
+/// crates of MPI, and those that join processes.
+fn several_processes(variables: &[(&str, &str)]) -> Result<()> {
+    if !tools::has_mpi() {
+        let missing = "no Open MPI with its headers, or no libclang";
+        if variables.contains(&NO_SKIP) {
+            bail!("missing: {missing}");
+        }
+        println!("xtask: {missing}: the tests of several processes are left out");
+        return Ok(());
+    }
+    let tests = ["test", "--release", "--workspace", "--features", "mpi", "--test", "ranks"];
+    cargo(&tests, variables)
+}
+
+const NO_SKIP: (&str, &str) = ("GRADFLOW_NO_SKIP", "1");
 
 /// In CI a skipped test is a failure.
 fn no_skip() -> Vec<(&'static str, &'static str)> {
     if std::env::var_os("CI").is_some_and(|value| !value.is_empty()) {
-        vec![("GRADFLOW_NO_SKIP", "1")]
+        vec![NO_SKIP]
     } else {
         Vec::new()
     }

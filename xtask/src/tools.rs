@@ -82,7 +82,39 @@ fn missing() -> Vec<&'static str> {
     if !venv.is_ok_and(|output| output.status.success()) {
         packages.push("python3-venv");
     }
+    if !has_open_mpi() {
+        packages.extend(["libopenmpi-dev", "openmpi-bin"]);
+    }
+    if !has_libclang() {
+        packages.push("libclang-dev");
+    }
     packages
+}
+
+/// Whether what joins processes can be built and tested.
+pub(crate) fn has_mpi() -> bool {
+    has_open_mpi() && has_libclang()
+}
+
+/// Another MPI joins processes as well, but the tests start and watch them as Open MPI has it.
+fn has_open_mpi() -> bool {
+    let version = Command::new("mpirun").arg("--version").output();
+    let is_open =
+        version.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("Open MPI"));
+    is_open && has_program("mpicc")
+}
+
+/// Whether the library is there that reads MPI's headers: named, with a compiler, or in the folder of
+/// its version, where Debian has it.
+fn has_libclang() -> bool {
+    let has = |folder: &Path, beginning: &str| {
+        let mut entries = folder.read_dir().into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_string_lossy().starts_with(beginning))
+    };
+    let versions = Path::new("/usr/lib").read_dir().into_iter().flatten().flatten();
+    std::env::var_os("LIBCLANG_PATH").is_some()
+        || has_program("clang")
+        || versions.into_iter().any(|folder| has(&folder.path().join("lib"), "libclang"))
 }
 
 /// Whether a Vulkan loader would find a driver.

@@ -70,12 +70,15 @@ pub struct RunRecord {
     /// Where the weights of several were held and updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Record>,
+    /// How many of them each process of a job had, if there were several processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<usize>,
 }
 
 impl From<Record> for RunRecord {
     /// A run on a single adapter.
     fn from(first: Record) -> Self {
-        Self { first, towers: BTreeMap::new(), holder: None }
+        Self { first, towers: BTreeMap::new(), holder: None, processes: Vec::new() }
     }
 }
 
@@ -198,6 +201,15 @@ impl RunRecord {
                  in another order"
             )];
         }
+        if self.processes != now.processes {
+            let processes = |record: &Self| record.processes.len().max(1);
+            return vec![format!(
+                "its {before} adapters were in {} and are in {} processes, or others of them are \
+                 together: sums are taken in another order",
+                processes(self),
+                processes(now)
+            )];
+        }
         if self.towers.is_empty() {
             return self.first.differences(&now.first);
         }
@@ -296,6 +308,7 @@ mod tests {
             first: towers[0].1.clone(),
             towers: named.collect(),
             holder: Some(on("processor", "only")),
+            processes: Vec::new(),
         }
     }
 

@@ -42,6 +42,7 @@ fn gathered(batches: &[Batch], images: usize) -> Result<Batch> {
         ids: Vec::new(),
         labels: Vec::new(),
         images: Lent::default(),
+        whole: images,
         ..batches[0].clone()
     };
     let each: usize = all.shape.iter().product();
@@ -79,6 +80,7 @@ mod tests {
             labels: indices.iter().map(|index| Label::Class(*index as u32)).collect(),
             shape: [1, 1, 2],
             images: indices.iter().flat_map(|index| [*index as f32, 0.5]).collect(),
+            whole: indices.len(),
             ends_epoch: false,
             samples_end: 0,
         }

@@ -10,6 +10,7 @@ use crate::adapter::{Adapter, Lowering};
 use crate::event::TowersStep;
 use crate::graph::Graph;
 use crate::item::Batch;
+use crate::job::Lane;
 use crate::kernel::Step;
 use crate::session::Session;
 use crate::towers::journal::Change;
@@ -75,6 +76,7 @@ pub fn towers(
                     on_loss: OnLoss::Stop,
                     forms: forms.clone(),
                     watch: Box::new(Nobody),
+                    lane: Lane::default(),
                 };
                 let towers = Towers::new(&each, holder, graph, size, rules)?;
                 let mut trainer = Trainer::Several(Box::new(towers));

@@ -19,8 +19,8 @@ use crate::run_folder::AdapterReport;
 
 pub use best::best;
 pub use file::{read, write};
-pub(crate) use store::list;
 pub use store::{Best, Store, awaiting, is_empty, latest_good};
+pub(crate) use store::{file_name, list};
 
 /// What a checkpoint says of the run that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct About {
     /// What held the weights of several adapters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Record>,
+    /// How many of those adapters each process of a job had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<usize>,
     /// The data that was read.
     pub data: Vec<DataReport>,
     /// Whether these weights were handed on to be evaluated.
@@ -99,7 +102,12 @@ impl About {
     /// What ran and on which adapters, if that was kept.
     pub fn record(&self) -> Option<RunRecord> {
         let first = Record { adapter: self.adapter.clone(), variants: self.variants.clone()? };
-        Some(RunRecord { first, towers: self.towers.clone(), holder: self.holder.clone() })
+        Some(RunRecord {
+            first,
+            towers: self.towers.clone(),
+            holder: self.holder.clone(),
+            processes: self.processes.clone(),
+        })
     }
 }
 

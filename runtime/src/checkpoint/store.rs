@@ -257,7 +257,7 @@ pub(crate) fn list(folder: &Path) -> Vec<u64> {
     steps
 }
 
-fn file_name(step: u64) -> String {
+pub(crate) fn file_name(step: u64) -> String {
     format!("step-{step:09}.safetensors")
 }
 

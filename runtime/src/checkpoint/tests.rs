@@ -61,6 +61,7 @@ fn about() -> About {
         variants: None,
         towers: BTreeMap::new(),
         holder: None,
+        processes: Vec::new(),
         adapter: AdapterReport { backend: "cpu".into(), name: "cpu".into(), driver: "2".into() },
         data: Vec::new(),
         awaits_evaluation: false,

@@ -10,6 +10,7 @@ use crate::checkpoint::latest_good;
 use crate::divergence::Diverged;
 use crate::event::Event;
 use crate::item::Weights;
+use crate::job::Job;
 use crate::plan::Plan;
 use crate::port::Port;
 use crate::precision::Precision;
@@ -49,6 +50,8 @@ pub(super) fn diagnose(
     });
     plan.settings.diagnose = Some(diverged.step);
     plan.settings.taps.clear();
+    // By itself: all images are computed where all numbers are looked at.
+    plan.settings.job = Job::default();
     // Its own: the other has been stopped by the failure.
     let stop = Stop::default();
     if let Err(error) = listen(&stop) {

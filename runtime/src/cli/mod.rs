@@ -11,6 +11,7 @@ mod evaluations;
 mod fetch;
 mod fields;
 mod graph;
+mod handover;
 mod inspect;
 mod interrupt;
 mod list;
@@ -26,6 +27,7 @@ mod schema;
 mod selftest;
 mod sweep;
 mod tap;
+mod together;
 mod trained;
 
 use std::ffi::OsString;
@@ -37,6 +39,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::output::Failure;
 use crate::adapter::Adapter;
 use crate::bench::Probes;
+use crate::job::Job;
 use crate::kernel::Kernel;
 use crate::stage::Kind;
 
@@ -51,6 +54,8 @@ pub struct App {
     pub golden: Golden,
     /// The kernels that an adapter's peaks are measured by.
     pub probes: Probes,
+    /// The job that this process was started as a part of.
+    pub join: fn() -> Result<Job>,
 }
 
 /// A network that every adapter must train alike; the engine knows none itself.

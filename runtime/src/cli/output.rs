@@ -25,6 +25,8 @@ pub(super) enum Failure {
     Interrupted,
     /// Standard output cannot be written to.
     Output(io::Error),
+    /// Another process of the job has failed, of which the first one tells this.
+    Told { text: Option<String>, status: u8 },
 }
 
 impl Failure {
@@ -41,50 +43,59 @@ impl Failure {
 
     /// Tells it, and gives the exit status.
     pub(super) fn report(self) -> ExitCode {
+        if let Some(text) = self.text(color()) {
+            complain(&text);
+        }
+        ExitCode::from(self.status())
+    }
+
+    /// What there is to say of it.
+    pub(super) fn text(&self, color: bool) -> Option<String> {
         match self {
-            Self::Pipeline(diagnostics) => {
-                tell(&diagnostics);
-                ExitCode::from(2)
-            }
+            Self::Pipeline(diagnostics) => Some(diagnostic::render(diagnostics, color)),
             Self::Usage { message, help } => {
-                let diagnostic = Diagnostic { help, ..Diagnostic::error(message) };
-                complain(&format!("{}\n", diagnostic.render(color())));
-                ExitCode::from(2)
+                let help = help.clone();
+                let diagnostic = Diagnostic { help, ..Diagnostic::error(message.clone()) };
+                Some(format!("{}\n", diagnostic.render(color)))
             }
-            Self::Run(error) => {
-                complain(&describe(&error));
-                ExitCode::from(1)
-            }
+            Self::Run(error) => Some(describe(error.chain().map(ToString::to_string))),
             Self::Lost { lost, run } => {
-                let mut error = anyhow::Error::new(lost);
-                if let Some(run) = run {
-                    error = error.context(format!(
+                let left = run.as_ref().map(|run| {
+                    format!(
                         "no adapter is left.\nOnce there is one again, go on with `runtime run \
                          --resume {}`",
                         run.display()
-                    ));
-                }
-                complain(&describe(&error));
-                ExitCode::from(1)
+                    )
+                });
+                Some(describe(left.into_iter().chain([lost.to_string()])))
             }
-            Self::Interrupted => ExitCode::from(130),
+            Self::Interrupted => None,
             // Whoever read the output has seen enough.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Self::Output(error) => {
-                complain(&format!("error: could not write the output: {error}\n"));
-                ExitCode::from(1)
-            }
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
+            Self::Output(error) => Some(format!("error: could not write the output: {error}\n")),
+            Self::Told { text, .. } => text.clone(),
+        }
+    }
+
+    pub(super) fn status(&self) -> u8 {
+        match self {
+            Self::Pipeline(_) | Self::Usage { .. } => 2,
+            Self::Run(_) | Self::Lost { .. } => 1,
+            Self::Interrupted => 130,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Output(_) => 1,
+            Self::Told { status, .. } => *status,
         }
     }
 }
 
-/// The error with what led to it, one line each.
-fn describe(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        text += &format!("  because: {cause}\n");
-    }
-    text
+/// An error with what led to it, one line each.
+fn describe(chain: impl Iterator<Item = String>) -> String {
+    let line = |(at, what): (usize, String)| match at {
+        0 => format!("error: {what}\n"),
+        _ => format!("  because: {what}\n"),
+    };
+    chain.enumerate().map(line).collect()
 }
 
 /// Writes to standard output.
@@ -141,7 +152,7 @@ mod tests {
     fn causes_are_told_below_the_error() {
         let error = anyhow::anyhow!("no such file").context("reader").context("stage read");
         assert_eq!(
-            describe(&error),
+            describe(error.chain().map(ToString::to_string)),
             "error: stage read\n  because: reader\n  because: no such file\n"
         );
         let plain: anyhow::Result<()> = Err(anyhow::anyhow!("x"));

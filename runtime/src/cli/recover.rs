@@ -41,7 +41,7 @@ pub(super) fn execute_again(
         // The other has been stopped by the failure.
         let stop = Stop::default();
         listen(&stop).map_err(Failure::Run)?;
-        let Continuation { mut plan, recorder, mut lines } =
+        let Continuation { mut plan, recorder, mut lines, .. } =
             resume::prepare(app, &going_on(arguments, &run))?;
         stay_offline(&mut plan, arguments);
         lines.insert(0, told(&lost));

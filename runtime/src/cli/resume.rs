@@ -44,6 +44,9 @@ pub(super) struct Continuation {
     pub(super) recorder: Recorder,
     /// What there is to say of it beforehand.
     pub(super) lines: Vec<String>,
+    /// The run's folder, and the checkpoints in it that are read.
+    pub(super) run: PathBuf,
+    pub(super) checkpoints: Vec<PathBuf>,
 }
 
 pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, Failure> {
@@ -104,7 +107,8 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
     let original = fs::read_to_string(run.join("pipeline.original.yaml")).unwrap_or_default();
     let recorder =
         Recorder::resume(&plan, &original, folder, about, steps).map_err(Failure::Run)?;
-    Ok(Continuation { plan, recorder, lines })
+    let checkpoints = start.as_ref().map(Start::checkpoints).unwrap_or_default();
+    Ok(Continuation { plan, recorder, lines, run, checkpoints })
 }
 
 /// Where a run goes on.
@@ -130,6 +134,13 @@ impl Start {
             lost: self.lost.iter().map(fitting).collect::<Result<_, _>>()?,
             shares: self.shares.clone(),
         })
+    }
+
+    /// The checkpoints that it takes.
+    fn checkpoints(&self) -> Vec<PathBuf> {
+        let lost = self.lost.iter().map(|stored| stored.progress.steps);
+        let lost = lost.map(|steps| self.path.with_file_name(checkpoint::file_name(steps)));
+        lost.chain([self.path.clone()]).collect()
     }
 
     /// What there is to say of it.

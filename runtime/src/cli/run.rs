@@ -6,11 +6,13 @@ use clap::Args;
 
 use super::App;
 use super::diagnose::diagnose;
-use super::interrupt::listen;
-use super::output::{self, Failure};
+use super::handover;
+use super::interrupt::{hush, listen};
+use super::output::{self, Failure, complain};
 use super::pipeline::{self, assignment};
 use super::recover::execute_again;
 use super::resume::{self, Continuation};
+use super::together::{agree, fingerprint};
 use crate::adapter::forms::Forms;
 use crate::adapter::several::Several;
 use crate::adapter::tuning_cache::TuningCache;
@@ -20,6 +22,7 @@ use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
 use crate::event::Event;
 use crate::fetch::Interrupted;
+use crate::job::Job;
 use crate::plan::Plan;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, Ended, RUNS};
@@ -109,13 +112,47 @@ impl Arguments {
 }
 
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
-    let stop = Stop::default();
-    if arguments.resume.is_some() {
-        let Continuation { mut plan, recorder, lines } = resume::prepare(app, arguments)?;
-        stay_offline(&mut plan, arguments);
-        listen(&stop).map_err(Failure::Run)?;
-        return execute_again(app, arguments, plan, Some(recorder), &lines, &stop).map(drop);
+    let job = (app.join)().map_err(Failure::Run)?;
+    if !job.is_first() {
+        hush();
     }
+    let stop = Stop::default();
+    let ran = match arguments.resume {
+        Some(_) => go_on(app, arguments, &job, &stop),
+        None => begin(app, arguments, &job, &stop),
+    };
+    job.finish();
+    ran
+}
+
+/// Goes on with a run. The first process of a job has it, and sends the others what they need.
+fn go_on(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(), Failure> {
+    let nothing = || Vec::new();
+    let prepared = if job.is_first() {
+        let prepared = agree(job, resume::prepare(app, arguments), |_| nothing())?;
+        let sent = match job.is_shared() {
+            true => handover::send(job, &prepared.run, &prepared.checkpoints),
+            false => Ok(()),
+        };
+        sent.map(|()| prepared).map_err(Failure::Run)
+    } else {
+        agree(job, Ok(()), |()| nothing())?;
+        handover::receive(job).map_err(Failure::Run).and_then(|folder| {
+            let resume = Some(folder.path().to_string_lossy().into_owned());
+            resume::prepare(app, &Arguments { resume, ..arguments.clone() })
+        })
+    };
+    let prepared =
+        prepared.and_then(|prepared| listen(stop).map(|()| prepared).map_err(Failure::Run));
+    let Continuation { mut plan, recorder, lines, .. } =
+        agree(job, prepared, |prepared| fingerprint(&prepared.plan))?;
+    stay_offline(&mut plan, arguments);
+    let recorder = Some(recorder).filter(|_| job.is_first());
+    execute_in(job, app, arguments, plan, recorder, &lines, stop).map(drop)
+}
+
+/// Begins a run, or as many as there are seeds.
+fn begin(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(), Failure> {
     let Some(file) = &arguments.file else { return Ok(()) };
     let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
     let load = |set: &[(String, String)]| {
@@ -127,14 +164,23 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
             folder: source.folder(),
             ..pipeline::base(arguments.data.clone())
         };
-        source.load_with(app, &base)
+        let (plan, warnings) = source.check(app, &base)?;
+        if job.is_first() {
+            output::tell(&warnings);
+        }
+        Ok(plan)
     };
-    let plan = load(&arguments.set)?;
-    needs_an_end(&plan, &file.display().to_string())?;
-    let text = source.text()?;
-    listen(&stop).map_err(Failure::Run)?;
+    let prepare = || {
+        let plan = load(&arguments.set)?;
+        needs_an_end(&plan, &file.display().to_string())?;
+        let text = source.text()?;
+        listen(stop).map_err(Failure::Run)?;
+        Ok((plan, text))
+    };
+    let (plan, text) = agree(job, prepare(), |(plan, _)| fingerprint(plan))?;
+    let of = Of { app, arguments, file, text: &text, job, stop };
     let Some(seeds) = arguments.seeds else {
-        return train(app, arguments, file, &text, plan, &stop).map(drop);
+        return train(&of, Ok(plan)).map(drop);
     };
     let first = plan.settings.seed;
     let mut precisions = Vec::new();
@@ -142,7 +188,7 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let mut one = |seed: u64| {
         let mut set = arguments.set.clone();
         set.push(("seed".to_owned(), seed.to_string()));
-        let last = train(app, arguments, file, &text, load(&set)?, &stop)?;
+        let last = train(&of, load(&set))?;
         if let Some(report) = last.evaluation {
             precisions.push(report.precision_at_1);
             stands_in_for = report.stands_in_for;
@@ -153,6 +199,7 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     // What one seed came to is of use, whatever became of the next.
     let told = match ended {
         Err(_) if precisions.is_empty() => Ok(()),
+        _ if !job.is_first() => Ok(()),
         _ => output::print(&spread(&precisions, seeds, stands_in_for.as_deref())),
     };
     ended.and(told)
@@ -181,14 +228,53 @@ fn spread(precisions: &[f64], asked: u64, stands_in_for: Option<&str>) -> String
     )
 }
 
-fn train(
+/// What a run is made of.
+struct Of<'a> {
+    app: &'a App,
+    arguments: &'a Arguments,
+    file: &'a Path,
+    text: &'a str,
+    job: &'a Job,
+    stop: &'a Stop,
+}
+
+/// Runs a plan of this; another one for each seed.
+fn train(of: &Of<'_>, plan: Result<Plan, Failure>) -> Result<Last, Failure> {
+    let Of { app, arguments, job, stop, .. } = *of;
+    let prepared = plan.and_then(|plan| {
+        let recorder = if job.is_first() { recorder(of, &plan)? } else { None };
+        Ok((plan, recorder))
+    });
+    let (mut plan, recorder) = agree(job, prepared, |(plan, _)| fingerprint(plan))?;
+    plan.settings.taps = plan.first_images();
+    plan.settings.forms = forms(&plan.settings);
+    stay_offline(&mut plan, arguments);
+    execute_in(job, app, arguments, plan, recorder, &[], stop)
+}
+
+/// Runs a plan to its end, in all processes of a job.
+fn execute_in(
+    job: &Job,
     app: &App,
     arguments: &Arguments,
-    file: &Path,
-    text: &str,
     mut plan: Plan,
+    recorder: Option<Recorder>,
+    before: &[String],
     stop: &Stop,
 ) -> Result<Last, Failure> {
+    if !job.is_shared() {
+        return execute_again(app, arguments, plan, recorder, before, stop);
+    }
+    job.begin(plan.stages.iter().map(|stage| stage.id.as_str()));
+    plan.settings.job = job.clone();
+    let ended = execute(plan, recorder, before, stop);
+    job.leave();
+    agree(job, ended, |_| Vec::new())
+}
+
+/// What keeps a run of this, if it trains.
+fn recorder(of: &Of<'_>, plan: &Plan) -> Result<Option<Recorder>, Failure> {
+    let Of { arguments, file, text, .. } = *of;
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let base = arguments.runs.clone();
     let place = match &arguments.run {
@@ -226,14 +312,10 @@ fn train(
         resumed: Vec::new(),
         ended: None,
     };
-    let recorder = match plan.trainer() {
-        Some(_) => Some(Recorder::new(&plan, text, place, about).map_err(Failure::Run)?),
-        None => None,
-    };
-    plan.settings.taps = plan.first_images();
-    plan.settings.forms = forms(&plan.settings);
-    stay_offline(&mut plan, arguments);
-    execute_again(app, arguments, plan, recorder, &[], stop)
+    match plan.trainer() {
+        Some(_) => Recorder::new(plan, text, place, about).map(Some).map_err(Failure::Run),
+        None => Ok(None),
+    }
 }
 
 pub(super) fn stay_offline(plan: &mut Plan, arguments: &Arguments) {
@@ -260,7 +342,11 @@ pub(super) fn execute(
     before: &[String],
     stop: &Stop,
 ) -> Result<Last, Failure> {
-    let mut console = Console::new(plan.settings.seed);
+    let job = plan.settings.job.clone();
+    let mut console = match job.is_first() {
+        true => Console::new(plan.settings.seed),
+        false => Console::silent(plan.settings.seed),
+    };
     before.iter().for_each(|line| console.line(line));
     let mut failure = None;
     let result = crate::run::run(&plan, stop.clone(), |event| {
@@ -278,6 +364,9 @@ pub(super) fn execute(
                 Ok(log) => console.log_to(log),
                 Err(error) => console.show(Event::Warning(format!("{error:#}"))),
             }
+        }
+        if let (Event::Warning(text), false) = (&event, job.is_first()) {
+            complain(&format!("{}: warning: {text}\n", job.who()));
         }
         console.show(event);
         if console.has_failed() {
@@ -328,7 +417,7 @@ pub(super) fn execute(
                 return Err(Failure::Lost { lost: lost.clone(), run: last.folder });
             }
             let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
-            Err(match diverged.cloned() {
+            Err(match diverged.cloned().filter(|_| job.is_first()) {
                 Some(diverged) => {
                     let discarded = match &mut recorder {
                         Some(recorder) if diverged.began_bad => recorder.discard(diverged.step),

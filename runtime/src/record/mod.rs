@@ -231,7 +231,8 @@ impl Recorder {
         let now = AdapterReport::from(&report.adapter);
         let before = self.about.adapter.replace(now.clone());
         let towers = report.towers.iter().map(|tower| AdapterReport::from(&tower.adapter));
-        self.about.towers = towers.collect();
+        let elsewhere = report.elsewhere.values().map(|record| record.adapter.clone());
+        self.about.towers = towers.chain(elsewhere).collect();
         let ran = self.ran.insert(report.record());
         let steps = self.resumed_after?;
         let why = match (self.forms.record(), before) {
@@ -440,6 +441,7 @@ fn written(
         variants: ran.map(|ran| ran.first.variants.clone()),
         towers: ran.map(|ran| ran.towers.clone()).unwrap_or_default(),
         holder: ran.and_then(|ran| ran.holder.clone()),
+        processes: ran.map(|ran| ran.processes.clone()).unwrap_or_default(),
         data: about.data.clone(),
         awaits_evaluation: checkpoint.reason == Reason::Evaluation,
         folder: about.folder.clone(),

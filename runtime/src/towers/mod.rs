@@ -7,9 +7,11 @@
 //! update once, and the new weights go to all towers. What only the update needs, optimiser states
 //! and averages, is with that session alone: no tower takes anything along when it is lost.
 //!
-//! What other processes of a job would add to a step belongs between `gather` and `apply` of
-//! `step.rs`, and their part of the batch is left out in `deal`.
+//! In a job of several processes each has towers of its own for its own images. Between the sum of
+//! the parts and the update, the sums of all processes are added up (`across.rs`); then each
+//! applies the same update to the same weights.
 
+mod across;
 pub mod journal;
 mod lost;
 mod rendezvous;
@@ -37,6 +39,7 @@ use crate::adapter::{Adapter, Limits, Lowering};
 use crate::event::TowerReport;
 use crate::graph::{Graph, Node, Phase, Role, TensorId};
 use crate::item::Weights;
+use crate::job::Lane;
 use crate::kernel::Access;
 use crate::session::Session;
 
@@ -52,6 +55,8 @@ pub struct Rules {
     pub forms: Forms,
     /// Who is told.
     pub watch: Box<dyn Watch>,
+    /// Where the steps of all processes of the job are added up.
+    pub lane: Lane,
 }
 
 /// Who is told what becomes of towers.
@@ -73,7 +78,7 @@ pub struct Towers {
     holder_name: String,
     /// The step at hand.
     step: u64,
-    /// Images in a batch of all towers.
+    /// Images in a batch of all towers of this process.
     batch: usize,
     /// What each tower's share is in proportion to.
     weights: Vec<f64>,
@@ -85,7 +90,9 @@ pub struct Towers {
     /// What a replica must know of the weights: their values and the layers' states.
     spread: Vec<TensorId>,
     rendezvous: Arc<Rendezvous>,
-    reduces: bool,
+    /// Means over a whole batch that are taken in the passes of a micro-batch.
+    reduces: usize,
+    lane: Lane,
     on_loss: OnLoss,
     watch: Box<dyn Watch>,
     times: Times,
@@ -104,8 +111,10 @@ impl Towers {
         batch: usize,
         rules: Rules,
     ) -> Result<Self> {
-        let Rules { follow_speed, given, on_loss, forms, watch } = rules;
-        let rendezvous = Arc::new(Rendezvous::default());
+        let Rules { follow_speed, given, on_loss, forms, watch, lane } = rules;
+        let (job, seats) = (lane.job(), lane.job().seats());
+        let rendezvous = Arc::new(Rendezvous::new(job.is_shared().then(|| job.statistics())));
+        let batch = seats.most(batch);
         // Equal shares, or whatever speeds may come to.
         let most = if follow_speed || !given.is_empty() {
             batch
@@ -113,7 +122,7 @@ impl Towers {
             batch.div_ceil(adapters.len().max(1))
         };
         let (mut towers, mut wrong) = (Vec::new(), Vec::new());
-        for (number, adapter) in adapters.iter().enumerate() {
+        for (number, adapter) in (seats.first()..).zip(adapters) {
             let info = adapter.info();
             let limits = limits_of_one(*adapter, adapters);
             let forms = forms.of_tower(&name(number));
@@ -151,11 +160,13 @@ impl Towers {
             batch,
             weights,
             given: given.into_iter().peekable(),
-            written: false,
+            // Equal shares of several processes need no journal.
+            written: job.is_shared(),
+            lane,
             reads: Arc::new(reads(graph)),
             spread: used_by_passes(graph),
             rendezvous,
-            reduces: has_all_reduce(graph),
+            reduces: all_reduces(graph),
             on_loss,
             watch,
             times: Times::default(),
@@ -270,7 +281,7 @@ fn reads(graph: &Graph) -> Reads {
     Reads { losses: graph.losses, gradients, states }
 }
 
-fn has_all_reduce(graph: &Graph) -> bool {
-    let mut nodes = PASSES.into_iter().flat_map(|phase| graph.phase(phase));
-    nodes.any(|node| matches!(node, Node::AllReduce(_)))
+fn all_reduces(graph: &Graph) -> usize {
+    let nodes = PASSES.into_iter().flat_map(|phase| graph.phase(phase));
+    nodes.filter(|node| matches!(node, Node::AllReduce(_))).count()
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
 
+use crate::job::{Lane, Left};
 use crate::session::Peers;
 
 /// Why a tower stopped in the middle of a step: another one did. It has lost nothing itself.
@@ -24,6 +25,8 @@ impl std::error::Error for Abandoned {}
 pub(super) struct Rendezvous {
     state: Mutex<State>,
     changed: Condvar,
+    /// Where the towers of other processes meet these.
+    others: Option<Lane>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +42,11 @@ struct State {
 }
 
 impl Rendezvous {
+    /// A meeting point of all towers, those of other processes included if there are any.
+    pub(super) fn new(others: Option<Lane>) -> Self {
+        Self { others, ..Self::default() }
+    }
+
     /// Begins a step of these towers.
     pub(super) fn begin(&self, towers: Vec<usize>) {
         let mut state = self.lock();
@@ -72,8 +80,13 @@ impl Rendezvous {
         };
         state.brought[place] = Some((values.to_vec(), images));
         if state.brought.iter().all(Option::is_some) {
-            state.mean = mean(&state.brought);
+            let sums = sums(&state.brought);
             state.brought.fill(None);
+            state.mean = match &self.others {
+                None => mean(&sums),
+                // Everybody here waits for it. Whoever fails there lets them go.
+                Some(others) => mean(&over_all(others, &sums)?),
+            };
             state.meetings += 1;
             self.changed.notify_all();
         } else {
@@ -106,17 +119,33 @@ impl Drop for Guard {
     }
 }
 
-/// The mean over the images of all.
-fn mean(brought: &[Option<(Vec<f32>, usize)>]) -> Arc<[f32]> {
-    let mut sums: Vec<f64> = Vec::new();
-    let mut all = 0;
+/// The images of all, and the sums over them.
+fn sums(brought: &[Option<(Vec<f32>, usize)>]) -> Vec<f64> {
+    let mut sums: Vec<f64> = vec![0.0];
     for (values, images) in brought.iter().flatten() {
-        sums.resize(values.len(), 0.0);
+        sums.resize(1 + values.len(), 0.0);
+        sums[0] += *images as f64;
         let weighted = values.iter().map(|value| f64::from(*value) * *images as f64);
-        sums.iter_mut().zip(weighted).for_each(|(sum, value)| *sum += value);
-        all += images;
+        sums[1..].iter_mut().zip(weighted).for_each(|(sum, value)| *sum += value);
     }
-    sums.into_iter().map(|sum| (sum / all.max(1) as f64) as f32).collect()
+    sums
+}
+
+fn mean(sums: &[f64]) -> Arc<[f32]> {
+    let images = sums[0].max(1.0);
+    sums[1..].iter().map(|sum| (sum / images) as f32).collect()
+}
+
+/// The same of all processes, in the order of their ranks. One that has no images brings nothing.
+pub(super) fn over_all(others: &Lane, sums: &[f64]) -> Result<Vec<f64>, Left> {
+    let mut all: Vec<f64> = Vec::new();
+    for theirs in others.gather(bytemuck::cast_slice(sums))? {
+        let theirs = theirs.chunks_exact(size_of::<f64>()).map(bytemuck::pod_read_unaligned);
+        let theirs: Vec<f64> = theirs.collect();
+        all.resize(all.len().max(theirs.len()), 0.0);
+        all.iter_mut().zip(theirs).for_each(|(sum, value)| *sum += value);
+    }
+    Ok(all)
 }
 
 /// A tower's place at the meeting point.

@@ -13,14 +13,21 @@ use super::tower::{Answer, Part, Task};
 use super::{Lost, NoneLeft, OnLoss, Stopped, Towers};
 use crate::graph::TensorId;
 use crate::item::Batch;
+use crate::job::Left;
 use crate::kernel::Step;
 
 /// The sums of the parts of all towers, and for how long each of them was at work.
-struct Sums {
-    losses: Vec<f32>,
-    gradients: Vec<Vec<f32>>,
-    states: Vec<Vec<f32>>,
+pub(super) struct Sums {
+    pub(super) losses: Vec<f32>,
+    pub(super) gradients: Vec<Vec<f32>>,
+    pub(super) states: Vec<Vec<f32>>,
     busy: Vec<Duration>,
+}
+
+impl Sums {
+    pub(super) fn of(losses: Vec<f32>, gradients: Vec<Vec<f32>>, states: Vec<Vec<f32>>) -> Self {
+        Self { losses, gradients, states, busy: Vec::new() }
+    }
 }
 
 /// A tower that failed, by its position, and why.
@@ -31,19 +38,17 @@ impl Towers {
     ///
     /// # Errors
     /// [`NoneLeft`] if no adapter is left. Until then a step that an adapter does not finish is done
-    /// again by the others, unless a loss is to end the run.
+    /// again by the others, unless a loss is to end the run. [`Left`] if another process of the job
+    /// is gone; the weights are then those from before the step.
     pub fn train(&mut self, batch: &Arc<Batch>, step: &Step) -> Result<()> {
         let start = Instant::now();
         let number = u64::from(step.step);
         self.step = number;
         self.begin(number);
-        let sums = loop {
-            let micro_batches = self.deal(batch.ids.len());
-            match self.gather(batch, &micro_batches, step) {
-                Ok(sums) => break sums,
-                Err(failed) => self.let_go(number, failed)?,
-            }
-        };
+        let own = self.own(batch, step)?;
+        let exchanging = Instant::now();
+        let sums = self.across(own)?;
+        self.times.exchange += exchanging.elapsed();
         let busy_s: Vec<f64> = sums.busy.iter().map(Duration::as_secs_f64).collect();
         self.apply(&sums, step)?;
         self.times.step += start.elapsed();
@@ -52,6 +57,26 @@ impl Towers {
             self.balance(number + 1, &busy_s);
         }
         Ok(())
+    }
+
+    /// The sums of all towers of this process; `None` if it has no images of this batch.
+    fn own(&mut self, batch: &Arc<Batch>, step: &Step) -> Result<Option<Sums>> {
+        loop {
+            let micro_batches = self.deal(batch.ids.len());
+            let rounds = micro_batches.iter().map(Vec::len).max().unwrap_or(0);
+            let idle = self.idle_rounds(rounds)?;
+            let sums = match rounds {
+                0 if self.lane.job().is_shared() => Ok(None),
+                _ => self.gather(batch, &micro_batches, step).map(Some),
+            };
+            match sums {
+                Ok(sums) => {
+                    self.stand_by(idle)?;
+                    return Ok(sums);
+                }
+                Err(failed) => self.let_go(u64::from(step.step), failed)?,
+            }
+        }
     }
 
     /// Takes the shares that are given for a step, or writes down those that the run begins with.
@@ -91,7 +116,7 @@ impl Towers {
                 .zip(&self.towers)
                 .map(|(share, tower)| share.div_ceil(tower.micro_batch))
                 .collect();
-            if self.reduces {
+            if self.reduces > 0 {
                 let most = counts.iter().copied().max().unwrap_or(0);
                 counts.fill(most);
                 let too_small = |at: &usize| weights[*at] > 0.0 && shares[*at] < most;
@@ -162,7 +187,7 @@ impl Towers {
             match &mut sums {
                 None => {
                     let Part { losses, gradients, states, .. } = part;
-                    sums = Some(Sums { losses, gradients, states, busy: Vec::new() });
+                    sums = Some(Sums::of(losses, gradients, states));
                 }
                 Some(sums) => {
                     add(&mut sums.losses, &part.losses);
@@ -232,6 +257,9 @@ impl Towers {
         if failed.is_empty() {
             return Err(anyhow!("no tower takes part in step {step}"));
         }
+        if let Some(left) = failed.iter().find_map(|(_, error)| error.downcast_ref::<Left>()) {
+            return Err(Error::new(*left));
+        }
         let mut last = None;
         // The last first: what comes before stays where it is.
         for (at, error) in failed.into_iter().rev() {
@@ -246,6 +274,10 @@ impl Towers {
             last = Some(lost);
         }
         let lost = last.ok_or_else(|| anyhow!("no tower failed in step {step}"))?;
+        // Others wait in the middle of this step for what the lost one had.
+        if self.reduces > 0 && self.lane.job().is_shared() {
+            return Err(anyhow!("{lost}"));
+        }
         match self.on_loss {
             OnLoss::Stop => Err(Error::new(Stopped(lost))),
             OnLoss::Continue if self.towers.is_empty() => Err(Error::new(NoneLeft(lost))),

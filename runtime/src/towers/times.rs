@@ -15,6 +15,8 @@ pub struct Times {
     pub wait: Duration,
     /// Summing the parts.
     pub reduce: Duration,
+    /// Adding up the sums of all processes of a job, and waiting for them.
+    pub exchange: Duration,
     /// The update, and reading what is sent to the towers.
     pub update: Duration,
     /// Each tower's part, in order.
@@ -47,6 +49,7 @@ impl Times {
         TowersStep {
             wait_ms: ms(self.wait),
             reduce_ms: ms(self.reduce),
+            exchange_ms: ms(self.exchange),
             update_ms: ms(self.update),
             each: each.collect(),
         }

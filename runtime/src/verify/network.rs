@@ -37,6 +37,7 @@ pub fn fixed_batch(graph: &Graph, images: usize, number: u64) -> Result<Batch> {
         labels: Vec::new(),
         shape,
         images: Vec::with_capacity(images * each).into(),
+        whole: images,
         ends_epoch: false,
         samples_end: 0,
     };

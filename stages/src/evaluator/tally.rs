@@ -212,6 +212,7 @@ mod tests {
             labels: vec![Label::Class(1); indices.len()],
             shape: [1, 1, 1],
             images: indices.iter().map(|index| *index as f32).collect(),
+            whole: indices.len(),
             ends_epoch: true,
             samples_end: 0,
         };

@@ -272,6 +272,10 @@ impl Config for Model {
         }
     }
 
+    fn passes_absent(&self) -> bool {
+        true
+    }
+
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         let wrong = |mismatch: Mismatch| anyhow::anyhow!(mismatch.message);
         match self.reads(context.inputs).map_err(wrong)? {
@@ -292,7 +296,8 @@ impl Config for Model {
                 }
                 let how = Lowering { precision: offered, ..context.run.lowering(size) };
                 let score = score::Score::new(adapter.as_ref(), &graph, how, self.averaged)?;
-                let score = score.reading(batches, weights).views(views);
+                let lane = context.run.job.lane_of(context.stage)?;
+                let score = score.reading(batches, weights).views(views).sharing(lane);
                 Ok(Runner::Stage(Box::new(score.telling(context.events.clone()))))
             }
         }

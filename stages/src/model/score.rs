@@ -11,6 +11,7 @@ use runtime::channel::Ports;
 use runtime::event::{Event, Events};
 use runtime::graph::Graph;
 use runtime::item::{Batch, Item, Scores, Weights};
+use runtime::job::{Lane, Left};
 use runtime::precision::Precision;
 use runtime::session::{Scored, Session};
 use runtime::stage::Stage;
@@ -26,6 +27,7 @@ pub struct Score {
     /// How its adapter has taken the model.
     how: Lowering,
     events: Option<Events>,
+    lane: Lane,
     averaged: bool,
     batches: usize,
     weights: usize,
@@ -47,6 +49,7 @@ impl Score {
             adapter: format!("{}/{}", info.backend, info.name),
             how,
             events: None,
+            lane: Lane::default(),
             averaged,
             batches: 0,
             weights: 1,
@@ -57,6 +60,30 @@ impl Score {
     /// Where to say that its adapter was lost.
     pub fn telling(self, events: Events) -> Self {
         Self { events: Some(events), ..self }
+    }
+
+    /// Shares the batches with the other processes of the job.
+    pub fn sharing(self, lane: Lane) -> Self {
+        Self { lane, ..self }
+    }
+
+    /// Scores batches of which each process of the job takes one, in the order of the ranks.
+    ///
+    /// # Errors
+    /// [`Left`] if a process is gone.
+    fn score_all(&mut self, weights: &Weights, batches: &[Batch]) -> Result<Vec<Scored>> {
+        let own = batches.get(self.lane.job().rank());
+        let own = own.map(|batch| self.score(weights, batch)).transpose()?;
+        if !self.lane.job().is_shared() {
+            return Ok(own.into_iter().collect());
+        }
+        let own = own.unwrap_or_default();
+        let all = self.lane.gather_reals(&[own.logits, own.image_loss].concat())?;
+        let scored = batches.iter().zip(all).map(|(batch, mut logits)| {
+            let image_loss = logits.split_off(logits.len().saturating_sub(batch.ids.len()));
+            Scored { logits, image_loss }
+        });
+        Ok(scored.collect())
     }
 
     /// Scores a batch. If the adapter is lost, `cpu` does it from then on, in f32: training need
@@ -114,6 +141,19 @@ impl Score {
         Ok(())
     }
 
+    /// Refuses a batch that is no data of the model's.
+    fn check(&self, weights: &Weights, batch: &Batch) -> Result<()> {
+        check_labels(batch, self.classes())?;
+        if let Some(other) = differ(&weights.source.classes, &batch.source.classes) {
+            bail!(
+                "the model was trained on other classes than those of {}: {other}; score data with \
+                 the same classes in the same order",
+                batch.source.description
+            );
+        }
+        Ok(())
+    }
+
     fn classes(&self) -> usize {
         let graph = self.session.graph();
         graph.labels.map_or(0, |id| graph.tensor(id).len())
@@ -129,29 +169,34 @@ impl Stage for Score {
                 self.load(&weights)?;
                 let mut epochs = 0;
                 while epochs < self.views {
-                    let Some(item) = ports.receive(self.batches).await else { return Ok(()) };
-                    let Item::Batch(batch) = item else { bail!("it takes batches only") };
-                    check_labels(&batch, self.classes())?;
-                    if let Some(other) = differ(&weights.source.classes, &batch.source.classes) {
-                        bail!(
-                            "the model was trained on other classes than those of {}: {other}; \
-                             score data with the same classes in the same order",
-                            batch.source.description
-                        );
+                    let mut round = Vec::new();
+                    while epochs < self.views && round.len() < self.lane.job().size() {
+                        let Some(item) = ports.receive(self.batches).await else { return Ok(()) };
+                        let Item::Batch(batch) = item else { bail!("it takes batches only") };
+                        self.check(&weights, &batch)?;
+                        epochs += usize::from(batch.ends_epoch);
+                        round.push(batch);
                     }
-                    let scored = self.score(&weights, &batch)?;
-                    epochs += usize::from(batch.ends_epoch);
-                    let scores = Scores {
-                        progress: weights.progress,
-                        averaged: self.averaged,
-                        batch,
-                        views: self.views,
-                        logits: scored.logits,
-                        image_loss: scored.image_loss,
-                        classes: self.classes(),
+                    let scored = match self.score_all(&weights, &round) {
+                        Ok(scored) => scored,
+                        Err(error) if error.is::<Left>() => return Ok(()),
+                        Err(error) => return Err(error),
                     };
-                    if ports.send(Item::Scores(scores)).await.is_err() {
-                        return Ok(());
+                    // One process counts them.
+                    let counted = round.into_iter().zip(scored);
+                    for (batch, scored) in counted.filter(|_| self.lane.job().is_first()) {
+                        let scores = Scores {
+                            progress: weights.progress,
+                            averaged: self.averaged,
+                            batch,
+                            views: self.views,
+                            logits: scored.logits,
+                            image_loss: scored.image_loss,
+                            classes: self.classes(),
+                        };
+                        if ports.send(Item::Scores(scores)).await.is_err() {
+                            return Ok(());
+                        }
                     }
                 }
             }

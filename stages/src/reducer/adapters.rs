@@ -1,15 +1,18 @@
 //! What trains: one adapter or several, and how these share a batch.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use runtime::adapter::host::Cpu;
 use runtime::adapter::several::Chosen;
 use runtime::adapter::variants::{Record, Variants};
 use runtime::adapter::{Adapter, Info};
 use runtime::event::{Event, Events, SharesReport, TowerReport};
 use runtime::graph::Graph;
+use runtime::job::Lane;
+use runtime::job::seats::Seats;
 use runtime::run_folder::AdapterReport;
 use runtime::session::Session;
 use runtime::stage::{Context, Mismatch};
@@ -93,6 +96,10 @@ pub(super) struct Made {
     pub(super) towers: Vec<TowerReport>,
     /// What runs where the weights of several towers are.
     pub(super) held: Option<Record>,
+    /// What runs in other processes of the job, by tower.
+    pub(super) elsewhere: BTreeMap<String, Record>,
+    /// The towers of each process; empty for one that is alone.
+    pub(super) processes: Vec<usize>,
 }
 
 impl Reducer {
@@ -118,15 +125,51 @@ impl Reducer {
         context: &Context<'_>,
     ) -> Result<Made> {
         let adapters = self.choose(context)?;
+        let (job, lane) = (&context.run.job, context.run.job.lane_of(context.stage)?);
+        let counts: Vec<usize> =
+            lane.meet(adapters.len() as u64)?.into_iter().map(|count| count as usize).collect();
+        job.take_seats(Seats::new(&counts, job.rank()));
         if context.run.diagnose.is_some() {
             // Every tensor is looked at where all of them are: on one adapter.
             let observed = Arc::new(graph.observed());
             return self.one(&adapters[0], &observed, self.images(batch, adapters.len()), context);
         }
         match adapters.as_slice() {
-            [adapter] => self.one(adapter, graph, batch, context),
-            several => self.several(several, graph, batch, context),
+            [adapter] if !job.is_shared() => self.one(adapter, graph, batch, context),
+            several => {
+                let made = self.several(several, graph, batch, lane, context)?;
+                if !job.is_shared() {
+                    return Ok(made);
+                }
+                self.with_others(made, counts, context)
+            }
         }
+    }
+
+    /// Adds what runs in the other processes.
+    fn with_others(
+        &self,
+        made: Made,
+        processes: Vec<usize>,
+        context: &Context<'_>,
+    ) -> Result<Made> {
+        let record = |tower: &TowerReport| Record {
+            adapter: AdapterReport::from(&tower.adapter),
+            variants: tower.variants.clone(),
+        };
+        let own = made.towers.iter().map(|tower| (tower.name.clone(), record(tower)));
+        let own = serde_json::to_vec(&own.collect::<BTreeMap<_, _>>())?;
+        let job = &context.run.job;
+        let mut elsewhere = BTreeMap::new();
+        for (rank, theirs) in job.lane_of(context.stage)?.gather(&own)?.iter().enumerate() {
+            if rank != job.rank() {
+                elsewhere.extend(serde_json::from_slice::<BTreeMap<_, _>>(theirs)?);
+            }
+        }
+        // Each process applies the updates itself, and all must come to the same bits.
+        let update = made.held.as_ref().and_then(|held| held.variants.instructions.clone());
+        job.alike("instructions of the update", update.unwrap_or_default());
+        Ok(Made { elsewhere, processes, ..made })
     }
 
     fn images(&self, batch: usize, towers: usize) -> usize {
@@ -171,6 +214,8 @@ impl Reducer {
             batches: 1,
             towers: Vec::new(),
             held: None,
+            elsewhere: BTreeMap::new(),
+            processes: Vec::new(),
         })
     }
 
@@ -179,19 +224,28 @@ impl Reducer {
         adapters: &[Arc<dyn Adapter>],
         graph: &Arc<Graph>,
         batch: usize,
+        lane: Lane,
         context: &Context<'_>,
     ) -> Result<Made> {
-        let towers = adapters.len();
+        let shared = lane.job().is_shared();
+        let towers = lane.job().seats().all();
+        ensure!(
+            !(shared && self.weights == Weights::Adapter),
+            "`weights: adapter` is for one process: each of several holds weights of its own, and \
+             all must come to the same bits.\nLeave `weights` out"
+        );
         let batches = if self.batch == BatchOf::PerAdapter { towers } else { 1 };
         let batch = batch * batches;
         ensure!(batch >= towers, too_small(batch, towers));
         let events = context.events.clone();
         let rules = Rules {
-            follow_speed: self.balance == Balance::Speed,
+            // Of several processes each has its images before it knows how fast the others are.
+            follow_speed: self.balance == Balance::Speed && !shared,
             given: self.given(batch, towers, context)?,
             on_loss: self.on_loss,
             forms: context.run.forms.clone(),
             watch: Box::new(Told { events }),
+            lane,
         };
         let holder: Arc<dyn Adapter> = match self.weights {
             Weights::Host => Arc::new(Cpu::new(0)?),
@@ -205,6 +259,8 @@ impl Reducer {
             variants: towers.first().map(|first| first.variants.clone()).unwrap_or_default(),
             towers,
             held: Some(held),
+            elsewhere: BTreeMap::new(),
+            processes: Vec::new(),
             trainer: Trainer::Several(Box::new(several)),
             adapter: Arc::clone(&adapters[0]),
             holder,
@@ -218,6 +274,11 @@ impl Reducer {
         let names: Vec<String> = (0..towers).map(towers::name).collect();
         match &self.balance {
             Balance::Equal => Ok(Vec::new()),
+            Balance::File(_) if context.run.job.is_shared() => bail!(
+                "`balance` names a file of shares, and those of several processes are equal.\nSet \
+                 `balance: equal`"
+            ),
+            Balance::Speed if context.run.job.is_shared() => Ok(Vec::new()),
             Balance::File(path) => {
                 let path = context.run.folder.join(Path::new(path));
                 let changes = journal::read(&path).context("`balance` names no file of shares")?;
@@ -254,6 +315,23 @@ fn too_small(batch: usize, towers: usize) -> String {
 /// Such as `vulkan/NVIDIA GeForce RTX 3060 (driver)`.
 pub(super) fn described(info: &Info) -> String {
     format!("{}/{} ({})", info.backend, info.name, info.driver)
+}
+
+/// Such as `3 x cpu/cpu (avx512), vulkan/llvmpipe (Mesa 22.3.6)`.
+pub(super) fn counted(adapters: impl Iterator<Item = AdapterReport>) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for adapter in adapters {
+        let name = format!("{}/{} ({})", adapter.backend, adapter.name, adapter.driver);
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    let each = counts.into_iter().map(|(name, count)| match count {
+        1 => name,
+        count => format!("{count} x {name}"),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Tells what becomes of the towers.

@@ -34,6 +34,7 @@ impl Joiner {
 /// The images of all, in order, in one batch that ends where the last one does.
 fn joined(batches: Vec<Batch>) -> Option<Batch> {
     let ends_epoch = batches.iter().any(|batch| batch.ends_epoch);
+    let whole = batches.iter().map(|batch| batch.whole).sum();
     let (mut ids, mut labels, mut images) = (Vec::new(), Vec::new(), Lent::default());
     images.reserve_exact(batches.iter().map(|batch| batch.images.len()).sum());
     let mut last = None;
@@ -43,7 +44,7 @@ fn joined(batches: Vec<Batch>) -> Option<Batch> {
         images.append(&mut batch.images);
         last = Some(batch);
     }
-    Some(Batch { ids, labels, images, ends_epoch, ..last? })
+    Some(Batch { ids, labels, images, whole, ends_epoch, ..last? })
 }
 
 #[cfg(test)]
@@ -68,6 +69,7 @@ mod tests {
             labels: vec![Label::Class(0)],
             shape: [1, 1, 2],
             images: vec![number as f32; 2].into(),
+            whole: 1,
             ends_epoch,
             samples_end: number + 1,
         }
@@ -79,7 +81,7 @@ mod tests {
         assert!(joiner.add(batch(0, true)).is_none());
         let step = joiner.add(batch(1, false)).expect("two");
         assert_eq!(step.images, [0.0, 0.0, 1.0, 1.0]);
-        assert_eq!((step.ids.len(), step.labels.len()), (2, 2));
+        assert_eq!((step.ids.len(), step.labels.len(), step.whole), (2, 2, 2));
         assert_eq!((step.number, step.samples_end, step.ends_epoch), (1, 2, true));
         assert!(joiner.add(batch(2, false)).is_none());
         assert_eq!(Joiner::new(1).add(batch(5, false)).expect("one").number, 5);

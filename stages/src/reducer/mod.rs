@@ -15,12 +15,13 @@ use runtime::graph::Graph;
 use runtime::period::Period;
 use runtime::port::Port;
 use runtime::precision::Precision;
+use runtime::run_folder::AdapterReport;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
 use runtime::towers::OnLoss;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use adapters::{Balance, BatchOf, Made, Weights, described};
+use adapters::{Balance, BatchOf, Made, Weights, counted, described};
 use reduce::Reduce;
 use summary::Summaries;
 use update::Update;
@@ -71,7 +72,8 @@ pub struct Reducer {
     pub batch: BatchOf,
     /// How a batch is split over several adapters: `speed` follows their speeds, `equal` takes equal
     /// parts, and anything else names a file that an earlier run has left, its `balance.jsonl`.
-    /// With shares that are equal or from a file, two runs give the same bits.
+    /// With shares that are equal or from a file, two runs give the same bits. Where several processes
+    /// train together, shares are equal.
     #[serde(default)]
     pub balance: Balance,
     /// Where the weights are held and updated when several adapters train.
@@ -149,6 +151,10 @@ impl Config for Reducer {
         Ok(Some(Port::Weights(Arc::new(self.extend(graph)?))))
     }
 
+    fn passes_absent(&self) -> bool {
+        true
+    }
+
     fn adjustable(&self) -> &'static [&'static str] {
         &[
             "learning_rate",
@@ -169,13 +175,26 @@ impl Config for Reducer {
         };
         let graph = &Arc::new(self.extend(graph).map_err(|wrong| anyhow!(wrong.message))?);
         let made = self.make(graph, *batch, context)?;
-        let Made { mut trainer, adapter, holder, batch, batches, variants, towers, held } = made;
+        let Made { mut trainer, adapter, holder, batch, batches, variants, towers, held, .. } =
+            made;
+        let Made { elsewhere, processes, .. } = made;
         match &context.run.resume {
             None => trainer.initialize(context.run.seed)?,
             Some(resume) => trainer.load(&resume.weights)?,
         }
         let info = adapter.info();
         let (told, parts) = match towers.as_slice() {
+            _ if !processes.is_empty() => {
+                let ran = towers.iter().map(|tower| AdapterReport::from(&tower.adapter));
+                let ran = ran.chain(elsewhere.values().map(|record| record.adapter.clone()));
+                let adapters = processes.iter().sum::<usize>();
+                let parts = format!(
+                    " in all, over {adapters} {} of {} processes",
+                    if adapters == 1 { "adapter" } else { "adapters" },
+                    processes.len()
+                );
+                (counted(ran), parts)
+            }
             [] if variants.micro_batch == batch => (described(info), String::new()),
             [] => (described(info), format!(", in micro-batches of {}", variants.micro_batch)),
             towers => {
@@ -197,6 +216,8 @@ impl Config for Reducer {
             variants,
             towers,
             holder: held,
+            elsewhere,
+            processes,
         })));
         context.events.fact("adapter", format!("{told}{in_precision}"));
         context.events.fact(
@@ -209,11 +230,13 @@ impl Config for Reducer {
         );
         let summaries = match context.run.diagnose {
             // Where the weights are: what is lost takes no more along than they do.
-            None => Summaries::new(holder.as_ref(), graph, batch, context)?,
-            Some(_) => None,
+            None if context.run.job.is_first() => {
+                Summaries::new(holder.as_ref(), graph, batch, context)?
+            }
+            _ => None,
         };
         let reduce =
-            Reduce::new(self.clone(), graph, trainer, (batch, batches), summaries, context);
+            Reduce::new(self.clone(), graph, trainer, (batch, batches), summaries, context)?;
         Ok(Runner::Stage(Box::new(reduce)))
     }
 }

@@ -6,11 +6,12 @@ use std::time::Instant;
 use anyhow::{Context as _, Error, Result, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runtime::channel::Ports;
+use runtime::channel::{Ports, Stop};
 use runtime::divergence::{Diagnosis, Diverged};
 use runtime::event::{Checkpoint, Event, Events, LossTerm, Reason, StepReport};
 use runtime::graph::{Graph, TensorId};
 use runtime::item::{Batch, Item, Limit, Position, Progress, Source, Weights};
+use runtime::job::{Lane, Left};
 use runtime::kernel::Step;
 use runtime::period::Clock;
 use runtime::random::Random;
@@ -35,6 +36,9 @@ pub(super) struct Reduce {
     limit: Limit,
     seed: u64,
     events: Events,
+    /// Where the processes of the job meet after each step.
+    lane: Lane,
+    stop: Stop,
     speed: Speed,
     progress: Progress,
     source: Option<Arc<Source>>,
@@ -69,11 +73,14 @@ impl Reduce {
         (batch, batches): (usize, usize),
         summaries: Option<Summaries>,
         context: &Context<'_>,
-    ) -> Self {
+    ) -> Result<Self> {
+        let lane = context.run.job.lane_of(context.stage)?;
         let resumed = context.run.resume.clone();
         let weights = resumed.as_ref().map(|resume| &resume.weights);
         let progress = weights.map(|weights| weights.progress).unwrap_or_default();
-        Self {
+        Ok(Self {
+            lane,
+            stop: context.stop.clone(),
             graph: Arc::clone(graph),
             trainer,
             batch,
@@ -97,7 +104,7 @@ impl Reduce {
             learning_rate: 0.0,
             diagnosis: context.run.diagnose.map(Diagnosis::new),
             config,
-        }
+        })
     }
 
     async fn train(&mut self, ports: &mut Ports) -> Result<()> {
@@ -127,14 +134,14 @@ impl Reduce {
             }
             let limit = self.limit.and(batch.source.limit.as_ref());
             let epoch_images = batch.source.epoch_images;
-            let images = self.progress.images + batch.ids.len() as u64;
+            let images = self.progress.images + batch.whole as u64;
             if !limit.allows(step, images, epoch_images) {
                 if step == 0 {
                     bail!(
                         "the run ends before its first step: a batch has {} images, which is \
                          more than the run may see of {}.\nMake batches smaller, or raise \
                          `epochs`",
-                        batch.ids.len(),
+                        batch.whole,
                         batch.source.description
                     );
                 }
@@ -146,7 +153,7 @@ impl Reduce {
             let extent = RunExtent::of(&limit, epoch_images, self.batch);
             self.config.learning_rate.check_extent(&extent)?;
             self.learning_rate = self.config.learning_rate.at(self.progress.images, &extent);
-            let scalars = self.scalars(step, batch.ids.len());
+            let scalars = self.scalars(step, batch.whole);
             if let Some(diagnosis) = &mut self.diagnosis
                 && let Some(found) =
                     self.trainer.ask(|session| diagnosis.look(session, &batch, &scalars))?
@@ -158,9 +165,13 @@ impl Reduce {
             // What was logged before has come meanwhile.
             self.settle()?;
             if let Err(error) = trained {
+                if error.is::<Left>() {
+                    self.stop.stop();
+                    break;
+                }
                 return Err(self.failed(error, step));
             }
-            self.speed.count(batch.ids.len());
+            self.speed.count(batch.whole);
             let position =
                 Position { samples: batch.samples_end, batches: batch.number + 1, epoch_images };
             self.progress = Progress { steps: step + 1, images, position, ..self.progress };
@@ -168,19 +179,29 @@ impl Reduce {
             if self.diagnosis.is_some() {
                 continue;
             }
-            if self.is_over(is_due_at, |this| &mut this.log) {
+            if self.is_over(is_due_at, |this| &mut this.log) && self.tells() {
                 self.report(total).with_context(|| format!("step {step}"))?;
             }
             self.summarize(&batch, &scalars).with_context(|| format!("step {step}"))?;
-            if self.is_over(Clock::is_over, |this| &mut this.evaluate) && ports.has_consumers() {
-                handed_on = self.hand_on(ports).await.with_context(|| format!("step {step}"))?;
-                kept = handed_on;
-            } else if self.is_over(Clock::is_over, |this| &mut this.keep) {
-                let weights = self.weights().with_context(|| format!("step {step}"))?;
-                kept = self.keep(weights, Reason::Period);
+            match self.next(ports.has_consumers()) {
+                Err(Left { .. }) => {
+                    self.stop.stop();
+                    break;
+                }
+                Ok(Next::Step) => {}
+                Ok(Next::Evaluate) => {
+                    handed_on =
+                        self.hand_on(ports).await.with_context(|| format!("step {step}"))?;
+                    kept = handed_on;
+                }
+                Ok(Next::Keep) => {
+                    let weights = self.weights().with_context(|| format!("step {step}"))?;
+                    self.compare(&weights).with_context(|| format!("step {step}"))?;
+                    kept = self.keep(weights, Reason::Period);
+                }
             }
         }
-        if self.diagnosis.is_none() && self.reported != self.progress.steps {
+        if self.diagnosis.is_none() && self.reported != self.progress.steps && self.tells() {
             let last = self.progress.steps - 1;
             let total = if by_limit { Some(last + 1) } else { self.total_steps };
             self.report(total).with_context(|| format!("step {last}"))?;
@@ -205,6 +226,46 @@ impl Reduce {
                 self.keep(weights, Reason::End);
                 stopped
             }
+        }
+    }
+
+    /// Whether this is the process that speaks for the job.
+    fn tells(&self) -> bool {
+        self.lane.job().is_first()
+    }
+
+    /// What is to be done with the weights after a step: what the first process of the job finds,
+    /// as clocks differ.
+    ///
+    /// # Errors
+    /// [`Left`] if another process is gone.
+    fn next(&mut self, can_evaluate: bool) -> Result<Next, Left> {
+        let mut next = Next::Step;
+        if self.is_over(Clock::is_over, |this| &mut this.evaluate) && can_evaluate {
+            next = Next::Evaluate;
+        } else if self.is_over(Clock::is_over, |this| &mut this.keep) {
+            next = Next::Keep;
+        }
+        let found = self.lane.meet(next as u64)?;
+        let all = [Next::Step, Next::Evaluate, Next::Keep];
+        Ok(all.into_iter().find(|next| Some(&(*next as u64)) == found.first()).unwrap_or(next))
+    }
+
+    /// Makes sure that all processes of the job have come to the same weights.
+    fn compare(&self, weights: &Weights) -> Result<()> {
+        if !self.lane.job().is_shared() {
+            return Ok(());
+        }
+        // Who is gone has nothing to be compared. It is found in the next step.
+        let Ok(all) = self.lane.meet(u64::from(weights.crc32c())) else { return Ok(()) };
+        match all.iter().position(|crc| *crc != all[0]) {
+            None => Ok(()),
+            Some(rank) => bail!(
+                "after {} steps the weights of process {rank} are not those of process 0.\nIf the \
+                 machines have different processors, name instructions that all of them have: \
+                 GRADFLOW_ISA=avx2. Otherwise a machine computes wrongly: `runtime selftest`",
+                weights.progress.steps
+            ),
         }
     }
 
@@ -242,6 +303,7 @@ impl Reduce {
     /// best so far.
     async fn hand_on(&mut self, ports: &mut Ports) -> Result<Option<u64>> {
         let weights = self.weights()?;
+        self.compare(&weights)?;
         self.keep(Arc::clone(&weights), Reason::Evaluation);
         // Nobody evaluating any more is no reason to stop training.
         let _ = ports.send(Item::Weights(weights)).await;
@@ -401,6 +463,14 @@ struct Pending {
     /// As [`Speed::take`] gives it.
     speed: (f64, f64, f64),
     times: Option<Times>,
+}
+
+/// What is done with the weights after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Step = 0,
+    Evaluate = 1,
+    Keep = 2,
 }
 
 /// A loss in a few characters, however large it is.

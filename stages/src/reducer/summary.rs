@@ -166,6 +166,7 @@ fn front(batch: &Batch, images: usize) -> Batch {
         ids: batch.ids[..images].to_vec(),
         labels: batch.labels[..images].to_vec(),
         images: batch.images[..images * each].to_vec().into(),
+        whole: images,
         ..*batch
     }
 }
