@@ -4,6 +4,7 @@
 //! reference in f64.
 
 mod across;
+mod batch_norm;
 mod conv2d;
 mod conv2d_across;
 mod conv2d_pairs;
@@ -24,6 +25,14 @@ mod tile;
 pub mod adam_update;
 pub mod add_forward;
 pub mod add_into;
+pub mod batch_norm_backward_input;
+pub mod batch_norm_backward_statistics;
+pub mod batch_norm_backward_weights;
+pub mod batch_norm_forward;
+pub mod batch_norm_mean;
+pub mod batch_norm_running;
+pub mod batch_norm_statistics;
+pub mod batch_norm_variance;
 pub mod bias_backward;
 pub mod clip_by_norm;
 pub mod conv2d_backward_input;
@@ -60,6 +69,14 @@ pub const ALL: &[&Kernel] = &[
     &adam_update::KERNEL,
     &add_forward::KERNEL,
     &add_into::KERNEL,
+    &batch_norm_backward_input::KERNEL,
+    &batch_norm_backward_statistics::KERNEL,
+    &batch_norm_backward_weights::KERNEL,
+    &batch_norm_forward::KERNEL,
+    &batch_norm_mean::KERNEL,
+    &batch_norm_running::KERNEL,
+    &batch_norm_statistics::KERNEL,
+    &batch_norm_variance::KERNEL,
     &bias_backward::KERNEL,
     &clip_by_norm::KERNEL,
     &conv2d_backward_input::KERNEL,
