@@ -43,6 +43,7 @@ stages:
         - { name: conv2, conv2d: { channels: 3, kernel: 3, weights: { truncated_normal: 0.5 } } }
         - { name: sum, from: [norm1, conv2], add: {} }
         - { name: norm2, local_response_norm: {} }
+        - { name: norm3, batch_norm: {} }
         - { name: pool2, max_pool: { kernel: 2, stride: 2 } }
         - { name: dense1, dense: { units: 6, weight_decay: 0.01 } }
         - { name: relu2, relu: {} }

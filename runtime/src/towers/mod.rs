@@ -35,7 +35,7 @@ use crate::adapter::forms::Forms;
 use crate::adapter::variants::Variants;
 use crate::adapter::{Adapter, Limits, Lowering};
 use crate::event::TowerReport;
-use crate::graph::{Graph, Node, Phase, Role, TensorId};
+use crate::graph::{Graph, Phase, Role, TensorId};
 use crate::item::Weights;
 use crate::kernel::Access;
 use crate::session::Session;
@@ -66,7 +66,6 @@ pub trait Watch: Send {
 
 /// Several replicas of a model, and its weights.
 pub struct Towers {
-    graph: Arc<Graph>,
     towers: Vec<Tower>,
     /// Holds weights, averages and states, and applies updates.
     holder: Session,
@@ -155,11 +154,10 @@ impl Towers {
             reads: Arc::new(reads(graph)),
             spread: used_by_passes(graph),
             rendezvous,
-            reduces: has_all_reduce(graph),
+            reduces: graph.all_reduced().is_some(),
             on_loss,
             watch,
             times: Times::default(),
-            graph: Arc::clone(graph),
         })
     }
 
@@ -239,7 +237,8 @@ fn limits_of_one(adapter: &dyn Adapter, all: &[&dyn Adapter]) -> Limits {
 /// The model with nothing but its update.
 fn update_of(graph: &Graph) -> Graph {
     let (forward, loss, backward) = (Vec::new(), Vec::new(), Vec::new());
-    Graph { forward, loss, backward, logits: None, image_loss: None, ..graph.clone() }
+    let scoring = Vec::new();
+    Graph { forward, scoring, loss, backward, logits: None, image_loss: None, ..graph.clone() }
 }
 
 const PASSES: [Phase; 3] = [Phase::Forward, Phase::Loss, Phase::Backward];
@@ -268,9 +267,4 @@ fn reads(graph: &Graph) -> Reads {
     states.retain(|id| matches!(graph.tensor(*id).role, Role::State(_)));
     let gradients = graph.parameters.iter().map(|parameter| parameter.gradient).collect();
     Reads { losses: graph.losses, gradients, states }
-}
-
-fn has_all_reduce(graph: &Graph) -> bool {
-    let mut nodes = PASSES.into_iter().flat_map(|phase| graph.phase(phase));
-    nodes.any(|node| matches!(node, Node::AllReduce(_)))
 }

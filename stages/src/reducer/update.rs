@@ -2,7 +2,8 @@
 //!
 //! In this order: the terms of weight decay and their part of the gradients, which are whole by
 //! then; clipping; for each parameter the optimiser's step and then its moving average, which is so
-//! of the weights after the step; the averages of the losses; the flags of what is not finite.
+//! of the weights after the step; the averages of what layers keep and of the losses; the flags of what
+//! is not finite.
 
 use runtime::graph::{Extension, Graph, Parameter, TensorId};
 use runtime::kernel::Constants;
@@ -43,6 +44,7 @@ impl Update {
                 Constants::default().with("LENGTH", graph.len(parameter.value)),
             );
         }
+        lower_kept_averages(&mut graph);
         lower_loss_averages(&mut graph, losses);
         lower_flags(&mut graph, losses);
         Ok(graph.finish())
@@ -167,6 +169,19 @@ fn lower_clipping(graph: &mut Extension, norm: f64) {
     }
 }
 
+/// The averages of what layers keep: statistics that go with averaged weights are averaged alike.
+fn lower_kept_averages(graph: &mut Extension) {
+    for (at, kept) in graph.kept().to_vec().into_iter().enumerate() {
+        graph.select_layer(kept.layer);
+        let average = graph.average_of_kept(at);
+        graph.update(
+            &shaders::moving_average_update::KERNEL,
+            &[kept.value, average],
+            Constants::default().with("LENGTH", graph.len(kept.value)),
+        );
+    }
+}
+
 /// The averages of all terms of the loss, which are whole once the decay's are.
 fn lower_loss_averages(graph: &mut Extension, losses: TensorId) {
     let averages = graph.loss_averages(losses);
@@ -177,10 +192,11 @@ fn lower_loss_averages(graph: &mut Extension, losses: TensorId) {
     );
 }
 
-/// Looks at the losses, then at all new weights.
+/// Looks at the losses, then at all new weights and at what layers keep.
 fn lower_flags(graph: &mut Extension, losses: TensorId) {
     let weights = graph.parameters().iter().map(|parameter| parameter.value);
-    let watched: Vec<TensorId> = std::iter::once(losses).chain(weights).collect();
+    let kept = graph.kept().iter().map(|kept| kept.value);
+    let watched: Vec<TensorId> = std::iter::once(losses).chain(weights).chain(kept).collect();
     let stretches = watched.iter().map(|id| shaders::finite_flags::stretches(graph.len(*id)));
     let watched: Vec<(TensorId, usize)> = watched.iter().copied().zip(stretches).collect();
     let flags = graph.flags(&watched);

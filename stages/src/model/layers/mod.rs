@@ -1,6 +1,7 @@
 //! The layers: one file each, and one line in the list below.
 
 pub mod add;
+pub mod batch_norm;
 pub mod conv2d;
 pub mod dense;
 pub mod local_response_norm;
@@ -17,6 +18,7 @@ use super::layer::LayerKind;
 pub fn all() -> Vec<LayerKind> {
     vec![
         add::kind(),
+        batch_norm::kind(),
         conv2d::kind(),
         dense::kind(),
         local_response_norm::kind(),
