@@ -12,7 +12,10 @@ use runtime::session::Session;
 use runtime::verify::network;
 use stages::model::compile::ListedLayer;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
-use stages::model::layers::{add, batch_norm, conv2d, dense, local_response_norm, max_pool, relu};
+use stages::model::layers::{
+    add, avg_pool, batch_norm, conv2d, dense, dropout, gelu, global_avg_pool, local_response_norm,
+    max_pool, relu, silu, softmax,
+};
 use stages::model::{golden, layer::Layer, tutorial};
 use stages::reducer::update::trainable;
 
@@ -94,6 +97,15 @@ fn finite_differences_agree_for_every_layer() {
             )],
         ),
         ("max_pool", vec![(None, "max_pool", fields::<max_pool::MaxPool>("{}"))]),
+        ("avg_pool", vec![(None, "avg_pool", fields::<avg_pool::AvgPool>(r#"{ "kernel": 3 }"#))]),
+        (
+            "global_avg_pool",
+            vec![(None, "global_avg_pool", fields::<global_avg_pool::GlobalAvgPool>("{}"))],
+        ),
+        ("gelu", vec![(None, "gelu", fields::<gelu::Gelu>("{}"))]),
+        ("silu", vec![(None, "silu", fields::<silu::Silu>("{}"))]),
+        ("softmax", vec![(None, "softmax", fields::<softmax::Softmax>("{}"))]),
+        ("dropout", vec![(None, "dropout", fields::<dropout::Dropout>(r#"{ "rate": 0.3 }"#))]),
         (
             "local_response_norm",
             vec![(

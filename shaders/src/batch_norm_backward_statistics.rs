@@ -4,11 +4,10 @@ use runtime::kernel::{
     Args, Binding, Case, Extent::PerImage, Extent::PerPart, Extent::Whole, Kernel,
 };
 
-use crate::batch_norm::{
-    Strips, WORKGROUP_CHANNELS, in_strips, inverse_deviations, lanes, sizes, variances,
-};
+use crate::batch_norm::{WORKGROUP_CHANNELS, inverse_deviations, sizes, variances};
 use crate::form::only;
 use crate::simd::vectorized;
+use crate::strips::{Strips, in_strips, lanes};
 
 /// For each part of the images, as [`crate::batch_norm_statistics`] has them: each channel's sum of the
 /// gradients, then each channel's sum of the gradients times the normalised input.

@@ -4,9 +4,10 @@ use runtime::kernel::{
     Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel, linear_workgroups,
 };
 
-use crate::batch_norm::{Strips, in_strips, inverse_deviations, lanes, sizes, variances};
+use crate::batch_norm::{inverse_deviations, sizes, variances};
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
+use crate::strips::{Strips, in_strips, lanes};
 
 /// `output = scale * (input - mean) / sqrt(variance + EPSILON) + offset`, each channel with its own.
 pub static KERNEL: Kernel = Kernel {

@@ -2,9 +2,10 @@
 
 use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel};
 
-use crate::batch_norm::{Strips, WORKGROUP_CHANNELS, in_strips, lanes, part_length, sizes};
+use crate::batch_norm::{WORKGROUP_CHANNELS, part_length, sizes};
 use crate::form::only;
 use crate::simd::vectorized;
+use crate::strips::{Strips, in_strips, lanes};
 
 /// For each part of the images: its positions, each channel's mean over them, and the sum of the
 /// squared distances from that mean. A part is the next `images / SPLITS` images, rounded up; one that

@@ -58,6 +58,11 @@ impl GraphBuilder {
         self.graph.labels.unwrap_or(TensorId(0))
     }
 
+    /// Which image of which epoch each sample is: see [`Graph::sample_ids`].
+    pub fn sample_ids(&self) -> TensorId {
+        self.graph.sample_ids.unwrap_or(TensorId(0))
+    }
+
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.graph.tensor(self.labels()).len()
@@ -91,7 +96,8 @@ impl GraphBuilder {
         }
     }
 
-    fn layer_name(&self) -> &str {
+    /// The name of the layer begun last.
+    pub fn layer_name(&self) -> &str {
         self.graph.layers.get(self.current).map_or("", |layer| &layer.name)
     }
 
