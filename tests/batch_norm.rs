@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use runtime::adapter::forms::Forms;
 use runtime::adapter::{Adapter, Limits, Lowering, Precise};
+use runtime::diagnostic;
 use runtime::graph::{Graph, Phase, TensorId};
 use runtime::item::{Batch, Progress, Weights};
 use runtime::kernel::Step;
+use runtime::plan::Plan;
 use runtime::precision::Precision;
 use runtime::session::Session;
+use runtime::stage::RunSettings;
 use runtime::towers::journal::Change;
 use runtime::towers::{Lost, OnLoss, Rules, Towers, Watch};
 use runtime::verify::network;
@@ -280,6 +283,37 @@ fn without_sync_each_adapter_takes_statistics_of_its_own() {
     let mean = "norm1/running_mean";
     assert_ne!(of(&apart, mean), of(&together(&cpus, &synced, &[6, 6], 2), mean));
     assert_eq!(apart, together(&cpus, &own, &[6, 6], 2), "other bits for the same adapters");
+}
+
+#[test]
+fn check_says_what_it_means_to_be_without_sync() {
+    let kinds = stages::kinds(stages::model::layers::all());
+    let pipeline = |norm: &str| {
+        format!(
+            "
+steps: 1
+stages:
+  read: {{ reader: {{ format: {{ synthetic: {{ train: 64 }} }}, split: train }} }}
+  batch: {{ from: read, batcher: {{ size: 8 }} }}
+  gradients:
+    from: batch
+    model: {{ layers: [ {{ batch_norm: {norm} }}, {{ dense: {{ units: 10 }} }},
+                        {{ softmax_cross_entropy: {{}} }} ] }}
+  train: {{ from: gradients, reducer: {{}} }}
+"
+        )
+    };
+    let warnings = |norm: &str| {
+        let text = pipeline(norm);
+        let loaded = Plan::load(&kinds, "net.yaml", &text, &[], &RunSettings::default());
+        let (_, warnings) = loaded.expect("a valid pipeline");
+        diagnostic::render(&warnings, false)
+    };
+    assert!(!warnings("{}").contains("warning"));
+    let told = warnings("{ sync: false }");
+    for part in ["each adapter takes statistics of its own", "net.yaml:8:", "sync"] {
+        assert!(told.contains(part), "{told}");
+    }
 }
 
 #[test]

@@ -66,13 +66,13 @@ fn reference(args: &mut Args<'_, f64>) {
     let (partials, means) = (args.read("partials"), args.write("gradient_means"));
     let gradients = [args.write("offset_gradients"), args.write("scale_gradients")];
     for (kind, gradients) in gradients.into_iter().enumerate() {
-        for channel in 0..channels {
+        for (channel, gradient) in gradients.iter_mut().enumerate() {
             let at = kind * channels + channel;
             let sum: f64 = (0..splits).map(|split| partials[split * 2 * channels + at]).sum();
             if args.step.accumulate == 0 {
-                gradients[channel] = 0.0;
+                *gradient = 0.0;
             }
-            gradients[channel] += sum;
+            *gradient += sum;
             means[at] = sum / positions;
         }
     }

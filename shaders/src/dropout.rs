@@ -120,12 +120,14 @@ fn draw(first: u32, counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4 * BLOCKS] {
         if round > 0 {
             key = next_key(key);
         }
-        for block in 0..BLOCKS {
-            let [low, high] = products(words[0][block], words[2][block]);
-            words[0][block] = (high >> 32) as u32 ^ words[1][block] ^ key[0];
-            words[1][block] = high as u32;
-            words[2][block] = (low >> 32) as u32 ^ words[3][block] ^ key[1];
-            words[3][block] = low as u32;
+        let [first, second, third, fourth] = &mut words;
+        let blocks = first.iter_mut().zip(second).zip(third).zip(fourth);
+        for (((first, second), third), fourth) in blocks {
+            let [low, high] = products(*first, *third);
+            *first = (high >> 32) as u32 ^ *second ^ key[0];
+            *second = high as u32;
+            *third = (low >> 32) as u32 ^ *fourth ^ key[1];
+            *fourth = low as u32;
         }
     }
     std::array::from_fn(|at| words[at % 4][at / 4])
