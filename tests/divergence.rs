@@ -50,9 +50,9 @@ stages:
         - { name: mean, global_avg_pool: {} }
         - { name: dense1, dense: { units: 6, weight_decay: 0.01 } }
         - { name: relu2, relu: {} }
+        - { name: shares, softmax: {} }
         - { name: gelu, gelu: {} }
         - { name: silu, silu: {} }
-        - { name: shares, softmax: {} }
         - { name: dense2, dense: { units: 10 } }
         - { name: loss, softmax_cross_entropy: {} }
   train: { from: gradients, reducer: { learning_rate: 0.01 } }

@@ -53,8 +53,9 @@ pub(crate) fn slope(x: f32) -> f32 {
 /// The share of normal numbers below this one, by a series of which all terms have the same sign:
 /// `x + x^3 / 3 + x^5 / (3 * 5) + ..` (Abramowitz and Stegun, 26.2.11).
 fn share_below_exactly(x: f64) -> f64 {
-    if x < -8.0 {
-        return 0.0;
+    // Beyond, what is missing is less than f64 can add to 1.
+    if x.abs() > 9.0 {
+        return if x < 0.0 { 0.0 } else { 1.0 };
     }
     let (mut term, mut sum) = (x, 0.0);
     for odd in (3..400).step_by(2) {
