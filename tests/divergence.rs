@@ -43,9 +43,16 @@ stages:
         - { name: conv2, conv2d: { channels: 3, kernel: 3, weights: { truncated_normal: 0.5 } } }
         - { name: sum, from: [norm1, conv2], add: {} }
         - { name: norm2, local_response_norm: {} }
+        - { name: norm3, batch_norm: {} }
         - { name: pool2, max_pool: { kernel: 2, stride: 2 } }
+        - { name: blur, avg_pool: { kernel: 2, stride: 1 } }
+        - { name: drop, dropout: { rate: 0.5 } }
+        - { name: mean, global_avg_pool: {} }
         - { name: dense1, dense: { units: 6, weight_decay: 0.01 } }
         - { name: relu2, relu: {} }
+        - { name: shares, softmax: {} }
+        - { name: gelu, gelu: {} }
+        - { name: silu, silu: {} }
         - { name: dense2, dense: { units: 10 } }
         - { name: loss, softmax_cross_entropy: {} }
   train: { from: gradients, reducer: { learning_rate: 0.01 } }
@@ -237,10 +244,11 @@ fn output(graph: &Graph, layer: usize) -> TensorId {
     }
 }
 
-/// Minus infinity is less than anything: a maximum with a finite number is finite again.
+/// Minus infinity is less than anything: a maximum with a finite number is finite again, and so is its
+/// share of finite numbers' powers.
 fn is_undone(graph: &Graph, layer: usize, bits: u32) -> bool {
     let next = graph.layers.get(layer + 1).map(|next| next.kind);
-    bits == NEGATIVE_INFINITY && matches!(next, Some("relu" | "max_pool"))
+    bits == NEGATIVE_INFINITY && matches!(next, Some("relu" | "max_pool" | "softmax"))
 }
 
 #[test]

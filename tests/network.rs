@@ -12,7 +12,10 @@ use runtime::session::Session;
 use runtime::verify::network;
 use stages::model::compile::ListedLayer;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
-use stages::model::layers::{add, conv2d, dense, local_response_norm, max_pool, relu};
+use stages::model::layers::{
+    add, avg_pool, batch_norm, conv2d, dense, dropout, gelu, global_avg_pool, local_response_norm,
+    max_pool, relu, silu, softmax,
+};
 use stages::model::{golden, layer::Layer, tutorial};
 use stages::reducer::update::trainable;
 
@@ -82,7 +85,27 @@ fn finite_differences_agree_for_every_layer() {
     let cases: Vec<(&str, Vec<Listed>)> = vec![
         ("conv2d", vec![(None, "conv2d", conv(5, 3, 2))]),
         ("relu", vec![(None, "relu", fields::<relu::Relu>("{}"))]),
+        (
+            "batch_norm",
+            vec![(
+                None,
+                "batch_norm",
+                fields::<batch_norm::BatchNorm>(
+                    r#"{ "epsilon": 0.1, "scale": { "truncated_normal": 1.0 },
+                         "offset": { "truncated_normal": 1.0 }, "weight_decay": 0.01 }"#,
+                ),
+            )],
+        ),
         ("max_pool", vec![(None, "max_pool", fields::<max_pool::MaxPool>("{}"))]),
+        ("avg_pool", vec![(None, "avg_pool", fields::<avg_pool::AvgPool>(r#"{ "kernel": 3 }"#))]),
+        (
+            "global_avg_pool",
+            vec![(None, "global_avg_pool", fields::<global_avg_pool::GlobalAvgPool>("{}"))],
+        ),
+        ("gelu", vec![(None, "gelu", fields::<gelu::Gelu>("{}"))]),
+        ("silu", vec![(None, "silu", fields::<silu::Silu>("{}"))]),
+        ("softmax", vec![(None, "softmax", fields::<softmax::Softmax>("{}"))]),
+        ("dropout", vec![(None, "dropout", fields::<dropout::Dropout>(r#"{ "rate": 0.3 }"#))]),
         (
             "local_response_norm",
             vec![(

@@ -44,6 +44,19 @@ fn so_does_one_that_mixes_in_a_queue() {
     stop_after_each([1, 3, 4, 9, 13, 23], &[QUEUE, MOMENTUM]);
 }
 
+/// A network that keeps more than weights from step to step, and draws random numbers.
+const KEEPING: &str = "stages.gradients.model.layers=[
+    { conv2d: { channels: 4, kernel: 3 } }, { batch_norm: {} }, { relu: {} }, { max_pool: {} },
+    { dropout: { rate: 0.2 } },
+    { dense: { units: 10 } }, { batch_norm: {} }, { softmax_cross_entropy: {} } ]";
+
+#[test]
+fn so_does_one_with_statistics_of_batches_and_dropout() {
+    stop_after_each([1, 4, 9, 23], &[KEEPING]);
+    let towers = "stages.train.reducer.adapters=[{ adapter: cpu, replicas: 2 }]";
+    stop_after_each([4, 23], &[KEEPING, towers, "stages.train.reducer.balance=equal"]);
+}
+
 #[test]
 fn so_does_one_on_a_graphics_adapter() {
     if common::gpus().is_empty() {

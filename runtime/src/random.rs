@@ -4,18 +4,28 @@
 //! and a counter into 128 random bits without any state, so sample 17 of epoch 3 gets the same
 //! numbers whoever handles it and whenever.
 
-const ROUNDS: usize = 10;
+/// Rounds of a Philox block.
+pub const ROUNDS: usize = 10;
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+
+/// The key of the next round.
+pub fn next_key(key: [u32; 2]) -> [u32; 2] {
+    [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])]
+}
+
+/// What a round makes of the counter's first and third word, 64 bits of each.
+pub fn products(first: u32, third: u32) -> [u64; 2] {
+    [u64::from(MULTIPLIERS[0]) * u64::from(first), u64::from(MULTIPLIERS[1]) * u64::from(third)]
+}
 
 /// One Philox4x32-10 block.
 pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for round in 0..ROUNDS {
         if round > 0 {
-            key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+            key = next_key(key);
         }
-        let low = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
-        let high = u64::from(MULTIPLIERS[1]) * u64::from(counter[2]);
+        let [low, high] = products(counter[0], counter[2]);
         counter = [
             (high >> 32) as u32 ^ counter[1] ^ key[0],
             high as u32,
@@ -42,8 +52,8 @@ impl Random {
     /// Samples are told apart up to 2^48 and epochs up to 2^48 in total bits: the sample's low 48
     /// bits and the epoch's low 48 bits fill the counter.
     pub fn keyed(seed: u64, purpose: &str, epoch: u64, sample: u64) -> Self {
-        let name = hash(purpose);
-        let key = [seed as u32 ^ name as u32, (seed >> 32) as u32 ^ (name >> 32) as u32];
+        let [low, high] = key_of(purpose);
+        let key = [seed as u32 ^ low, (seed >> 32) as u32 ^ high];
         let counter = [
             0,
             sample as u32,
@@ -104,6 +114,13 @@ impl Random {
             items.swap(last, self.below(last + 1));
         }
     }
+}
+
+/// What a purpose is in the key of [`philox`], low word first; the seed's words are mixed in by
+/// exclusive or. For kernels, which draw what [`Random::keyed`] does.
+pub fn key_of(purpose: &str) -> [u32; 2] {
+    let name = hash(purpose);
+    [name as u32, (name >> 32) as u32]
 }
 
 /// FNV-1a, 64 bits: stable across versions and platforms, unlike the standard library's hasher.

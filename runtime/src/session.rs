@@ -326,20 +326,24 @@ impl Session {
     }
 
     /// Computes the outputs of all layers for a batch, each layer's for some images at a time.
-    /// They must be [observed](Graph::observe). Waits for the adapter.
+    /// They must be [observed](Graph::observe). What the layers keep stays as it is. Waits for the
+    /// adapter.
     pub fn activations(
         &mut self,
         batch: &Batch,
         step: &Step,
         mut take: impl FnMut(&str, &[f32]),
     ) -> Result<()> {
+        let kept: Vec<TensorId> = self.graph.kept.iter().map(|kept| kept.value).collect();
+        let before: Vec<Vec<f32>> = kept.iter().map(|id| self.read(*id)).collect::<Result<_>>()?;
         self.pass(batch, &self.whole(batch), step, &[Phase::Forward], |replica, graph, images| {
             for layer in &graph.layers {
                 let len = graph.tensor(layer.tensor).len_for(images);
                 take(&layer.name, &replica.read(layer.tensor, len)?);
             }
             Ok(())
-        })
+        })?;
+        kept.iter().zip(&before).try_for_each(|(id, values)| self.write(*id, values))
     }
 
     /// Does a step kernel by kernel and says what is not finite first, if anything is: the layer,

@@ -4,26 +4,41 @@
 //! reference in f64.
 
 mod across;
+mod batch_norm;
 mod conv2d;
 mod conv2d_across;
 mod conv2d_pairs;
 mod conv2d_tiles;
 mod dense;
+mod exp;
 mod form;
+mod gelu;
 mod local_response_norm;
 mod max_pool;
 mod pairs;
 mod product;
 mod scratch;
+mod silu;
 mod simd;
 mod simd_portable;
 #[cfg(target_arch = "x86_64")]
 mod simd_x86;
+mod strips;
 mod tile;
 
 pub mod adam_update;
 pub mod add_forward;
 pub mod add_into;
+pub mod avg_pool_backward;
+pub mod avg_pool_forward;
+pub mod batch_norm_backward_input;
+pub mod batch_norm_backward_statistics;
+pub mod batch_norm_backward_weights;
+pub mod batch_norm_forward;
+pub mod batch_norm_mean;
+pub mod batch_norm_running;
+pub mod batch_norm_statistics;
+pub mod batch_norm_variance;
 pub mod bias_backward;
 pub mod clip_by_norm;
 pub mod conv2d_backward_input;
@@ -33,7 +48,10 @@ pub mod copy;
 pub mod dense_backward_input;
 pub mod dense_backward_weights;
 pub mod dense_forward;
+pub mod dropout;
 pub mod finite_flags;
+pub mod gelu_backward;
+pub mod gelu_forward;
 pub mod l2_partials;
 pub mod local_response_norm_backward;
 pub mod local_response_norm_forward;
@@ -48,7 +66,11 @@ pub mod peak_triad;
 pub mod relu_backward;
 pub mod relu_forward;
 pub mod sgd_update;
+pub mod silu_backward;
+pub mod silu_forward;
+pub mod softmax_backward;
 pub mod softmax_cross_entropy;
+pub mod softmax_forward;
 pub mod sum_partials;
 pub mod weight_decay_backward;
 
@@ -60,6 +82,16 @@ pub const ALL: &[&Kernel] = &[
     &adam_update::KERNEL,
     &add_forward::KERNEL,
     &add_into::KERNEL,
+    &avg_pool_backward::KERNEL,
+    &avg_pool_forward::KERNEL,
+    &batch_norm_backward_input::KERNEL,
+    &batch_norm_backward_statistics::KERNEL,
+    &batch_norm_backward_weights::KERNEL,
+    &batch_norm_forward::KERNEL,
+    &batch_norm_mean::KERNEL,
+    &batch_norm_running::KERNEL,
+    &batch_norm_statistics::KERNEL,
+    &batch_norm_variance::KERNEL,
     &bias_backward::KERNEL,
     &clip_by_norm::KERNEL,
     &conv2d_backward_input::KERNEL,
@@ -69,7 +101,10 @@ pub const ALL: &[&Kernel] = &[
     &dense_backward_input::KERNEL,
     &dense_backward_weights::KERNEL,
     &dense_forward::KERNEL,
+    &dropout::KERNEL,
     &finite_flags::KERNEL,
+    &gelu_backward::KERNEL,
+    &gelu_forward::KERNEL,
     &l2_partials::KERNEL,
     &local_response_norm_backward::KERNEL,
     &local_response_norm_forward::KERNEL,
@@ -84,7 +119,11 @@ pub const ALL: &[&Kernel] = &[
     &relu_backward::KERNEL,
     &relu_forward::KERNEL,
     &sgd_update::KERNEL,
+    &silu_backward::KERNEL,
+    &silu_forward::KERNEL,
+    &softmax_backward::KERNEL,
     &softmax_cross_entropy::KERNEL,
+    &softmax_forward::KERNEL,
     &sum_partials::KERNEL,
     &weight_decay_backward::KERNEL,
 ];

@@ -1,4 +1,4 @@
-//! What the `cpu` forms of max pooling share: which part of a window lies inside the image.
+//! What the `cpu` forms of pooling share: which part of a window lies inside the image.
 
 use std::ops::Range;
 
@@ -86,6 +86,17 @@ pub(crate) struct Window {
     pub(crate) rows: Range<usize>,
     pub(crate) columns: Range<usize>,
     at: [usize; 2],
+}
+
+impl Window {
+    /// What each of its positions inside the image is of all of them; 0 if there are none.
+    #[inline(always)]
+    pub(crate) fn share(&self) -> f32 {
+        match self.rows.len() * self.columns.len() {
+            0 => 0.0,
+            count => 1.0 / count as f32,
+        }
+    }
 }
 
 impl Axis {

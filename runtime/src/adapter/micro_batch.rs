@@ -10,9 +10,18 @@ use crate::kernel::{Extent, Variant};
 /// dispatch of the graph, and all buffers together, fit these limits.
 ///
 /// # Errors
-/// If not even a single image fits; the message names the tensor or kernel.
+/// If not even a single image fits, or not all of a batch that statistics are taken over; the message
+/// names the tensor or kernel.
 pub fn plan(graph: &Graph, batch: usize, limits: &Limits) -> Result<usize> {
     let most = largest(graph, batch, limits)?;
+    if let Some(tensor) = graph.all_reduced().filter(|_| most < batch) {
+        bail!(
+            "{} is taken over a whole batch, and of its {batch} images only {most} fit at once: \
+             make batches smaller, or set `sync: false` on the layers that take such statistics, \
+             which then take them of as many images as fit",
+            graph.tensor(tensor).name
+        );
+    }
     // Equal parts: 1,024 images with room for 911 are two times 512, not 911 and 113.
     Ok(batch.div_ceil(batch.div_ceil(most)))
 }

@@ -157,7 +157,10 @@ impl Stored {
         };
         let raw = graph.parameters.iter().map(|p| take(p.value, true)).collect();
         let averages = graph.parameters.iter().map(|p| take(p.average, true)).collect();
-        let states = graph.states().map(|id| take(id, strict)).collect();
+        // What layers keep is as much a part of the model as its weights.
+        let is_kept =
+            |id| graph.kept.iter().any(|kept| kept.value == id || kept.average == Some(id));
+        let states = graph.states().map(|id| take(id, strict || is_kept(id))).collect();
         let is_weight = |stored: &&StoredTensor| {
             strict || self.tensors.iter().any(|other| other.name == average_of(&stored.name))
         };

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::file::{decode, encode};
 use super::*;
 use crate::event::EvaluationReport;
-use crate::graph::{Initial, Parameter, Role, Tensor, TensorId};
+use crate::graph::{Initial, Kept, Parameter, Role, Tensor, TensorId};
 use crate::item::Position;
 use crate::kernel::{Dtype, Extent};
 
@@ -150,6 +150,19 @@ fn differences_name_both_sides() {
     assert!(stored.weights(&Arc::new(without.clone())).is_err());
     stored.inference_weights(&Arc::new(without)).expect("the weights are there");
     stored.inference_weights(&graph("two", &[2, 2])).expect_err("renamed");
+}
+
+#[test]
+fn what_a_layer_keeps_is_needed_to_compute_and_what_an_optimiser_keeps_is_not() {
+    let stored = decode(&encode(&weights(3), &about()).expect("it is encoded")).expect("whole");
+    let mut graph = Graph::clone(&graph("one", &[2, 2]));
+    let tensor =
+        Tensor { name: "one/running_mean".to_owned(), shape: vec![2], ..graph.tensors[2].clone() };
+    graph.tensors.push(tensor);
+    assert!(stored.inference_weights(&Arc::new(graph.clone())).is_ok());
+    graph.kept.push(Kept { value: TensorId(3), average: None, layer: 0 });
+    let misfit = stored.inference_weights(&Arc::new(graph)).expect_err("it is lacking");
+    assert!(misfit.to_string().contains("one/running_mean"), "{misfit}");
 }
 
 fn report(step: u64, precision_at_1: f64, split: &str) -> EvaluationReport {

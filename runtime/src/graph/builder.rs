@@ -1,6 +1,6 @@
 //! Builds a [`Graph`].
 
-use super::{Graph, Initial, LayerSummary, Node, Op, Parameter, Role, Tensor, TensorId};
+use super::{Graph, Initial, Kept, LayerSummary, Node, Op, Parameter, Role, Tensor, TensorId};
 use crate::kernel::{Constants, Dtype, Extent, Kernel};
 
 /// Builds a [`Graph`] layer by layer.
@@ -58,6 +58,11 @@ impl GraphBuilder {
         self.graph.labels.unwrap_or(TensorId(0))
     }
 
+    /// Which image of which epoch each sample is: see [`Graph::sample_ids`].
+    pub fn sample_ids(&self) -> TensorId {
+        self.graph.sample_ids.unwrap_or(TensorId(0))
+    }
+
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.graph.tensor(self.labels()).len()
@@ -91,7 +96,8 @@ impl GraphBuilder {
         }
     }
 
-    fn layer_name(&self) -> &str {
+    /// The name of the layer begun last.
+    pub fn layer_name(&self) -> &str {
         self.graph.layers.get(self.current).map_or("", |layer| &layer.name)
     }
 
@@ -161,7 +167,9 @@ impl GraphBuilder {
 
     /// What is kept from step to step without being trained (running statistics).
     pub fn state(&mut self, name: &str, shape: &[usize], initial: Initial) -> TensorId {
-        self.tensor(name, shape, Extent::Whole, Role::State(initial))
+        let value = self.tensor(name, shape, Extent::Whole, Role::State(initial));
+        self.graph.kept.push(Kept { value, average: None, layer: self.current });
+        value
     }
 
     /// Workspace for a sum over images taken in parts.
@@ -230,10 +238,33 @@ impl GraphBuilder {
     /// Appends to the forward pass.
     pub fn forward(&mut self, kernel: &'static Kernel, on: &[TensorId], constants: Constants) {
         let node = self.op(kernel, on, constants);
+        self.graph.forward.push(node.clone());
+        self.graph.scoring.push(node);
+    }
+
+    /// Appends to the forward pass of training alone: what takes statistics of a batch.
+    pub fn forward_training(
+        &mut self,
+        kernel: &'static Kernel,
+        on: &[TensorId],
+        constants: Constants,
+    ) {
+        let node = self.op(kernel, on, constants);
         self.graph.forward.push(node);
     }
 
-    /// Appends an average over all adapters to the forward pass.
+    /// Appends to the forward pass of scoring alone: what stands in for that.
+    pub fn forward_scoring(
+        &mut self,
+        kernel: &'static Kernel,
+        on: &[TensorId],
+        constants: Constants,
+    ) {
+        let node = self.op(kernel, on, constants);
+        self.graph.scoring.push(node);
+    }
+
+    /// Appends an average over all adapters to the forward pass of training.
     pub fn forward_all_reduce(&mut self, tensor: TensorId) {
         self.graph.forward.push(Node::AllReduce(tensor));
     }

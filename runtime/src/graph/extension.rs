@@ -1,7 +1,7 @@
 //! Adds to a compiled model what the owner of its weights does with the gradients.
 
 use super::builder::op;
-use super::{Graph, Initial, Node, Parameter, Role, Tensor, TensorId};
+use super::{Graph, Initial, Kept, Node, Parameter, Role, Tensor, TensorId};
 use crate::kernel::{Constants, Dtype, Extent, Kernel};
 
 /// A compiled model to which the terms of its loss and its update are added.
@@ -31,6 +31,20 @@ impl Extension {
     /// The trained tensors, in layer order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.graph.parameters
+    }
+
+    /// What the layers keep, in layer order.
+    pub fn kept(&self) -> &[Kept] {
+        &self.graph.kept
+    }
+
+    /// The moving average of what a layer keeps, by its position in [`Extension::kept`]. It begins
+    /// where the numbers do.
+    pub fn average_of_kept(&mut self, at: usize) -> TensorId {
+        let Tensor { name, shape, role, .. } = self.graph.tensor(self.graph.kept[at].value).clone();
+        let id = self.tensor(format!("{name}/average"), &shape, Extent::Whole, role);
+        self.graph.kept[at].average = Some(id);
+        id
     }
 
     /// The loss of each image, if the model has a loss.

@@ -147,6 +147,17 @@ pub struct Parameter {
     pub layer: usize,
 }
 
+/// What a layer keeps from step to step without training it.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The numbers.
+    pub value: TensorId,
+    /// Their moving average, which goes with that of the weights, once the update has one.
+    pub average: Option<TensorId>,
+    /// The layer it belongs to.
+    pub layer: usize,
+}
+
 /// What a person wants to know of a layer before anything runs.
 #[derive(Clone, Debug)]
 pub struct LayerSummary {
@@ -171,6 +182,9 @@ pub struct Graph {
     pub tensors: Vec<Tensor>,
     /// Images to logits.
     pub forward: Vec<Node>,
+    /// The same where nothing is trained: what was kept in training stands in for the statistics of
+    /// a batch. See [`Graph::inference`].
+    pub scoring: Vec<Node>,
     /// Logits to the loss.
     pub loss: Vec<Node>,
     /// The loss's derivatives.
@@ -179,6 +193,8 @@ pub struct Graph {
     pub update: Vec<Node>,
     /// The trained tensors, in layer order.
     pub parameters: Vec<Parameter>,
+    /// What the layers keep, in layer order.
+    pub kept: Vec<Kept>,
     /// The layers, in the order listed.
     pub layers: Vec<LayerSummary>,
     /// Where each parameter gradient becomes final: (parameter index, nodes of `backward` run).
@@ -339,6 +355,16 @@ impl Graph {
         [self.losses, self.loss_averages, self.flags].into_iter().flatten()
     }
 
+    /// A tensor that is averaged over a whole batch in the middle of the passes, if there is one: no
+    /// image of the batch can go through them without the others.
+    pub fn all_reduced(&self) -> Option<TensorId> {
+        let passes = [Phase::Forward, Phase::Loss, Phase::Backward];
+        passes.into_iter().flat_map(|phase| self.phase(phase)).find_map(|node| match node {
+            Node::AllReduce(tensor) => Some(*tensor),
+            Node::Run(_) => None,
+        })
+    }
+
     /// Trained numbers.
     pub fn parameter_count(&self) -> usize {
         self.layers.iter().map(|layer| layer.parameters).sum()
@@ -354,12 +380,15 @@ impl Graph {
         self.tensors.iter().map(|t| 4 * t.len_for(micro_batch) as u64).sum()
     }
 
-    /// The same model without what only training needs.
+    /// The same model without what only training needs: its forward pass is that of
+    /// [`Graph::scoring`].
     pub fn inference(&self) -> Self {
         let mut kept = vec![false; self.tensors.len()];
-        let phases = [Phase::Forward, Phase::Loss];
-        for op in phases.into_iter().flat_map(|phase| self.ops(phase)) {
-            op.tensors.iter().for_each(|id| kept[id.0] = true);
+        for node in self.scoring.iter().chain(&self.loss) {
+            match node {
+                Node::Run(op) => op.tensors.iter().for_each(|id| kept[id.0] = true),
+                Node::AllReduce(id) => kept[id.0] = true,
+            }
         }
         for id in [self.images, self.labels, self.sample_ids].into_iter().flatten() {
             kept[id.0] = true;
@@ -387,7 +416,8 @@ impl Graph {
         let mut layers = self.layers.clone();
         layers.iter_mut().for_each(|layer| layer.tensor = new_id[layer.tensor.0]);
         Self {
-            forward: renumber(&self.forward),
+            forward: renumber(&self.scoring),
+            scoring: renumber(&self.scoring),
             loss: renumber(&self.loss),
             layers,
             images: moved(self.images),

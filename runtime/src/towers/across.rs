@@ -15,7 +15,7 @@ impl Towers {
     /// # Errors
     /// [`Left`] if a process is gone.
     pub(super) fn across(&self, own: Option<Sums>) -> Result<Sums> {
-        let zeros = |id: &TensorId| vec![0.0; self.graph.tensor(*id).len()];
+        let zeros = |id: &TensorId| vec![0.0; self.holder.graph().tensor(*id).len()];
         let here = own.is_some();
         let mut sums = own.unwrap_or_else(|| {
             let losses = self.reads.losses.iter().flat_map(zeros).collect();
@@ -44,7 +44,8 @@ impl Towers {
     fn states_of(&self, rank: usize, own: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, Left> {
         let mine = if rank == self.lane.job().rank() { own.concat() } else { Vec::new() };
         let mut values = self.lane.gather_reals(&mine)?.swap_remove(rank).into_iter();
-        let next = |id: &TensorId| values.by_ref().take(self.graph.tensor(*id).len()).collect();
+        let next =
+            |id: &TensorId| values.by_ref().take(self.holder.graph().tensor(*id).len()).collect();
         Ok(self.reads.states.iter().map(next).collect())
     }
 

@@ -71,7 +71,6 @@ pub trait Watch: Send {
 
 /// Several replicas of a model, and its weights.
 pub struct Towers {
-    graph: Arc<Graph>,
     towers: Vec<Tower>,
     /// Holds weights, averages and states, and applies updates.
     holder: Session,
@@ -170,7 +169,6 @@ impl Towers {
             on_loss,
             watch,
             times: Times::default(),
-            graph: Arc::clone(graph),
         })
     }
 
@@ -250,7 +248,8 @@ fn limits_of_one(adapter: &dyn Adapter, all: &[&dyn Adapter]) -> Limits {
 /// The model with nothing but its update.
 fn update_of(graph: &Graph) -> Graph {
     let (forward, loss, backward) = (Vec::new(), Vec::new(), Vec::new());
-    Graph { forward, loss, backward, logits: None, image_loss: None, ..graph.clone() }
+    let scoring = Vec::new();
+    Graph { forward, scoring, loss, backward, logits: None, image_loss: None, ..graph.clone() }
 }
 
 const PASSES: [Phase; 3] = [Phase::Forward, Phase::Loss, Phase::Backward];

@@ -220,9 +220,9 @@ impl Towers {
             }
             holder.update(step)
         })?;
-        let fresh: Vec<TensorId> =
-            self.graph.parameters.iter().map(|parameter| parameter.value).collect();
-        self.send(&fresh)?;
+        // With what layers keep: a tower that sat out knows nothing of it, and where each has taken
+        // statistics of its own, those of the first count.
+        self.send_all()?;
         self.times.update += start.elapsed();
         Ok(())
     }

@@ -243,19 +243,38 @@ mod tests {
         assert_eq!(field(&[dense.clone(), own(), dense]), "layers.1.own_loss");
     }
 
+    /// The place of what is wrong with a layer of this kind and these fields, as the first of a model.
+    fn place(kind: &str, fields: &str) -> String {
+        let kinds = super::super::layers::all();
+        let kind = kinds.iter().find(|known| known.name == kind).expect("a known kind");
+        let document = Document::parse(fields).expect("YAML");
+        let mut problems = Vec::new();
+        let layer = (kind.parse)(document.node(), &Path::default(), &mut problems);
+        let layer = layer.unwrap_or_else(|| panic!("{problems:?}"));
+        let first = ListedLayer { name: None, from: None, kind: kind.name, layer: layer.value };
+        let layers = [vec![first], end(10).to_vec()].concat();
+        compile(&layers, [24, 24, 3], 10).expect_err("it is wrong").field.join(".")
+    }
+
+    #[test]
+    fn fields_out_of_range_are_refused_with_their_place() {
+        for (kind, field, values) in [
+            ("dropout", "rate", &["-0.1", "1", "1.5", ".nan"][..]),
+            ("batch_norm", "momentum", &["0", "-0.1", "1.1", ".nan"]),
+            ("batch_norm", "epsilon", &["0", "-0.001", "1e-50", "2", ".nan"]),
+            ("batch_norm", "weight_decay", &["-1"]),
+        ] {
+            for value in values {
+                let found = place(kind, &format!("{{ {field}: {value} }}"));
+                assert_eq!(found, format!("layers.0.{kind}.{field}"), "{value}");
+            }
+        }
+        let pool = place("avg_pool", "{ kernel: 25, padding: valid }");
+        assert_eq!(pool, "layers.0.avg_pool.kernel");
+    }
+
     #[test]
     fn layers_too_large_for_any_adapter_are_refused_with_their_field() {
-        let place = |kind: &str, fields: &str| {
-            let kinds = super::super::layers::all();
-            let kind = kinds.iter().find(|known| known.name == kind).expect("a known kind");
-            let document = Document::parse(fields).expect("YAML");
-            let mut problems = Vec::new();
-            let layer = (kind.parse)(document.node(), &Path::default(), &mut problems);
-            let layer = layer.unwrap_or_else(|| panic!("{problems:?}"));
-            let first = ListedLayer { name: None, from: None, kind: kind.name, layer: layer.value };
-            let layers = [vec![first], end(10).to_vec()].concat();
-            compile(&layers, [24, 24, 3], 10).expect_err("too large").field.join(".")
-        };
         for size in ["9007199254740993", "18446744073709551615"] {
             let of = |kind, field: &str| place(kind, &field.replace("HUGE", size));
             assert_eq!(of("conv2d", "{ channels: HUGE, kernel: 5 }"), "layers.0.conv2d.channels");
@@ -266,6 +285,7 @@ mod tests {
             );
             assert_eq!(of("max_pool", "{ kernel: HUGE }"), "layers.0.max_pool.kernel");
             assert_eq!(of("max_pool", "{ stride: HUGE }"), "layers.0.max_pool.stride");
+            assert_eq!(of("avg_pool", "{ kernel: HUGE }"), "layers.0.avg_pool.kernel");
             assert_eq!(of("dense", "{ units: HUGE }"), "layers.0.dense.units");
         }
         let large = "{ channels: 1, kernel: 32768 }";

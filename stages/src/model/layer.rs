@@ -18,6 +18,11 @@ use serde::de::DeserializeOwned;
 pub trait Layer: Debug + Send + Sync + 'static {
     /// Adds the layer to the graph and returns its output, or says what does not fit.
     fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch>;
+
+    /// The fields whose effect a person should know before the run, said as warnings by `check`.
+    fn warnings(&self) -> Vec<Mismatch> {
+        Vec::new()
+    }
 }
 
 /// Turns a YAML body into a layer, or says what is wrong with it.

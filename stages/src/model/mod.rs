@@ -276,6 +276,16 @@ impl Config for Model {
         true
     }
 
+    fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
+        let of_layer = |(place, listed): (usize, &ListedLayer)| {
+            let place = place.to_string();
+            let warnings = listed.layer.warnings().into_iter();
+            let located = warnings.map(|one| one.below(&["layers", &place, listed.kind]));
+            located.collect::<Vec<_>>()
+        };
+        self.layers.iter().enumerate().flat_map(of_layer).collect()
+    }
+
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         let wrong = |mismatch: Mismatch| anyhow::anyhow!(mismatch.message);
         match self.reads(context.inputs).map_err(wrong)? {

@@ -123,7 +123,11 @@ impl Score {
         Self { views, ..self }
     }
 
-    fn load(&mut self, weights: &Weights) -> Result<()> {
+    /// Takes over weights, or their averages, with what the layers keep.
+    ///
+    /// # Errors
+    /// If they are of another model, or the adapter fails.
+    pub fn load(&mut self, weights: &Weights) -> Result<()> {
         let values = if self.averaged { &weights.averages } else { &weights.raw };
         for (parameter, values) in weights.graph.parameters.iter().zip(values) {
             let name = &weights.graph.tensor(parameter.value).name;
@@ -132,9 +136,13 @@ impl Score {
             };
             self.session.write(tensor, values)?;
         }
-        for (state, values) in weights.graph.states().zip(&weights.states) {
-            // What only the optimiser keeps is not in a model that scores.
-            if let Some(tensor) = self.session.graph().find(&weights.graph.tensor(state).name) {
+        for kept in &weights.graph.kept {
+            // What is only needed to train is not in a model that scores.
+            let name = &weights.graph.tensor(kept.value).name;
+            let Some(tensor) = self.session.graph().find(name) else { continue };
+            let source = kept.average.filter(|_| self.averaged).unwrap_or(kept.value);
+            let states = weights.graph.states().zip(&weights.states);
+            for (_, values) in states.filter(|(state, _)| *state == source) {
                 self.session.write(tensor, values)?;
             }
         }
@@ -152,6 +160,12 @@ impl Score {
             );
         }
         Ok(())
+    }
+
+    /// The values of the model's tensor of this name; `None` if there is none.
+    pub fn read(&mut self, name: &str) -> Option<Vec<f32>> {
+        let tensor = self.session.graph().find(name)?;
+        self.session.read(tensor).ok()
     }
 
     fn classes(&self) -> usize {
@@ -267,12 +281,8 @@ mod tests {
             states: vec![offset.clone(), vec![3.0; 7]],
         };
         score.load(&weights).expect("they belong to the model");
-        let mut read = |name: &str| {
-            let tensor = score.session.graph().find(name).expect("the model has it");
-            score.session.read(tensor).expect("it can be read")
-        };
-        assert_eq!(read("offset1/offset"), offset);
-        assert_eq!(read("offset1/weights"), vec![2.0; 30]);
-        assert!(score.session.graph().find("offset1/unread").is_none());
+        assert_eq!(score.read("offset1/offset"), Some(offset));
+        assert_eq!(score.read("offset1/weights"), Some(vec![2.0; 30]));
+        assert_eq!(score.read("offset1/unread"), None);
     }
 }

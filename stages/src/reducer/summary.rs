@@ -52,6 +52,8 @@ struct Work {
 
 struct Distributions {
     variables: Vec<Vec<f32>>,
+    /// What the layers keep.
+    kept: Vec<Vec<f32>>,
     gradients: Vec<Vec<f32>>,
     batch: Batch,
 }
@@ -108,6 +110,11 @@ impl Summaries {
                 Some(Distributions {
                     variables: parameters()
                         .map(|p| trainer.read(p.value))
+                        .collect::<Result<_>>()?,
+                    kept: graph
+                        .kept
+                        .iter()
+                        .map(|kept| trainer.read(kept.value))
                         .collect::<Result<_>>()?,
                     gradients: parameters()
                         .map(|p| trainer.read(p.gradient))
@@ -214,13 +221,17 @@ impl Maker {
         to.gradients = named(&from.gradients);
         let Some(session) = &mut self.session else { return Ok(()) };
         let forward = Arc::clone(session.graph());
-        for (parameter, values) in self.graph.parameters.iter().zip(&from.variables) {
-            if let Some(tensor) = forward.find(&self.graph.tensor(parameter.value).name) {
+        let variables = self.graph.parameters.iter().map(|p| p.value).zip(&from.variables);
+        let kept = self.graph.kept.iter().map(|kept| kept.value).zip(&from.kept);
+        for (id, values) in variables.chain(kept) {
+            if let Some(tensor) = forward.find(&self.graph.tensor(id).name) {
                 session.write(tensor, values)?;
             }
         }
         let mut activations: Vec<(String, Histogram)> = Vec::new();
-        session.activations(&from.batch, step, |layer, values| {
+        // As in scoring: with what layers keep, and nothing drawn at random.
+        let step = Step { training: 0, ..*step };
+        session.activations(&from.batch, &step, |layer, values| {
             match activations.iter_mut().find(|(known, _)| known == layer) {
                 Some((_, histogram)) => histogram.add(values),
                 None => activations.push((layer.to_owned(), histogram(values))),

@@ -2,8 +2,8 @@
 //!
 //! In this order: the terms of weight decay and their part of the gradients, which are whole by
 //! then; clipping; for each parameter the optimiser's step and then its moving average, which is so
-//! of the weights after the step, with the flags of weights that are not finite; the averages of the
-//! losses, and their flags.
+//! of the weights after the step, with the flags of weights that are not finite; the same for what
+//! layers keep; the averages of the losses, and their flags.
 
 use runtime::graph::{Extension, Graph, Parameter, TensorId};
 use runtime::kernel::Constants;
@@ -36,15 +36,16 @@ impl Update {
             lower_clipping(&mut graph, norm);
         }
         let flags = Flags::of(&mut graph, losses);
-        for (parameter, place) in graph.parameters().to_vec().into_iter().zip(&flags.of_weights) {
+        let mut first = flags.of_others.iter().copied();
+        for (parameter, first) in graph.parameters().to_vec().into_iter().zip(&mut first) {
             graph.select_layer(parameter.layer);
             self.optimizer.lower(&mut graph, &parameter);
-            let constants = flags.constants(&graph, parameter.value, *place);
-            graph.update(
-                &shaders::moving_average_update::KERNEL,
-                &[parameter.value, parameter.average, flags.tensor],
-                constants,
-            );
+            flags.lower_average(&mut graph, (parameter.value, parameter.average), first);
+        }
+        for ((at, kept), first) in graph.kept().to_vec().into_iter().enumerate().zip(first) {
+            graph.select_layer(kept.layer);
+            let average = graph.average_of_kept(at);
+            flags.lower_average(&mut graph, (kept.value, average), first);
         }
         lower_loss_averages(&mut graph, losses);
         let constants = flags.constants(&graph, losses, 0);
@@ -181,25 +182,39 @@ fn lower_loss_averages(graph: &mut Extension, losses: TensorId) {
     );
 }
 
-/// Where it is noted what is not finite: of the losses first, then of all weights.
+/// Where it is noted what is not finite: of the losses first, then of all weights and of what layers
+/// keep.
 struct Flags {
     tensor: TensorId,
-    /// The first flag of each parameter.
-    of_weights: Vec<usize>,
+    /// The first flag of each parameter and of each tensor that a layer keeps.
+    of_others: Vec<usize>,
 }
 
 impl Flags {
     fn of(graph: &mut Extension, losses: TensorId) -> Self {
         let weights = graph.parameters().iter().map(|parameter| parameter.value);
-        let watched: Vec<TensorId> = std::iter::once(losses).chain(weights).collect();
+        let kept = graph.kept().iter().map(|kept| kept.value);
+        let watched: Vec<TensorId> = std::iter::once(losses).chain(weights).chain(kept).collect();
         let stretches = watched.iter().map(|id| shaders::finite_flags::stretches(graph.len(*id)));
         let watched: Vec<(TensorId, usize)> = watched.iter().copied().zip(stretches).collect();
         let end = |end: &mut usize, (_, stretches): &(TensorId, usize)| {
             *end += stretches;
             Some(*end)
         };
-        let of_weights = watched.iter().scan(0, end).collect();
-        Self { tensor: graph.flags(&watched), of_weights }
+        let of_others = watched.iter().scan(0, end).collect();
+        Self { tensor: graph.flags(&watched), of_others }
+    }
+
+    /// Moves the average of a tensor, and looks at the tensor.
+    fn lower_average(
+        &self,
+        graph: &mut Extension,
+        (value, average): (TensorId, TensorId),
+        first: usize,
+    ) {
+        let constants = self.constants(graph, value, first);
+        let kernel = &shaders::moving_average_update::KERNEL;
+        graph.update(kernel, &[value, average, self.tensor], constants);
     }
 
     /// Those of a kernel that looks at a tensor and begins with this flag.

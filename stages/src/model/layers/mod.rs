@@ -1,11 +1,18 @@
 //! The layers: one file each, and one line in the list below.
 
 pub mod add;
+pub mod avg_pool;
+pub mod batch_norm;
 pub mod conv2d;
 pub mod dense;
+pub mod dropout;
+pub mod gelu;
+pub mod global_avg_pool;
 pub mod local_response_norm;
 pub mod max_pool;
 pub mod relu;
+pub mod silu;
+pub mod softmax;
 pub mod softmax_cross_entropy;
 
 use runtime::graph::{GraphBuilder, TensorId};
@@ -17,11 +24,18 @@ use super::layer::LayerKind;
 pub fn all() -> Vec<LayerKind> {
     vec![
         add::kind(),
+        avg_pool::kind(),
+        batch_norm::kind(),
         conv2d::kind(),
         dense::kind(),
+        dropout::kind(),
+        gelu::kind(),
+        global_avg_pool::kind(),
         local_response_norm::kind(),
         max_pool::kind(),
         relu::kind(),
+        silu::kind(),
+        softmax::kind(),
         softmax_cross_entropy::kind(),
     ]
 }

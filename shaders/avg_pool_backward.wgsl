@@ -1,0 +1,65 @@
+// The derivative of average pooling: each gradient goes in equal shares to the pixels of its window
+// that lie inside the image.
+// Reads output_gradients, writes input_gradients. Each input element looks at the windows over it, so
+// that nothing is scattered and the order of every sum is fixed.
+// Dispatch: one invocation per input element.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override STRIDE_X: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+
+// Windows over one element, in each direction.
+override WINDOWS_Y: u32 = (KERNEL_HEIGHT + STRIDE_Y - 1u) / STRIDE_Y;
+override WINDOWS_X: u32 = (KERNEL_WIDTH + STRIDE_X - 1u) / STRIDE_X;
+
+@group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
+@group(0) @binding(1) var<storage, read_write> input_gradients: array<Element>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+// Positions of a window from `at` on that lie inside the image, counted from the padding's first.
+fn inside(at: u32, window: u32, pad: u32, size: u32) -> u32 {
+    return min(at + window, size + pad) - max(at, pad);
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let at = id.x + id.y * groups.x * 256u;
+    if (at >= step.images * IN_HEIGHT * IN_WIDTH * CHANNELS) {
+        return;
+    }
+    let channel = at % CHANNELS;
+    let column = at / CHANNELS % IN_WIDTH + PAD_LEFT;
+    let row = at / (CHANNELS * IN_WIDTH) % IN_HEIGHT + PAD_TOP;
+    let image = at / (CHANNELS * IN_WIDTH * IN_HEIGHT);
+
+    var sum = 0.0;
+    for (var back_y = 0u; back_y < WINDOWS_Y; back_y++) {
+        // Windows before the first wrap around to very large numbers.
+        let y = row / STRIDE_Y - back_y;
+        if (y >= OUT_HEIGHT || row - y * STRIDE_Y >= KERNEL_HEIGHT) {
+            continue;
+        }
+        let rows = inside(y * STRIDE_Y, KERNEL_HEIGHT, PAD_TOP, IN_HEIGHT);
+        for (var back_x = 0u; back_x < WINDOWS_X; back_x++) {
+            let x = column / STRIDE_X - back_x;
+            if (x >= OUT_WIDTH || column - x * STRIDE_X >= KERNEL_WIDTH) {
+                continue;
+            }
+            let columns = inside(x * STRIDE_X, KERNEL_WIDTH, PAD_LEFT, IN_WIDTH);
+            let window = ((image * OUT_HEIGHT + y) * OUT_WIDTH + x) * CHANNELS + channel;
+            sum += f32(output_gradients[window]) / f32(rows * columns);
+        }
+    }
+    input_gradients[at] = Element(sum);
+}

@@ -1,0 +1,56 @@
+//! Dropout.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::random::key_of;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::layer::{Layer, LayerKind, one_input};
+
+/// In training, makes each number 0 with probability `rate` and divides the others by `1 - rate`
+/// (Srivastava et al., 2014, scaled as PyTorch and Keras do); in scoring, changes nothing. What is
+/// dropped is keyed by the run's seed, the layer's name, the image and the epoch: neither batches nor
+/// adapters change it, and a run that goes on drops the same.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    /// The share that is dropped, 0 to below 1.
+    #[serde(default = "half")]
+    pub rate: f64,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<Dropout>(
+        "dropout",
+        "In training, makes some numbers 0 at random and scales the others.",
+        "{ rate: 0.5 }",
+    )
+}
+
+impl Layer for Dropout {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let x = one_input(inputs)?;
+        if !(0.0..1.0).contains(&self.rate) {
+            let found = format!("expected a share from 0 to below 1, found {}", self.rate);
+            return Err(Mismatch::field("rate", found)
+                .help("it is the share that is dropped; 0.5 is usual"));
+        }
+        let shape = graph.shape(x).to_vec();
+        let key = key_of(graph.layer_name());
+        let constants = shaders::dropout::constants(shape.iter().product(), self.rate, key);
+        let (ids, y) = (graph.sample_ids(), graph.activation(&shape));
+        graph.forward(&shaders::dropout::KERNEL, &[x, ids, y], constants.clone());
+        let dy = graph.gradient_of(y);
+        if let Some(dx) = graph.gradient_for(x) {
+            // The same numbers are drawn again.
+            graph.backward(&shaders::dropout::KERNEL, &[dy, ids, dx], constants);
+        }
+        Ok(y)
+    }
+}

@@ -1,0 +1,39 @@
+//! Gaussian error linear units.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::kernel::Constants;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::layer::{Layer, LayerKind, one_input};
+
+/// `x * P(normal number < x)`, any shape (Hendrycks, Gimpel, 2016). By the error function itself, which is
+/// PyTorch's default; not by its approximation with `tanh`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gelu {}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<Gelu>(
+        "gelu",
+        "Weighs each value by the share of normal numbers below it.",
+        "{}",
+    )
+}
+
+impl Layer for Gelu {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let x = one_input(inputs)?;
+        let shape = graph.shape(x).to_vec();
+        let constants = Constants::default().with("LENGTH", shape.iter().product());
+        let y = graph.activation(&shape);
+        graph.forward(&shaders::gelu_forward::KERNEL, &[x, y], constants.clone());
+        let dy = graph.gradient_of(y);
+        if let Some(dx) = graph.gradient_for(x) {
+            graph.backward(&shaders::gelu_backward::KERNEL, &[x, dy, dx], constants);
+        }
+        Ok(y)
+    }
+}

@@ -1,0 +1,37 @@
+//! The mean over all pixels.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::extent::Extent;
+use crate::model::layer::{Layer, LayerKind, image_shape, one_input};
+use crate::model::window::{Padding, Window};
+
+/// The mean of each channel over all pixels: `[height, width, channels]` to `[channels]`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GlobalAvgPool {}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<GlobalAvgPool>(
+        "global_avg_pool",
+        "Takes the mean of each channel over all pixels.",
+        "{}",
+    )
+}
+
+impl Layer for GlobalAvgPool {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let x = one_input(inputs)?;
+        let [height, width, channels] = image_shape(graph, x)?;
+        // A single window, which has all of the image.
+        let all = Extent { height, width };
+        let window = Window::new([height, width], all, all, Padding::Valid)?;
+        let y = graph.activation(&[channels]);
+        super::avg_pool::lower(graph, x, y, window.constants().with("CHANNELS", channels));
+        Ok(y)
+    }
+}

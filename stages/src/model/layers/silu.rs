@@ -1,0 +1,34 @@
+//! Sigmoid linear units.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::kernel::Constants;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::layer::{Layer, LayerKind, one_input};
+
+/// `x / (1 + e^-x)`, any shape; also called swish (Elfwing et al., 2017).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Silu {}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<Silu>("silu", "Weighs each value by its sigmoid.", "{}")
+}
+
+impl Layer for Silu {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let x = one_input(inputs)?;
+        let shape = graph.shape(x).to_vec();
+        let constants = Constants::default().with("LENGTH", shape.iter().product());
+        let y = graph.activation(&shape);
+        graph.forward(&shaders::silu_forward::KERNEL, &[x, y], constants.clone());
+        let dy = graph.gradient_of(y);
+        if let Some(dx) = graph.gradient_for(x) {
+            graph.backward(&shaders::silu_backward::KERNEL, &[x, dy, dx], constants);
+        }
+        Ok(y)
+    }
+}

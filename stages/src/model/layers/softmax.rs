@@ -1,0 +1,38 @@
+//! Softmax between layers.
+
+use runtime::graph::{GraphBuilder, TensorId};
+use runtime::kernel::Constants;
+use runtime::stage::Mismatch;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::layer::{Layer, LayerKind, one_input};
+
+/// `e^x / sum of e^x` over the channels of each pixel, or over all numbers of a dense layer. The loss
+/// `softmax_cross_entropy` has its own and takes logits: this is for what comes before them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Softmax {}
+
+/// The kind.
+pub fn kind() -> LayerKind {
+    LayerKind::of::<Softmax>("softmax", "Makes shares that add up to 1 of the channels.", "{}")
+}
+
+impl Layer for Softmax {
+    fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
+        let x = one_input(inputs)?;
+        let shape = graph.shape(x).to_vec();
+        let channels = shape.last().copied().unwrap_or(1);
+        let constants = Constants::default()
+            .with("POSITIONS", shape.iter().product::<usize>() / channels.max(1))
+            .with("CHANNELS", channels);
+        let y = graph.activation(&shape);
+        graph.forward(&shaders::softmax_forward::KERNEL, &[x, y], constants.clone());
+        let dy = graph.gradient_of(y);
+        if let Some(dx) = graph.gradient_for(x) {
+            graph.backward(&shaders::softmax_backward::KERNEL, &[y, dy, dx], constants);
+        }
+        Ok(y)
+    }
+}
