@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::inputs;
 use crate::lanes;
+use crate::mirror;
+use crate::probability;
 use crate::switch::Switch;
 use crate::workers::Workers;
 
@@ -91,12 +93,8 @@ pub fn kind() -> Kind {
 }
 
 fn check_probability(part: &str, probability: f64) -> Result<(), Mismatch> {
-    if (0.0..=1.0).contains(&probability) {
-        return Ok(());
-    }
-    let message = format!("expected a probability from 0 to 1, found {probability}");
-    Err(Mismatch::field(&format!("{part}.probability"), message)
-        .help(format!("for never, write `{part}: false`")))
+    let never = format!("for never, write `{part}: false`");
+    probability::check(&format!("{part}.probability"), probability, &never)
 }
 
 impl Config for Distorter {
@@ -154,7 +152,7 @@ impl Map for Distort {
         let [_, width, channels] = sample.image.shape;
         let values = sample.image.as_f32();
         if self.0.flip.on().is_some_and(|on| flip < on.probability) {
-            mirror(values, width, channels);
+            mirror::rows(values, width, channels);
         }
         let delta = match self.0.brightness.on() {
             Some(on) if brighten < on.probability => (2.0 * delta - 1.0) * on.max_delta,
@@ -166,20 +164,6 @@ impl Map for Distort {
         };
         brighten_and_contrast(values, channels, delta, factor);
         Ok(())
-    }
-}
-
-/// Reverses each row of pixels.
-fn mirror(values: &mut [f32], width: usize, channels: usize) {
-    for row in values.chunks_exact_mut(width * channels) {
-        match channels {
-            1 => row.reverse(),
-            3 => row.as_chunks_mut::<3>().0.reverse(),
-            _ => {
-                row.reverse();
-                row.chunks_exact_mut(channels).for_each(<[f32]>::reverse);
-            }
-        }
     }
 }
 

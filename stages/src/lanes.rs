@@ -11,7 +11,7 @@ pub const LANES: usize = 24;
 const RUN: usize = LANES * 128;
 
 /// The sum of `f(value)` in each lane: value `i` falls in lane `i % LANES`.
-fn lane_sums(values: &[f32], f: impl Fn(f32) -> f32) -> [f64; LANES] {
+fn lane_sums<T: Copy>(values: &[T], f: impl Fn(T) -> f32) -> [f64; LANES] {
     let mut totals = [0.0; LANES];
     for run in values.chunks(RUN) {
         let mut sums = [0.0_f32; LANES];
@@ -45,16 +45,16 @@ pub fn mean_and_variance(values: &[f32]) -> (f64, f64) {
 }
 
 /// The mean of each channel, the channel running fastest.
-pub fn channel_means(values: &[f32], channels: usize) -> Vec<f64> {
+pub fn channel_means<T: Copy + Into<f32>>(values: &[T], channels: usize) -> Vec<f64> {
     let mut sums = vec![0.0; channels];
     if LANES.is_multiple_of(channels) {
-        for (lane, sum) in lane_sums(values, |value| value).iter().enumerate() {
+        for (lane, sum) in lane_sums(values, T::into).iter().enumerate() {
             sums[lane % channels] += sum;
         }
     } else {
         for pixel in values.chunks_exact(channels) {
             for (sum, value) in sums.iter_mut().zip(pixel) {
-                *sum += f64::from(*value);
+                *sum += f64::from((*value).into());
             }
         }
     }

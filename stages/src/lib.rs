@@ -3,14 +3,18 @@
 
 pub mod batcher;
 pub mod cropper;
+pub mod cutout;
 pub mod data;
 pub mod distorter;
 pub mod evaluator;
 pub mod extent;
 pub mod inputs;
 pub mod lanes;
+pub mod mirror;
 pub mod model;
 pub mod optimizer;
+pub mod padding;
+pub mod probability;
 pub mod reader;
 pub mod reducer;
 pub mod schedule;
@@ -32,6 +36,7 @@ pub fn kinds(layers: Vec<LayerKind>) -> Vec<Kind> {
         shuffler::kind(),
         cropper::kind(),
         distorter::kind(),
+        cutout::kind(),
         whitening::kind(),
         batcher::kind(),
         model::kind(layers),
@@ -99,6 +104,9 @@ mod tests {
             ("reader", "{ format: { idx: { size_px: [28, 24], classes: [a, 7] } }, split: test }"),
             ("reader", "{ format: { images: { classes: [a, b], size_px: 9 } }, split: train }"),
             ("cropper", "{ size: [24, 16], mode: central }"),
+            ("cropper", "{ size: 32, padding: { pixels: 4, mode: zero } }"),
+            ("cropper", "{ size: 32, padding: null }"),
+            ("cutout", "{ size_px: 8, fill: 127.5 }"),
             ("distorter", "{ flip: off, brightness: null, contrast: { lower: 0.5 } }"),
             ("shuffler", "{ mode: queue, start_at: 128 }"),
             ("reducer", "{ learning_rate: 1, optimizer: sgd }"),
@@ -122,6 +130,9 @@ mod tests {
             ("cropper", "{ size: large }", "size"),
             ("cropper", "{ size: [24] }", "size"),
             ("cropper", "{ mode: middle }", "mode"),
+            ("cropper", "{ padding: { pixel: 4 } }", "padding.pixel"),
+            ("cropper", "{ padding: { pixels: 4, mode: wrap } }", "padding.mode"),
+            ("cutout", "{ fill: median }", "fill"),
             ("distorter", "{ flip: { probabilty: 0.5 } }", "flip.probabilty"),
             ("distorter", "{ brightness: much }", "brightness"),
             ("cropper", "{ workers: 1025 }", "workers"),
