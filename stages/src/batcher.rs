@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use runtime::port::{ImageType, PixelType, Port};
-use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
+use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,10 @@ impl Config for Batcher {
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         Ok(Runner::Stage(Box::new(Batching::new(self, context.start))))
+    }
+
+    fn offset(&self) -> Offset {
+        Offset::Stays
     }
 }
 

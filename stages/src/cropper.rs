@@ -8,14 +8,14 @@ use bytes::Bytes;
 use runtime::item::{Pixels, Sample};
 use runtime::port::{ImageType, Port};
 use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::inputs;
 use crate::mirror;
-use crate::padding::Padding;
+use crate::padding::{Border, Padding};
 use crate::workers::Workers;
 
 /// Cuts a window out of every image.
@@ -106,6 +106,13 @@ impl Config for Cropper {
             views: self.views,
         });
         Ok(Runner::Map { map, workers: self.workers.count() })
+    }
+
+    fn offset(&self) -> Offset {
+        match self.padding {
+            Some(Padding { mode: Border::Zero, .. }) => Offset::Matters,
+            _ => Offset::Stays,
+        }
     }
 
     fn warnings(&self, inputs: &[Port]) -> Vec<Mismatch> {
@@ -281,7 +288,6 @@ mod tests {
     use runtime::port::PixelType;
 
     use super::*;
-    use crate::padding::Border;
     use crate::testing::{bytes_port, map, reals, sample};
 
     const SHAPE: [usize; 3] = [32, 32, 3];
@@ -423,10 +429,10 @@ mod tests {
 
     #[test]
     fn a_padded_window_shows_what_plain_indexing_shows() {
-        for (size, pixels) in [(32, 4), (40, 4), (2, 5), (24, 31)] {
+        for (size, pixels) in [(32, 4), (40, 4), (2, 5), (60, 31)] {
             for mode in [Border::Reflect, Border::Zero, Border::Edge] {
                 let mut corners = HashSet::new();
-                for window in seen(size, pixels, mode, 200) {
+                for window in seen(size, pixels, mode, 50) {
                     // The corner is found again by trying all of them.
                     let room = 32 + 2 * pixels - size;
                     let all = (0..=room).flat_map(|top| (0..=room).map(move |left| (top, left)));
@@ -439,7 +445,7 @@ mod tests {
                     };
                     corners.insert(all.clone().find(fits).expect("a window of the padded image"));
                 }
-                let least = if size == 40 { 1 } else { 50 };
+                let least = if size == 40 { 1 } else { 25 };
                 assert!(corners.len() >= least, "{size} {pixels} {mode:?}: {}", corners.len());
             }
         }

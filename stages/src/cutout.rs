@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,13 +9,14 @@ use bytes::{Bytes, BytesMut};
 use runtime::item::{Pixels, Sample};
 use runtime::port::{PixelType, Port};
 use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::inputs;
 use crate::lanes;
+use crate::patch::Patch;
 use crate::probability;
 use crate::workers::Workers;
 
@@ -95,6 +95,13 @@ impl Config for Cutout {
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
         Ok(Runner::Map { map: Arc::new(Cover(self.clone())), workers: self.workers.count() })
     }
+
+    fn offset(&self) -> Offset {
+        match self.fill {
+            Fill::Mean => Offset::Stays,
+            Fill::Value(_) => Offset::Matters,
+        }
+    }
 }
 
 struct Cover(Cutout);
@@ -102,25 +109,22 @@ struct Cover(Cutout);
 impl Map for Cover {
     fn map(&self, sample: &mut Sample, random: &mut Random) -> Result<()> {
         let shape @ [height, width, channels] = sample.image.shape;
-        let square = Square::around(
-            [random.below(height), random.below(width)],
-            self.0.size_px,
-            [height, width],
-        );
+        let centre = [random.below(height), random.below(width)];
+        let square = Patch::around(centre, [self.0.size_px; 2], [height, width]);
         if f64::from(random.unit()) >= self.0.probability {
             return Ok(());
         }
         match &mut sample.image.pixels {
             Pixels::F32(values) => {
                 let cover = self.cover(values, channels);
-                square.fill(values, shape, &cover);
+                fill(&square, values, shape, &cover);
             }
             Pixels::U8(bytes) => {
                 let cover = self.cover(bytes, channels);
                 let cover: Vec<u8> = cover.iter().map(|value| value.round() as u8).collect();
                 // Copies only what others hold too, such as the data set.
                 let mut values = BytesMut::from(std::mem::replace(bytes, Bytes::new()));
-                square.fill(&mut values, shape, &cover);
+                fill(&square, &mut values, shape, &cover);
                 *bytes = values.freeze();
             }
         }
@@ -141,29 +145,10 @@ impl Cover {
     }
 }
 
-/// What of a square lies in an image.
-#[derive(Debug, PartialEq)]
-struct Square {
-    rows: Range<usize>,
-    columns: Range<usize>,
-}
-
-impl Square {
-    fn around(centre: [usize; 2], side: usize, [height, width]: [usize; 2]) -> Self {
-        let range = |centre: usize, most: usize| {
-            let first = centre as isize - (side / 2) as isize;
-            let last = (first + side as isize).min(most as isize) as usize;
-            first.max(0) as usize..last
-        };
-        Self { rows: range(centre[0], height), columns: range(centre[1], width) }
-    }
-
-    fn fill<T: Copy>(&self, values: &mut [T], [_, width, channels]: [usize; 3], pixel: &[T]) {
-        for y in self.rows.clone() {
-            let row = &mut values[y * width * channels..][..width * channels];
-            let covered = &mut row[self.columns.start * channels..self.columns.end * channels];
-            covered.chunks_exact_mut(channels).for_each(|place| place.copy_from_slice(pixel));
-        }
+fn fill<T: Copy>(patch: &Patch, values: &mut [T], shape: [usize; 3], pixel: &[T]) {
+    for row in patch.rows(shape) {
+        let pixels = values[row].chunks_exact_mut(pixel.len());
+        pixels.for_each(|place| place.copy_from_slice(pixel));
     }
 }
 
@@ -241,16 +226,6 @@ mod tests {
     }
 
     #[test]
-    fn a_square_is_cut_off_at_the_border() {
-        let square = |centre, side| Square::around(centre, side, [24, 16]);
-        assert_eq!(square([12, 8], 8), Square { rows: 8..16, columns: 4..12 });
-        assert_eq!(square([12, 8], 3), Square { rows: 11..14, columns: 7..10 });
-        assert_eq!(square([0, 15], 8), Square { rows: 0..4, columns: 11..16 });
-        assert_eq!(square([23, 0], 1), Square { rows: 23..24, columns: 0..1 });
-        assert_eq!(square([12, 8], 50), Square { rows: 0..24, columns: 0..16 });
-    }
-
-    #[test]
     fn one_rectangle_becomes_the_mean_and_the_rest_stays() {
         let before = samples(300);
         let mut centres = [0_u32; 2];
@@ -270,13 +245,11 @@ mod tests {
                 let least = *places.iter().min().expect("something is covered");
                 least..places.iter().max().expect("the same") + 1
             };
-            let square = Square { rows: extent(&rows), columns: extent(&columns) };
-            assert_eq!(covered.len(), square.rows.len() * square.columns.len());
-            assert!(
-                (4..=8).contains(&square.rows.len()) && (4..=8).contains(&square.columns.len())
-            );
-            centres[0] += u32::from(square.rows.start == 0);
-            centres[1] += u32::from(square.columns.end == 16);
+            let (rows, columns) = (extent(&rows), extent(&columns));
+            assert_eq!(covered.len(), rows.len() * columns.len());
+            assert!((4..=8).contains(&rows.len()) && (4..=8).contains(&columns.len()));
+            centres[0] += u32::from(rows.start == 0);
+            centres[1] += u32::from(columns.end == 16);
             for (at, (was, is)) in was.iter().zip(&is).enumerate() {
                 assert!(covered.contains(&(at / 3)) || was == is);
             }

@@ -63,23 +63,25 @@ pub fn channel_means<T: Copy + Into<f32>>(values: &[T], channels: usize) -> Vec<
     sums
 }
 
-/// `value * scale + shift[channel]` for every value.
-pub fn scale_and_shift(values: &mut [f32], scale: f32, shift: &[f32]) {
+/// `value * scale[channel] + shift[channel]` for every value.
+pub fn scale_and_shift(values: &mut [f32], scale: &[f32], shift: &[f32]) {
     let channels = shift.len();
     if LANES.is_multiple_of(channels) {
-        let shift: [f32; LANES] = std::array::from_fn(|lane| shift[lane % channels]);
-        let (whole, rest) = values.as_chunks_mut::<LANES>();
-        for group in whole {
-            for (value, shift) in group.iter_mut().zip(&shift) {
+        let spread = |numbers: &[f32]| -> [f32; LANES] {
+            std::array::from_fn(|lane| numbers[lane % channels])
+        };
+        let (scale, shift) = (spread(scale), spread(shift));
+        let change = |group: &mut [f32]| {
+            for ((value, scale), shift) in group.iter_mut().zip(&scale).zip(&shift) {
                 *value = *value * scale + shift;
             }
-        }
-        for (value, shift) in rest.iter_mut().zip(&shift) {
-            *value = *value * scale + shift;
-        }
+        };
+        let (whole, rest) = values.as_chunks_mut::<LANES>();
+        whole.iter_mut().for_each(|group| change(group));
+        change(rest);
     } else {
         for pixel in values.chunks_exact_mut(channels) {
-            for (value, shift) in pixel.iter_mut().zip(shift) {
+            for ((value, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
                 *value = *value * scale + shift;
             }
         }
@@ -125,7 +127,7 @@ mod tests {
                 assert!((mean - expected).abs() < 1e-4);
             }
             let mut centred = values;
-            scale_and_shift(&mut centred, 2.0, &shift);
+            scale_and_shift(&mut centred, &vec![2.0; channels], &shift);
             for mean in channel_means(&centred, channels) {
                 assert!(mean.abs() < 1e-3, "{channels} channels: {mean}");
             }

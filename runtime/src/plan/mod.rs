@@ -3,6 +3,7 @@
 mod check;
 mod links;
 mod load;
+mod notes;
 mod overrides;
 mod part;
 mod top;
