@@ -679,6 +679,7 @@ mod tests {
                 stage("each", Talker::Each(None), vec![0]),
                 stage("sink", Talker::Sink, vec![1]),
             ],
+            trials: Vec::new(),
             top: Node::Null,
             document: Node::Null,
         }

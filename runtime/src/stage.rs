@@ -54,6 +54,12 @@ pub trait Config: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// An image such as this stage puts out, made up without opening anything, another one for each
+    /// number: what tests in the YAML begin with. Only what begins a flow may have some.
+    fn made_up(&self, _number: u64) -> Option<Sample> {
+        None
+    }
+
     /// What becomes of a number that a stage before this one added to all values of an image.
     fn offset(&self) -> Offset {
         Offset::Matters
