@@ -78,6 +78,10 @@ fn the_pipelines_of_the_repository_are_right() {
     assert_eq!((status, &*told), (0, ""), "{out}");
     assert!(out.contains("images u8[24, 24, 3]"), "{out}");
     assert!(out.contains("local3"), "{out}");
+    let note = "distort: `brightness` changes nothing, as `whiten` takes it out again exactly";
+    assert!(out.contains(note), "{out}");
+    let other = "stages.whiten={ from: distort, normalizer: { mean: 120, deviation: 64 } }";
+    assert!(!runtime(&["check", "pipeline.yaml", "--set", other]).1.contains("note:"));
     let set = ["check", "pipeline.yaml", "--set", "stages.batch.batcher.size=64"];
     assert!(runtime(&set).1.contains("batches 64 x f32[24, 24, 3]"));
 }
