@@ -22,7 +22,11 @@ const MOMENTUM: &str = "stages.train.reducer.optimizer={ momentum: {} }";
 /// Stops a run after each of these steps and goes on, with another number of threads: what comes
 /// out of several is not what was put in first.
 fn stop_after_each(steps: impl IntoIterator<Item = u64>, set: &[&str]) {
-    let place = Place::new(PIPELINE);
+    stop_in(PIPELINE, steps, set);
+}
+
+fn stop_in(pipeline: &str, steps: impl IntoIterator<Item = u64>, set: &[&str]) {
+    let place = Place::new(pipeline);
     let alone = place.train("alone", set);
     for stop in steps {
         let name = format!("after-{stop}");
@@ -55,6 +59,24 @@ fn so_does_one_with_statistics_of_batches_and_dropout() {
     stop_after_each([1, 4, 9, 23], &[KEEPING]);
     let towers = "stages.train.reducer.adapters=[{ adapter: cpu, replicas: 2 }]";
     stop_after_each([4, 23], &[KEEPING, towers, "stages.train.reducer.balance=equal"]);
+}
+
+#[test]
+fn so_does_one_with_every_augmentation() {
+    let more = "
+  pad: { from: shuffle, cropper: { size: 32, padding: { pixels: 4 } } }
+  crop: { from: pad, resizer: { size: 12 } }
+  colour: { from: crop, color_jitter: {} }
+  cover: { from: colour, cutout: { size_px: 4 } }
+  distort: { from: cover, distorter: { flip: { alternating: true } } }
+  plain: { from: whiten, batcher: { size: 16 } }
+  batch: { from: plain, mixer: { mixup: {}, cutmix: {} } }
+";
+    let replaced = ["  crop:", "  distort:", "  batch:"];
+    let kept =
+        PIPELINE.lines().filter(|line| !replaced.iter().any(|start| line.starts_with(start)));
+    let pipeline = kept.collect::<Vec<_>>().join("\n") + more;
+    stop_in(&pipeline, [1, 3, 10, 23], &[]);
 }
 
 #[test]

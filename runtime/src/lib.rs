@@ -37,6 +37,7 @@ pub mod shader;
 pub mod stage;
 pub mod tensorboard;
 pub mod towers;
+pub mod trial;
 pub mod verify;
 
 pub use cli::{App, Golden, main, run_line};

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, RgbImage};
 
+use crate::item::{Image, Pixels};
 use crate::picture::Picture;
+use crate::port::{ImageType, PixelType};
 
 /// Pixels beyond which an image is refused before it is decoded, which takes memory.
 const MOST_PIXELS: u64 = 100_000_000;
@@ -59,6 +61,19 @@ fn middle(wide: u32, high: u32, width: usize, height: usize) -> (u32, u32) {
     let across = rounded(high, width, height).min(u64::from(wide)) as u32;
     let down = rounded(wide, height, width).min(u64::from(high)) as u32;
     (across, down)
+}
+
+/// The picture as an image of this type, in grey if it has one channel.
+pub fn as_image(wanted: &ImageType, picture: &Picture) -> Image {
+    let bytes: Vec<u8> = match wanted.shape[2] {
+        3 => picture.rgb.clone(),
+        _ => picture.rgb.chunks_exact(3).map(grey).collect(),
+    };
+    let pixels = match wanted.pixel {
+        PixelType::U8 => Pixels::U8(bytes.into()),
+        PixelType::F32 => Pixels::F32(bytes.into_iter().map(f32::from).collect()),
+    };
+    Image { shape: wanted.shape, pixels }
 }
 
 /// How bright a colour is (ITU-R BT.601).
@@ -319,5 +334,19 @@ mod tests {
                 (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
             })
         })
+    }
+
+    #[test]
+    fn pictures_become_what_the_pipeline_reads() {
+        let picture = Picture { width: 2, height: 1, rgb: vec![255, 255, 255, 200, 0, 0] };
+        let made = |pixel, channels| {
+            let shape = [1, 2, channels];
+            as_image(
+                &ImageType { pixel, shape, classes: 2, whole_epochs: true, views: 1 },
+                &picture,
+            )
+        };
+        assert_eq!(made(PixelType::U8, 3).pixels, Pixels::U8(picture.rgb.clone().into()));
+        assert_eq!(made(PixelType::F32, 1).pixels, Pixels::F32(vec![255.0, 60.0]));
     }
 }

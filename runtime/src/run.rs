@@ -717,6 +717,7 @@ mod tests {
                 stage("each", Talker::Each(None), vec![0]),
                 stage("sink", Talker::Sink, vec![1]),
             ],
+            trials: Vec::new(),
             top: Node::Null,
             document: Node::Null,
         }

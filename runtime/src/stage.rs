@@ -62,10 +62,38 @@ pub trait Config: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// An image such as this stage puts out, made up without opening anything, another one for each
+    /// number: what tests in the YAML begin with. Only what begins a flow may have some.
+    fn made_up(&self, _number: u64) -> Option<Sample> {
+        None
+    }
+
+    /// What becomes of a number that a stage before this one added to all values of an image.
+    fn offset(&self) -> Offset {
+        Offset::Matters
+    }
+
+    /// The field by which this stage adds one number to all values of an image, if it does so. Where
+    /// that vanishes before anything sees it, `check` says that the field changes nothing.
+    fn adds_offset(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What a person should see of this stage before anything runs, beside its ports.
     fn summary(&self, _inputs: &[Port]) -> Option<String> {
         None
     }
+}
+
+/// What a stage does to a number that was added to all values of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offset {
+    /// What is put out depends on it in some other way, or nothing is known of that.
+    Matters,
+    /// What is put out has the same number added.
+    Stays,
+    /// What is put out is the same with any such number.
+    Vanishes,
 }
 
 /// What is wrong with a stage's configuration. The engine adds the stage, the ports and the place.

@@ -9,7 +9,7 @@ use runtime::channel::Ports;
 use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::reuse::{Lender, Lent};
-use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
+use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,10 @@ impl Config for Batcher {
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         Ok(Runner::Stage(Box::new(Batching::new(self, context.start))))
+    }
+
+    fn offset(&self) -> Offset {
+        Offset::Stays
     }
 }
 

@@ -1,5 +1,6 @@
 //! Cuts a window out of every image.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -7,12 +8,14 @@ use bytes::Bytes;
 use runtime::item::{Pixels, Sample};
 use runtime::port::{ImageType, Port};
 use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::inputs;
+use crate::mirror;
+use crate::padding::{Border, Padding};
 use crate::workers::Workers;
 
 /// Cuts a window out of every image.
@@ -23,6 +26,9 @@ pub struct Cropper {
     pub size: Extent,
     /// Where the window lies.
     pub mode: Mode,
+    /// Pixels that are put around the image before the window is cut, if any: what is often called
+    /// pad and crop. A window may then be larger than the image.
+    pub padding: Option<Padding>,
     /// For an evaluation by several views of each image, of which the model's probabilities are
     /// averaged: 1, the middle; 2, that and its mirror image; 10, the four corners, the middle and
     /// their mirror images (cuda-convnet's multiview). Each epoch shows one of them. With `mode:
@@ -48,7 +54,13 @@ pub enum Mode {
 
 impl Default for Cropper {
     fn default() -> Self {
-        Self { size: Extent::square(24), mode: Mode::Random, views: 1, workers: Workers::PER_CORE }
+        Self {
+            size: Extent::square(24),
+            mode: Mode::Random,
+            padding: None,
+            views: 1,
+            workers: Workers::PER_CORE,
+        }
     }
 }
 
@@ -65,6 +77,8 @@ impl Config for Cropper {
     fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
         let image = inputs::one_samples("cropper", inputs)?;
         let [height, width, channels] = image.shape;
+        self.padding.map_or(Ok(()), |padding| padding.check(height, width))?;
+        let [height, width] = [height, width].map(|side| side + 2 * self.border());
         let Extent { height: high, width: wide } = self.size;
         let limit = if height == width {
             format!("at most {height}")
@@ -76,7 +90,8 @@ impl Config for Cropper {
                 .help(format!("at least 1, {limit}")));
         }
         if high > height || wide > width {
-            let message = format!("cannot cut {} out of {height}x{width}", self.size);
+            let padded = if self.border() > 0 { ", the padding included" } else { "" };
+            let message = format!("cannot cut {} out of {height}x{width}{padded}", self.size);
             return Err(Mismatch::field("size", message).help(limit));
         }
         let views = self.check_views(image.views)?;
@@ -84,12 +99,42 @@ impl Config for Cropper {
     }
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
-        let map = Arc::new(Crop { size: self.size, mode: self.mode, views: self.views });
+        let map = Arc::new(Crop {
+            size: self.size,
+            mode: self.mode,
+            padding: self.padding,
+            views: self.views,
+        });
         Ok(Runner::Map { map, workers: self.workers.count() })
+    }
+
+    fn offset(&self) -> Offset {
+        match self.padding {
+            Some(Padding { mode: Border::Zero, .. }) => Offset::Matters,
+            _ => Offset::Stays,
+        }
+    }
+
+    fn warnings(&self, inputs: &[Port]) -> Vec<Mismatch> {
+        let Ok(image) = inputs::one_samples("cropper", inputs) else { return Vec::new() };
+        let [height, width, _] = image.shape;
+        let inside = self.size.height <= height && self.size.width <= width;
+        if self.padding.is_some() && self.mode == Mode::Central && self.views < 10 && inside {
+            let message = "a window in the middle shows nothing of the padding".to_owned();
+            return vec![
+                Mismatch::field("padding", message).help("leave it out, or set `mode: random`"),
+            ];
+        }
+        Vec::new()
     }
 }
 
 impl Cropper {
+    /// Pixels on each side of the image.
+    fn border(&self) -> usize {
+        self.padding.map_or(0, |padding| padding.pixels)
+    }
+
     /// The views of what is put out, of images that come in so many views.
     fn check_views(&self, before: usize) -> Result<usize, Mismatch> {
         let wrong = |message: String, help: &str| Err(Mismatch::field("views", message).help(help));
@@ -114,6 +159,7 @@ impl Cropper {
 struct Crop {
     size: Extent,
     mode: Mode,
+    padding: Option<Padding>,
     views: usize,
 }
 
@@ -135,26 +181,25 @@ impl Map for Crop {
     fn map(&self, sample: &mut Sample, random: &mut Random) -> Result<()> {
         let [height, width, channels] = sample.image.shape;
         let Extent { height: high, width: wide } = self.size;
+        let border = self.padding.map_or(0, |padding| padding.pixels);
+        let (tall, broad) = (height + 2 * border, width + 2 * border);
         ensure!(
-            high <= height && wide <= width,
-            "cannot cut {} out of an image of {height}x{width}",
+            high <= tall && wide <= broad,
+            "cannot cut {} out of an image of {tall}x{broad}",
             self.size
         );
-        let (down, right) = (height - high, width - wide);
+        let (down, right) = (tall - high, broad - wide);
         let (top, left, mirrored) = match self.mode {
             Mode::Random => (random.below(down + 1), random.below(right + 1), false),
             Mode::Central => self.view(sample.id.epoch, down, right),
         };
-        let window = Window {
-            first: (top * width + left) * channels,
-            stride: width * channels,
-            row: wide * channels,
-            rows: high,
-            mirrored: mirrored.then_some(channels),
-        };
+        let window = Window { top, left, high, wide };
+        let shape = sample.image.shape;
         sample.image.pixels = match &sample.image.pixels {
-            Pixels::U8(values) => Pixels::U8(Bytes::from(window.cut(values))),
-            Pixels::F32(values) => Pixels::F32(window.cut(values)),
+            Pixels::U8(values) => {
+                Pixels::U8(Bytes::from(self.cut(values, shape, window, mirrored)))
+            }
+            Pixels::F32(values) => Pixels::F32(self.cut(values, shape, window, mirrored)),
             Pixels::Elsewhere => Pixels::Elsewhere,
         };
         sample.image.shape = [high, wide, channels];
@@ -162,24 +207,76 @@ impl Map for Crop {
     }
 }
 
-/// A window into values that lie row by row.
+impl Crop {
+    fn cut<T: Copy + Default>(
+        &self,
+        values: &[T],
+        shape: [usize; 3],
+        window: Window,
+        mirrored: bool,
+    ) -> Vec<T> {
+        let mut cut = match self.padding {
+            None => window.cut(values, shape),
+            Some(padding) => window.cut_padded(values, shape, padding),
+        };
+        if mirrored {
+            mirror::rows(&mut cut, window.wide, shape[2]);
+        }
+        cut
+    }
+}
+
+/// A window of an image, of which its padding is a part.
+#[derive(Clone, Copy)]
 struct Window {
-    first: usize,
-    stride: usize,
-    row: usize,
-    rows: usize,
-    // The numbers of a pixel, whose order in a row is turned around.
-    mirrored: Option<usize>,
+    top: usize,
+    left: usize,
+    high: usize,
+    wide: usize,
 }
 
 impl Window {
-    fn cut<T: Copy>(&self, values: &[T]) -> Vec<T> {
-        let mut cut = Vec::with_capacity(self.row * self.rows);
-        for row in values[self.first..].chunks(self.stride).take(self.rows) {
-            match self.mirrored {
-                None => cut.extend_from_slice(&row[..self.row]),
-                Some(channels) => cut.extend(row[..self.row].rchunks(channels).flatten()),
+    fn cut<T: Copy>(self, values: &[T], [_, width, channels]: [usize; 3]) -> Vec<T> {
+        let (stride, row) = (width * channels, self.wide * channels);
+        let mut cut = Vec::with_capacity(self.high * row);
+        let first = (self.top * width + self.left) * channels;
+        for line in values[first..].chunks(stride).take(self.high) {
+            cut.extend_from_slice(&line[..row]);
+        }
+        cut
+    }
+
+    fn cut_padded<T: Copy + Default>(
+        self,
+        values: &[T],
+        [height, width, channels]: [usize; 3],
+        padding: Padding,
+    ) -> Vec<T> {
+        let Padding { pixels: border, mode } = padding;
+        let row = self.wide * channels;
+        let mut cut = Vec::with_capacity(self.high * row);
+        // The columns that show the image itself: most of them, and one piece of memory.
+        let inside = border.max(self.left)..(border + width).min(self.left + self.wide);
+        for y in self.top..self.top + self.high {
+            let Some(y) = mode.source(y, border, height) else {
+                cut.resize(cut.len() + row, T::default());
+                continue;
+            };
+            let line = &values[y * width * channels..][..width * channels];
+            let outside = |columns: Range<usize>, cut: &mut Vec<T>| {
+                for x in columns {
+                    match mode.source(x, border, width) {
+                        Some(x) => cut.extend_from_slice(&line[x * channels..][..channels]),
+                        None => cut.resize(cut.len() + channels, T::default()),
+                    }
+                }
+            };
+            outside(self.left..inside.start.min(self.left + self.wide), &mut cut);
+            if !inside.is_empty() {
+                let from = (inside.start - border) * channels;
+                cut.extend_from_slice(&line[from..][..inside.len() * channels]);
             }
+            outside(inside.end.max(self.left)..self.left + self.wide, &mut cut);
         }
         cut
     }
@@ -313,6 +410,74 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// The rows and columns that are seen, of images cut with this padding.
+    fn seen(size: usize, pixels: usize, mode: Border, images: u64) -> Vec<Vec<(f32, f32)>> {
+        let config = Cropper {
+            size: Extent::square(size),
+            padding: Some(Padding { pixels, mode }),
+            ..Cropper::default()
+        };
+        let mut samples: Vec<Sample> = (0..images).map(|index| places(0, index)).collect();
+        map(&config, bytes_port(SHAPE), &mut samples, 1);
+        let pixels = |sample: &Sample| {
+            assert_eq!(sample.image.shape, [size, size, 3]);
+            reals(sample).chunks(3).map(|pixel| (pixel[0], pixel[1])).collect()
+        };
+        samples.iter().map(pixels).collect()
+    }
+
+    #[test]
+    fn a_padded_window_shows_what_plain_indexing_shows() {
+        for (size, pixels) in [(32, 4), (40, 4), (2, 5), (60, 31)] {
+            for mode in [Border::Reflect, Border::Zero, Border::Edge] {
+                let mut corners = HashSet::new();
+                for window in seen(size, pixels, mode, 50) {
+                    // The corner is found again by trying all of them.
+                    let room = 32 + 2 * pixels - size;
+                    let all = (0..=room).flat_map(|top| (0..=room).map(move |left| (top, left)));
+                    let shown = |at: usize| mode.source(at, pixels, 32);
+                    let fits = |&(top, left): &(usize, usize)| {
+                        window.iter().enumerate().all(|(at, found)| {
+                            let place = shown(top + at / size).zip(shown(left + at % size));
+                            *found == place.map_or((0.0, 0.0), |(y, x)| (y as f32, x as f32))
+                        })
+                    };
+                    corners.insert(all.clone().find(fits).expect("a window of the padded image"));
+                }
+                let least = if size == 40 { 1 } else { 25 };
+                assert!(corners.len() >= least, "{size} {pixels} {mode:?}: {}", corners.len());
+            }
+        }
+    }
+
+    #[test]
+    fn padding_makes_room_for_larger_windows_and_keeps_the_middle() {
+        let config = Cropper {
+            size: Extent::square(36),
+            mode: Mode::Central,
+            padding: Some(Padding { pixels: 4, mode: Border::Zero }),
+            ..Cropper::default()
+        };
+        let mut samples = [places(0, 0)];
+        map(&config, bytes_port(SHAPE), &mut samples, 1);
+        let values = reals(&samples[0]);
+        let pixel = |y: usize, x: usize| &values[(y * 36 + x) * 3..][..3];
+        assert_eq!(pixel(1, 20), [0.0, 0.0, 0.0]);
+        assert_eq!(pixel(2, 2), [0.0, 0.0, 255.0]);
+        assert_eq!(pixel(33, 33), [31.0, 31.0, 255.0]);
+        let wrong = Cropper { size: Extent::square(41), ..config.clone() };
+        let wrong = wrong.check(&[bytes_port(SHAPE)]).expect_err("too large");
+        assert_eq!(wrong.message, "cannot cut 41x41 out of 40x40, the padding included");
+        let padding = Some(Padding { pixels: 32, mode: Border::Reflect });
+        let wrong = Cropper { padding, ..Cropper::default() };
+        let wrong = wrong.check(&[bytes_port(SHAPE)]).expect_err("nothing to mirror");
+        assert_eq!(wrong.field, ["padding", "pixels"]);
+        // In the middle nothing is seen of it unless the window is larger than the image.
+        assert!(config.warnings(&[bytes_port(SHAPE)]).is_empty());
+        let hidden = Cropper { size: Extent::square(32), ..config };
+        assert_eq!(hidden.warnings(&[bytes_port(SHAPE)])[0].field, ["padding"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub const LANES: usize = 24;
 const RUN: usize = LANES * 128;
 
 /// The sum of `f(value)` in each lane: value `i` falls in lane `i % LANES`.
-fn lane_sums(values: &[f32], f: impl Fn(f32) -> f32) -> [f64; LANES] {
+fn lane_sums<T: Copy>(values: &[T], f: impl Fn(T) -> f32) -> [f64; LANES] {
     let mut totals = [0.0; LANES];
     for run in values.chunks(RUN) {
         let mut sums = [0.0_f32; LANES];
@@ -45,16 +45,16 @@ pub fn mean_and_variance(values: &[f32]) -> (f64, f64) {
 }
 
 /// The mean of each channel, the channel running fastest.
-pub fn channel_means(values: &[f32], channels: usize) -> Vec<f64> {
+pub fn channel_means<T: Copy + Into<f32>>(values: &[T], channels: usize) -> Vec<f64> {
     let mut sums = vec![0.0; channels];
     if LANES.is_multiple_of(channels) {
-        for (lane, sum) in lane_sums(values, |value| value).iter().enumerate() {
+        for (lane, sum) in lane_sums(values, T::into).iter().enumerate() {
             sums[lane % channels] += sum;
         }
     } else {
         for pixel in values.chunks_exact(channels) {
             for (sum, value) in sums.iter_mut().zip(pixel) {
-                *sum += f64::from(*value);
+                *sum += f64::from((*value).into());
             }
         }
     }
@@ -63,23 +63,25 @@ pub fn channel_means(values: &[f32], channels: usize) -> Vec<f64> {
     sums
 }
 
-/// `value * scale + shift[channel]` for every value.
-pub fn scale_and_shift(values: &mut [f32], scale: f32, shift: &[f32]) {
+/// `value * scale[channel] + shift[channel]` for every value.
+pub fn scale_and_shift(values: &mut [f32], scale: &[f32], shift: &[f32]) {
     let channels = shift.len();
     if LANES.is_multiple_of(channels) {
-        let shift: [f32; LANES] = std::array::from_fn(|lane| shift[lane % channels]);
-        let (whole, rest) = values.as_chunks_mut::<LANES>();
-        for group in whole {
-            for (value, shift) in group.iter_mut().zip(&shift) {
+        let spread = |numbers: &[f32]| -> [f32; LANES] {
+            std::array::from_fn(|lane| numbers[lane % channels])
+        };
+        let (scale, shift) = (spread(scale), spread(shift));
+        let change = |group: &mut [f32]| {
+            for ((value, scale), shift) in group.iter_mut().zip(&scale).zip(&shift) {
                 *value = *value * scale + shift;
             }
-        }
-        for (value, shift) in rest.iter_mut().zip(&shift) {
-            *value = *value * scale + shift;
-        }
+        };
+        let (whole, rest) = values.as_chunks_mut::<LANES>();
+        whole.iter_mut().for_each(|group| change(group));
+        change(rest);
     } else {
         for pixel in values.chunks_exact_mut(channels) {
-            for (value, shift) in pixel.iter_mut().zip(shift) {
+            for ((value, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
                 *value = *value * scale + shift;
             }
         }
@@ -125,7 +127,7 @@ mod tests {
                 assert!((mean - expected).abs() < 1e-4);
             }
             let mut centred = values;
-            scale_and_shift(&mut centred, 2.0, &shift);
+            scale_and_shift(&mut centred, &vec![2.0; channels], &shift);
             for mean in channel_means(&centred, channels) {
                 assert!(mean.abs() < 1e-3, "{channels} channels: {mean}");
             }

@@ -2,17 +2,29 @@
 //! the stages that YAML may use, [`model::layers::all`] that of the layers.
 
 pub mod batcher;
+pub mod beta;
+pub mod channels;
+pub mod color_jitter;
 pub mod cropper;
+pub mod cutout;
 pub mod data;
 pub mod distorter;
 pub mod evaluator;
 pub mod extent;
 pub mod inputs;
 pub mod lanes;
+pub mod mirror;
+pub mod mixer;
 pub mod model;
+pub mod normalizer;
 pub mod optimizer;
+pub mod padding;
+pub mod patch;
+pub mod probability;
 pub mod reader;
 pub mod reducer;
+pub mod resample;
+pub mod resizer;
 pub mod schedule;
 pub mod shuffler;
 pub mod switch;
@@ -31,9 +43,14 @@ pub fn kinds(layers: Vec<LayerKind>) -> Vec<Kind> {
         reader::kind(),
         shuffler::kind(),
         cropper::kind(),
+        resizer::kind(),
         distorter::kind(),
+        color_jitter::kind(),
+        cutout::kind(),
         whitening::kind(),
+        normalizer::kind(),
         batcher::kind(),
+        mixer::kind(),
         model::kind(layers),
         reducer::kind(),
         evaluator::kind(),
@@ -99,7 +116,15 @@ mod tests {
             ("reader", "{ format: { idx: { size_px: [28, 24], classes: [a, 7] } }, split: test }"),
             ("reader", "{ format: { images: { classes: [a, b], size_px: 9 } }, split: train }"),
             ("cropper", "{ size: [24, 16], mode: central }"),
+            ("cropper", "{ size: 32, padding: { pixels: 4, mode: zero } }"),
+            ("cropper", "{ size: 32, padding: null }"),
+            ("cutout", "{ size_px: 8, fill: 127.5 }"),
             ("distorter", "{ flip: off, brightness: null, contrast: { lower: 0.5 } }"),
+            ("distorter", "{ flip: { alternating: true } }"),
+            ("resizer", "{ size: [24, 16], area: [0.5, 1], aspect: [1, 1] }"),
+            ("color_jitter", "{ hue: false, saturation: { lower: 0 } }"),
+            ("normalizer", "{ mean: 127.5, deviation: [64, 64, 64] }"),
+            ("mixer", "{ mixup: {}, cutmix: null }"),
             ("shuffler", "{ mode: queue, start_at: 128 }"),
             ("reducer", "{ learning_rate: 1, optimizer: sgd }"),
             ("reducer", "{ learning_rate: { cosine: { initial: 0.1 } }, optimizer: adamw }"),
@@ -122,8 +147,15 @@ mod tests {
             ("cropper", "{ size: large }", "size"),
             ("cropper", "{ size: [24] }", "size"),
             ("cropper", "{ mode: middle }", "mode"),
+            ("cropper", "{ padding: { pixel: 4 } }", "padding.pixel"),
+            ("cropper", "{ padding: { pixels: 4, mode: wrap } }", "padding.mode"),
+            ("cutout", "{ fill: median }", "fill"),
             ("distorter", "{ flip: { probabilty: 0.5 } }", "flip.probabilty"),
             ("distorter", "{ brightness: much }", "brightness"),
+            ("resizer", "{ area: 0.5 }", "area"),
+            ("normalizer", "{ mean: 127.5 }", ""),
+            ("normalizer", "{ mean: grey, deviation: 1 }", "mean"),
+            ("mixer", "{ mixup: { alfa: 1 } }", "mixup.alfa"),
             ("cropper", "{ workers: 1025 }", "workers"),
             ("distorter", "{ workers: 18446744073709551615 }", "workers"),
             ("whitening", "{ workers: -1 }", "workers"),

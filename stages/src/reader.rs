@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::event::{DataReport, Event};
 use runtime::fetch::{Fetcher, Interrupted};
-use runtime::item::{Block, Item, Limit, Position, Source};
+use runtime::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -217,6 +217,23 @@ impl Config for Reader {
         Ok(Runner::Stage(Box::new(Reading { data, source, block_images, start: samples })))
     }
 
+    fn made_up(&self, number: u64) -> Option<Sample> {
+        let images = self.format.check().ok()?;
+        let drawn = synthetic::IMAGES;
+        if images.shape != drawn.shape || images.classes < drawn.classes {
+            return None;
+        }
+        let (class, pixels) = match self.format.origin() {
+            Origin::Drawn(drawings) => drawings.image(self.split, number),
+            Origin::Files(_) => Synthetic::default().image(self.split, number),
+        };
+        Some(Sample {
+            id: SampleId { epoch: 0, index: number },
+            label: Label::Class(class),
+            image: Image { shape: drawn.shape, pixels: Pixels::U8(pixels.into()) },
+        })
+    }
+
     fn adjustable(&self) -> &'static [&'static str] {
         &["path"]
     }
@@ -393,7 +410,6 @@ mod tests {
 
     use runtime::channel::{Counters, Stop, edge};
     use runtime::event::Events;
-    use runtime::item::{Label, Pixels};
     use runtime::stage::RunSettings;
 
     use super::*;

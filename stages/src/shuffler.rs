@@ -12,7 +12,7 @@ use runtime::event::{Event, Events};
 use runtime::item::{Block, Item, Position, Sample, Source};
 use runtime::port::{ImageType, Port};
 use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
+use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +149,10 @@ impl Config for Shuffler {
                 start_at: self.start_at(),
             }),
         }))
+    }
+
+    fn offset(&self) -> Offset {
+        Offset::Stays
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use runtime::item::Sample;
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,10 @@ impl Config for Whitening {
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
         Ok(Runner::Map { map: Arc::new(Whiten), workers: self.workers.count() })
+    }
+
+    fn offset(&self) -> Offset {
+        Offset::Vanishes
     }
 }
 

@@ -82,5 +82,6 @@ fn describe(plan: &Plan) -> String {
             summaries += &format!("\n{} ({}):\n{}", stage.id, stage.kind, indent(&summary, 2));
         }
     }
-    table(&rows) + &summaries
+    let notes: String = plan.notes().iter().map(|note| format!("\nnote: {note}\n")).collect();
+    table(&rows) + &summaries + &notes
 }

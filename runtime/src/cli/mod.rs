@@ -15,6 +15,7 @@ mod handover;
 mod inspect;
 mod interrupt;
 mod list;
+mod new;
 mod new_file;
 mod output;
 mod pipeline;
@@ -27,6 +28,7 @@ mod schema;
 mod selftest;
 mod sweep;
 mod tap;
+mod test;
 mod together;
 mod trained;
 
@@ -95,7 +97,9 @@ enum Verb {
     Check(check::Arguments),
     List(list::Arguments),
     Inspect(inspect::Arguments),
+    New(new::Arguments),
     Tap(tap::Arguments),
+    Test(test::Arguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
     Fetch(fetch::Arguments),
@@ -130,7 +134,9 @@ pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode
         Verb::Check(arguments) => check::check(app, &arguments),
         Verb::List(arguments) => list::list(app, &arguments),
         Verb::Inspect(arguments) => inspect::inspect(app, &arguments),
+        Verb::New(arguments) => new::new(&arguments),
         Verb::Tap(arguments) => tap::tap(app, &arguments),
+        Verb::Test(arguments) => test::test(app, &arguments),
         Verb::Eval(arguments) => eval::eval(app, &arguments),
         Verb::Predict(arguments) => predict::predict(app, &arguments),
         Verb::Fetch(arguments) => fetch::fetch(app, &arguments),

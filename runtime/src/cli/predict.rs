@@ -13,11 +13,11 @@ use super::trained::{Change, Trained, evaluations, find};
 use crate::channel::Stop;
 use crate::event::Event;
 use crate::given;
-use crate::item::{Block, Image, Item, Label, Pixels, Sample, SampleId, Scores, Source};
+use crate::item::{Block, Image, Item, Label, Sample, SampleId, Scores, Source};
 use crate::photo;
 use crate::picture::Picture;
 use crate::plan::Plan;
-use crate::port::{ImageType, PixelType, Port};
+use crate::port::{ImageType, Port};
 use crate::run_folder::RUNS;
 
 const EXAMPLES: &str = "\
@@ -206,7 +206,8 @@ fn blocks(ends: &Ends, pictures: &[&Picture], classes: &[String]) -> Vec<Item> {
         stands_in_for: None,
         limit: None,
     });
-    let images: Vec<Image> = pictures.iter().map(|picture| image(ends.image, picture)).collect();
+    let images: Vec<Image> =
+        pictures.iter().map(|picture| photo::as_image(&ends.image, picture)).collect();
     let pass = |view: u64| {
         let samples = images.iter().enumerate().map(|(index, image)| Sample {
             id: SampleId { epoch: view, index: index as u64 },
@@ -218,19 +219,6 @@ fn blocks(ends: &Ends, pictures: &[&Picture], classes: &[String]) -> Vec<Item> {
         Item::Block(Block { source: Arc::clone(&source), samples, ends_epoch: true })
     };
     (0..ends.views as u64).map(pass).collect()
-}
-
-/// The picture as an image of this type.
-fn image(wanted: ImageType, picture: &Picture) -> Image {
-    let bytes: Vec<u8> = match wanted.shape[2] {
-        3 => picture.rgb.clone(),
-        _ => picture.rgb.chunks_exact(3).map(photo::grey).collect(),
-    };
-    let pixels = match wanted.pixel {
-        PixelType::U8 => Pixels::U8(bytes.into()),
-        PixelType::F32 => Pixels::F32(bytes.into_iter().map(f32::from).collect()),
-    };
-    Image { shape: wanted.shape, pixels }
 }
 
 /// The likeliest classes with their probabilities; of equal ones the lower number first.
@@ -264,16 +252,5 @@ mod tests {
     fn the_likeliest_come_first_and_ties_in_order() {
         assert_eq!(likeliest(&[0.25, 0.5, 0.25], 2), [(1, 0.5), (0, 0.25)]);
         assert_eq!(likeliest(&[0.25, 0.75], 9).len(), 2);
-    }
-
-    #[test]
-    fn pictures_become_what_the_pipeline_reads() {
-        let picture = Picture { width: 2, height: 1, rgb: vec![255, 255, 255, 200, 0, 0] };
-        let made = |pixel, channels| {
-            let shape = [1, 2, channels];
-            image(ImageType { pixel, shape, classes: 2, whole_epochs: true, views: 1 }, &picture)
-        };
-        assert_eq!(made(PixelType::U8, 3).pixels, Pixels::U8(picture.rgb.clone().into()));
-        assert_eq!(made(PixelType::F32, 1).pixels, Pixels::F32(vec![255.0, 60.0]));
     }
 }

@@ -7,6 +7,7 @@ use super::App;
 use super::output::{Failure, print};
 use crate::plan::settings_schema;
 use crate::stage::Kind;
+use crate::trial::Trial;
 
 /// Letters of any language, digits, `_` and `-`: no blanks and no other ASCII marks.
 const NAME: &str = r"^[^\s!-,./:-@\[-^`{-~]+$";
@@ -64,6 +65,13 @@ fn pipeline(kinds: &[Kind]) -> Value {
         "minProperties": 1,
         "propertyNames": { "pattern": NAME },
         "additionalProperties": { "$ref": "#/$defs/stage" },
+    });
+    let trial = embed(schemars::schema_for!(Trial).as_value(), "test", &mut defs);
+    defs.insert("test".to_owned(), trial);
+    file["properties"]["tests"] = json!({
+        "description": "Tests by name: what becomes of an image on its way to a stage.",
+        "type": "object",
+        "additionalProperties": { "$ref": "#/$defs/test" },
     });
     file["$defs"] = Value::Object(defs);
     file

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::top::Top;
-use super::{Plan, PlannedStage, links};
+use super::{Plan, PlannedStage, links, trials};
 use crate::config::decode::{Problem, Problems};
 use crate::config::entry::entry;
 use crate::config::node::{Node, Path, short};
@@ -62,9 +62,11 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
         });
         return Checked { errors: into_findings(problems), ..Checked::default() };
     };
-    let settings = entries.iter().filter(|(key, _)| key != STAGES).cloned().collect();
+    let settings =
+        entries.iter().filter(|(key, _)| key != STAGES && key != trials::TESTS).cloned().collect();
     let top = Parsed::<Top>::read(&Node::Map(settings), &Path::default(), &mut problems);
     let stages = read_stages(kinds, node.get(STAGES), &mut problems);
+    let tests = trials::read(node.get(trials::TESTS), &mut problems);
     let (from, links_known) = resolve(&stages, &mut problems);
     let (order, circles) = links::sort(&from);
     for circle in &circles {
@@ -85,7 +87,11 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
         let Parsed { value: top, fields } = top;
         let settings = top.settings(base);
         let stages = assemble(stages, &from, &order, &outputs);
-        checked.plan = Some(Plan { settings, stages, top: fields, document: node.clone() });
+        let plan = Plan { settings, stages, trials: tests, top: fields, document: node.clone() };
+        let mut problems = Problems::new();
+        trials::check(&plan, &mut problems);
+        checked.errors = into_findings(problems);
+        checked.plan = checked.errors.is_empty().then_some(plan);
     }
     checked
 }

@@ -3,15 +3,18 @@
 mod check;
 mod links;
 mod load;
+mod notes;
 mod overrides;
 mod part;
 mod top;
+mod trials;
 
 use self::check::{FROM, STAGES};
 use crate::config::node::Node;
 use crate::item::Position;
 use crate::port::Port;
 use crate::stage::{Config, RunSettings};
+use crate::trial::Trial;
 
 pub use self::top::schema as settings_schema;
 
@@ -22,6 +25,8 @@ pub struct Plan {
     pub settings: RunSettings,
     /// The stages.
     pub stages: Vec<PlannedStage>,
+    /// The tests in the YAML, with their names.
+    pub trials: Vec<(String, Trial)>,
     /// The settings as YAML, with all defaults.
     pub top: Node,
     /// The pipeline as it was read, with everything merged and overridden.
@@ -53,7 +58,8 @@ impl Plan {
         self.stages.iter().position(|stage| matches!(stage.output, Some(Port::Weights(_))))
     }
 
-    /// The pipeline with all defaults written out. Planned again, it gives the same plan.
+    /// The pipeline with all defaults written out. Planned again, it gives the same plan, without
+    /// the tests: their files are named from where the pipeline was.
     pub fn resolved(&self) -> Node {
         let stages = self.stages.iter().map(|stage| {
             let names = stage.from.iter().map(|from| Node::Text(self.stages[*from].id.clone()));

@@ -176,6 +176,7 @@ mod tests {
                 stage("double", Box::new(Double), &[3], true),
                 stage("end", Box::new(Absent), &[4, 2], false),
             ],
+            trials: Vec::new(),
             top: Node::Null,
             document: Node::Null,
         }

@@ -73,6 +73,14 @@ impl Synthetic {
         Ok(())
     }
 
+    /// Image `n` of a split, as [`Synthetic::draw`] has it, and its class.
+    pub fn image(&self, split: Split, number: u64) -> (u32, Vec<u8>) {
+        let mut image = vec![0; PIXELS];
+        let class = (number % CLASSES.len() as u64) as usize;
+        draw(class, Random::keyed(self.seed, &purpose(split), 0, number), &mut image);
+        (class as u32, image)
+    }
+
     /// Draws a split. Image `n` is of class `n % 10` and depends on nothing but seed, split and
     /// `n`: a larger set starts with the smaller one's images.
     ///
@@ -87,8 +95,7 @@ impl Synthetic {
             bail!("expected at most {MOST} drawings, found {count}");
         }
         let count = count as usize;
-        let drawn = if split == Split::Test { split } else { Split::Train };
-        let purpose = format!("drawings to {}", drawn.name());
+        let purpose = purpose(split);
         let mut pixels = vec![0; count * PIXELS];
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = count.div_ceil(threads).max(1);
@@ -113,6 +120,12 @@ impl Synthetic {
             warning: None,
         })
     }
+}
+
+/// What the random numbers of a split are keyed by.
+fn purpose(split: Split) -> String {
+    let drawn = if split == Split::Test { split } else { Split::Train };
+    format!("drawings to {}", drawn.name())
 }
 
 /// Draws one image.
@@ -222,6 +235,17 @@ mod tests {
         let both = [train, pixels(&SMALL, Split::Test)].concat();
         let images: HashSet<&[u8]> = both.chunks(PIXELS).collect();
         assert_eq!(images.len(), 300);
+    }
+
+    #[test]
+    fn one_image_is_that_of_its_split() {
+        let drawings = Synthetic { train: 12, test: 12, seed: 3 };
+        for split in [Split::Train, Split::Test] {
+            let data = drawings.draw(split).expect("drawn");
+            let (class, image) = drawings.image(split, 11);
+            assert_eq!(class, u32::from(data.labels[11]));
+            assert_eq!(image, data.pixels[11 * PIXELS..]);
+        }
     }
 
     #[test]

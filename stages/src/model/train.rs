@@ -38,7 +38,7 @@ impl Stage for Train {
 }
 
 /// Refuses a batch with a label that is none of the classes, or has another number of them.
-pub(super) fn check_labels(batch: &Batch, classes: usize) -> Result<()> {
+pub(crate) fn check_labels(batch: &Batch, classes: usize) -> Result<()> {
     for (label, id) in batch.labels.iter().zip(&batch.ids) {
         check_label(label, classes).map_err(|wrong| {
             anyhow!("image {} of {}: {wrong}", id.index, batch.source.description)

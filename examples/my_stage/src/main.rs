@@ -1,0 +1,16 @@
+//! The command `runtime` with a stage and a layer more.
+
+mod leaky_relu;
+mod posterizer;
+
+use std::process::ExitCode;
+
+use runtime::App;
+
+fn main() -> ExitCode {
+    let layers = [stages::model::layers::all(), vec![leaky_relu::kind()]].concat();
+    let kinds = [stages::kinds(layers), vec![posterizer::kind()]].concat();
+    let kernels = [shaders::ALL, &leaky_relu::KERNELS].concat().leak();
+    let golden = stages::model::golden::GOLDEN;
+    runtime::main(&App { kinds, kernels, golden, probes: shaders::PROBES })
+}

@@ -1,0 +1,115 @@
+//! A number for each channel of an image.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// One number for each channel, or one for all of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Channels(Vec<f64>);
+
+impl Channels {
+    /// The numbers of so many channels; `None` if there are others.
+    pub fn of(&self, channels: usize) -> Option<Vec<f64>> {
+        match &*self.0 {
+            [one] => Some(vec![*one; channels]),
+            all => (all.len() == channels).then(|| all.to_vec()),
+        }
+    }
+
+    /// The numbers as they are written.
+    pub fn written(&self) -> &[f64] {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Channels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Channels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, or a list with one for each channel")
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Channels, E> {
+                Ok(Channels(vec![value as f64]))
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Channels, E> {
+                Ok(Channels(vec![value as f64]))
+            }
+
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Channels, E> {
+                Ok(Channels(vec![value]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Channels, A::Error> {
+                let all = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+                if all.is_empty() {
+                    Err(A::Error::invalid_length(0, &self))
+                } else {
+                    Ok(Channels(all))
+                }
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+impl Serialize for Channels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &*self.0 {
+            [one] => one.serialize(serializer),
+            all => all.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for Channels {
+    fn schema_name() -> Cow<'static, str> {
+        "Channels".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "number" },
+                { "type": "array", "items": { "type": "number" }, "minItems": 1 }
+            ]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_is_for_all_channels_and_a_list_for_as_many_as_it_has() {
+        let read = |text: &str| serde_json::from_str::<Channels>(text);
+        for (text, of_three) in [
+            ("7", Some(vec![7.0; 3])),
+            ("[1, 2, 3.5]", Some(vec![1.0, 2.0, 3.5])),
+            ("[1, 2]", None),
+        ] {
+            let channels = read(text).expect(text);
+            assert_eq!(channels.of(3), of_three);
+            let written = serde_json::to_string(&channels).expect("JSON");
+            assert_eq!(read(&written).expect("it is read again"), channels);
+        }
+        for wrong in ["[]", "\"grey\"", "null"] {
+            let error = read(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("a list with one for each channel"), "{wrong}: {error}");
+        }
+    }
+}
