@@ -10,6 +10,7 @@ use runtime::adapter::{Adapter, Limits, Lowering, Precise};
 use runtime::diagnostic;
 use runtime::graph::{Graph, Phase, TensorId};
 use runtime::item::{Batch, Progress, Weights};
+use runtime::job::Lane;
 use runtime::kernel::Step;
 use runtime::plan::Plan;
 use runtime::precision::Precision;
@@ -229,6 +230,7 @@ fn together(
         on_loss: OnLoss::Stop,
         forms: Forms::default(),
         watch: Box::new(Untold),
+        lane: Lane::default(),
     };
     let each: Vec<&dyn Adapter> = adapters.iter().map(AsRef::as_ref).collect();
     let mut towers =
