@@ -249,6 +249,7 @@ mod tests {
             labels: (0..images).map(|at| Label::Class(at as u32)).collect(),
             shape: SHAPE,
             images: (0..images).flat_map(|at| vec![at as f32; PIXELS]).collect(),
+            whole: images,
             ends_epoch: true,
             samples_end: images as u64,
         }

@@ -210,7 +210,7 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
         ids: (0..IMAGES as u64).map(|index| SampleId { epoch: 0, index }).collect(),
         labels: shares.iter().map(|shares| Label::Distribution(Arc::from(*shares))).collect(),
         shape: [2, 2, 1],
-        images,
+        images: images.into(),
         whole: IMAGES,
         ends_epoch: true,
         samples_end: IMAGES as u64,
