@@ -80,12 +80,14 @@ def drawing():
         parts.append(
             f'<text x="{x(ranks):.1f}" y="{bottom + 20}" text-anchor="middle">{ranks}</text>'
         )
-    for name, rate, colour in NETWORKS:
+    lowest = 0.0
+    for name, rate, colour in sorted(NETWORKS, key=lambda network: -network[1]):
         points = " ".join(f"{x(n):.1f},{y(efficiency(n, rate)):.1f}" for n in RANKS)
         last = y(efficiency(RANKS[-1], rate))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         label = name.split(",")[0]
-        parts.append(f'<text x="{right + 8}" y="{last + 4:.1f}" fill="{colour}">{label}</text>')
+        lowest = max(last + 4, lowest + 16)
+        parts.append(f'<text x="{right + 8}" y="{lowest:.1f}" fill="{colour}">{label}</text>')
     parts.append(
         f'<text x="{(left + right) / 2}" y="{height - 8}" text-anchor="middle">'
         f"processes, each with {IMAGES} images of a batch</text>"
