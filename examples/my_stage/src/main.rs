@@ -6,11 +6,12 @@ mod posterizer;
 use std::process::ExitCode;
 
 use runtime::App;
+use runtime::job::Job;
 
 fn main() -> ExitCode {
     let layers = [stages::model::layers::all(), vec![leaky_relu::kind()]].concat();
     let kinds = [stages::kinds(layers), vec![posterizer::kind()]].concat();
     let kernels = [shaders::ALL, &leaky_relu::KERNELS].concat().leak();
     let golden = stages::model::golden::GOLDEN;
-    runtime::main(&App { kinds, kernels, golden, probes: shaders::PROBES })
+    runtime::main(&App { kinds, kernels, golden, probes: shaders::PROBES, join: Job::alone })
 }

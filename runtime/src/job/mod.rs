@@ -116,6 +116,14 @@ impl Default for Job {
 }
 
 impl Job {
+    /// A process by itself: what a program joins that knows of no others.
+    ///
+    /// # Errors
+    /// None.
+    pub fn alone() -> Result<Self> {
+        Ok(Self::default())
+    }
+
     /// The job of these processes. All of them do this at the same time.
     pub fn of(ranks: Box<dyn Ranks>) -> Self {
         ranks.open(FIXED);
