@@ -14,6 +14,7 @@ mod exp;
 mod form;
 mod gelu;
 mod local_response_norm;
+mod locally_connected;
 mod max_pool;
 mod pairs;
 mod product;
@@ -55,6 +56,9 @@ pub mod gelu_forward;
 pub mod l2_partials;
 pub mod local_response_norm_backward;
 pub mod local_response_norm_forward;
+pub mod locally_connected_backward_input;
+pub mod locally_connected_backward_weights;
+pub mod locally_connected_forward;
 pub mod loss_average_update;
 pub mod max_pool_backward;
 pub mod max_pool_forward;
@@ -108,6 +112,9 @@ pub const ALL: &[&Kernel] = &[
     &l2_partials::KERNEL,
     &local_response_norm_backward::KERNEL,
     &local_response_norm_forward::KERNEL,
+    &locally_connected_backward_input::KERNEL,
+    &locally_connected_backward_weights::KERNEL,
+    &locally_connected_forward::KERNEL,
     &loss_average_update::KERNEL,
     &max_pool_backward::KERNEL,
     &max_pool_forward::KERNEL,

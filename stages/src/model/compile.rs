@@ -269,6 +269,16 @@ mod tests {
                 assert_eq!(found, format!("layers.0.{kind}.{field}"), "{value}");
             }
         }
+        for (field, fields) in [
+            ("channels", "{ channels: 0, kernel: 3 }"),
+            ("kernel", "{ channels: 4, kernel: 25, padding: valid }"),
+            ("stride", "{ channels: 4, kernel: 3, stride: 0 }"),
+            ("weights", "{ channels: 4, kernel: 3, weights: { truncated_normal: -1 } }"),
+            ("weight_decay", "{ channels: 4, kernel: 3, weight_decay: -1 }"),
+        ] {
+            let found = place("locally_connected", fields);
+            assert_eq!(found, format!("layers.0.locally_connected.{field}"));
+        }
         let pool = place("avg_pool", "{ kernel: 25, padding: valid }");
         assert_eq!(pool, "layers.0.avg_pool.kernel");
     }
@@ -283,6 +293,14 @@ mod tests {
                 of("conv2d", "{ channels: 1, kernel: 1, stride: [1, HUGE] }"),
                 "layers.0.conv2d.stride"
             );
+            for (field, fields) in [
+                ("channels", "{ channels: HUGE, kernel: 3 }"),
+                ("kernel", "{ channels: 1, kernel: HUGE }"),
+                ("stride", "{ channels: 1, kernel: 1, stride: HUGE }"),
+            ] {
+                let found = of("locally_connected", fields);
+                assert_eq!(found, format!("layers.0.locally_connected.{field}"));
+            }
             assert_eq!(of("max_pool", "{ kernel: HUGE }"), "layers.0.max_pool.kernel");
             assert_eq!(of("max_pool", "{ stride: HUGE }"), "layers.0.max_pool.stride");
             assert_eq!(of("avg_pool", "{ kernel: HUGE }"), "layers.0.avg_pool.kernel");

@@ -9,6 +9,7 @@ pub mod dropout;
 pub mod gelu;
 pub mod global_avg_pool;
 pub mod local_response_norm;
+pub mod locally_connected;
 pub mod max_pool;
 pub mod relu;
 pub mod silu;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<LayerKind> {
         gelu::kind(),
         global_avg_pool::kind(),
         local_response_norm::kind(),
+        locally_connected::kind(),
         max_pool::kind(),
         relu::kind(),
         silu::kind(),
