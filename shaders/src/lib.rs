@@ -49,6 +49,9 @@ pub mod copy;
 pub mod dense_backward_input;
 pub mod dense_backward_weights;
 pub mod dense_forward;
+pub mod depthwise_conv2d_backward_input;
+pub mod depthwise_conv2d_backward_weights;
+pub mod depthwise_conv2d_forward;
 pub mod dropout;
 pub mod finite_flags;
 pub mod gelu_backward;
@@ -105,6 +108,9 @@ pub const ALL: &[&Kernel] = &[
     &dense_backward_input::KERNEL,
     &dense_backward_weights::KERNEL,
     &dense_forward::KERNEL,
+    &depthwise_conv2d_backward_input::KERNEL,
+    &depthwise_conv2d_backward_weights::KERNEL,
+    &depthwise_conv2d_forward::KERNEL,
     &dropout::KERNEL,
     &finite_flags::KERNEL,
     &gelu_backward::KERNEL,

@@ -304,6 +304,8 @@ mod tests {
             assert_eq!(of("max_pool", "{ kernel: HUGE }"), "layers.0.max_pool.kernel");
             assert_eq!(of("max_pool", "{ stride: HUGE }"), "layers.0.max_pool.stride");
             assert_eq!(of("avg_pool", "{ kernel: HUGE }"), "layers.0.avg_pool.kernel");
+            let depthwise = of("depthwise_conv2d", "{ kernel: HUGE }");
+            assert_eq!(depthwise, "layers.0.depthwise_conv2d.kernel");
             assert_eq!(of("dense", "{ units: HUGE }"), "layers.0.dense.units");
         }
         let large = "{ channels: 1, kernel: 32768 }";

@@ -5,6 +5,7 @@ pub mod avg_pool;
 pub mod batch_norm;
 pub mod conv2d;
 pub mod dense;
+pub mod depthwise_conv2d;
 pub mod dropout;
 pub mod gelu;
 pub mod global_avg_pool;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<LayerKind> {
         batch_norm::kind(),
         conv2d::kind(),
         dense::kind(),
+        depthwise_conv2d::kind(),
         dropout::kind(),
         gelu::kind(),
         global_avg_pool::kind(),
