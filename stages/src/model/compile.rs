@@ -249,8 +249,10 @@ mod tests {
         let kind = kinds.iter().find(|known| known.name == kind).expect("a known kind");
         let document = Document::parse(fields).expect("YAML");
         let mut problems = Vec::new();
-        let layer = (kind.parse)(document.node(), &Path::default(), &mut problems);
-        let layer = layer.unwrap_or_else(|| panic!("{problems:?}"));
+        let path = Path::default().join("layers").join(0).join(kind.name);
+        let Some(layer) = (kind.parse)(document.node(), &path, &mut problems) else {
+            return problems[0].path.to_string();
+        };
         let first = ListedLayer { name: None, from: None, kind: kind.name, layer: layer.value };
         let layers = [vec![first], end(10).to_vec()].concat();
         compile(&layers, [24, 24, 3], 10).expect_err("it is wrong").field.join(".")
@@ -269,16 +271,19 @@ mod tests {
                 assert_eq!(found, format!("layers.0.{kind}.{field}"), "{value}");
             }
         }
-        for (field, fields) in [
-            ("channels", "{ channels: 0, kernel: 3 }"),
-            ("kernel", "{ channels: 4, kernel: 25, padding: valid }"),
-            ("stride", "{ channels: 4, kernel: 3, stride: 0 }"),
-            ("weights", "{ channels: 4, kernel: 3, weights: { truncated_normal: -1 } }"),
-            ("weight_decay", "{ channels: 4, kernel: 3, weight_decay: -1 }"),
-        ] {
-            let found = place("locally_connected", fields);
-            assert_eq!(found, format!("layers.0.locally_connected.{field}"));
+        for (kind, others) in [("locally_connected", "channels: 4, "), ("depthwise_conv2d", "")] {
+            for (field, fields) in [
+                ("kernel", "kernel: 25, padding: valid"),
+                ("stride", "kernel: 3, stride: 0"),
+                ("weights", "kernel: 3, weights: { truncated_normal: -1 }"),
+                ("weight_decay", "kernel: 3, weight_decay: -1"),
+            ] {
+                let found = place(kind, &format!("{{ {others}{fields} }}"));
+                assert_eq!(found, format!("layers.0.{kind}.{field}"));
+            }
         }
+        let channels = place("locally_connected", "{ channels: 0, kernel: 3 }");
+        assert_eq!(channels, "layers.0.locally_connected.channels");
         let pool = place("avg_pool", "{ kernel: 25, padding: valid }");
         assert_eq!(pool, "layers.0.avg_pool.kernel");
     }
