@@ -45,6 +45,8 @@ stages:
         - { name: norm2, local_response_norm: {} }
         - { name: norm3, batch_norm: {} }
         - { name: pool2, max_pool: { kernel: 2, stride: 2 } }
+        - { name: depth, depthwise_conv2d: { kernel: 3 } }
+        - { name: local, locally_connected: { channels: 3, kernel: 3, weights: { truncated_normal: 0.5 } } }
         - { name: blur, avg_pool: { kernel: 2, stride: 1 } }
         - { name: drop, dropout: { rate: 0.5 } }
         - { name: mean, global_avg_pool: {} }

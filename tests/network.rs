@@ -13,8 +13,8 @@ use runtime::verify::network;
 use stages::model::compile::ListedLayer;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
 use stages::model::layers::{
-    add, avg_pool, batch_norm, conv2d, dense, dropout, gelu, global_avg_pool, local_response_norm,
-    max_pool, relu, silu, softmax,
+    add, avg_pool, batch_norm, conv2d, dense, depthwise_conv2d, dropout, gelu, global_avg_pool,
+    local_response_norm, locally_connected, max_pool, relu, silu, softmax,
 };
 use stages::model::{golden, layer::Layer, tutorial};
 use stages::reducer::update::trainable;
@@ -84,6 +84,29 @@ fn conv(channels: usize, kernel: usize, stride: usize) -> Arc<dyn Layer> {
 fn finite_differences_agree_for_every_layer() {
     let cases: Vec<(&str, Vec<Listed>)> = vec![
         ("conv2d", vec![(None, "conv2d", conv(5, 3, 2))]),
+        (
+            "depthwise_conv2d",
+            vec![(
+                None,
+                "depthwise_conv2d",
+                fields::<depthwise_conv2d::DepthwiseConv2d>(
+                    r#"{ "kernel": [2, 3], "stride": [1, 2],
+                         "weights": { "truncated_normal": 0.5 }, "weight_decay": 0.01 }"#,
+                ),
+            )],
+        ),
+        (
+            "locally_connected",
+            vec![(
+                None,
+                "locally_connected",
+                fields::<locally_connected::LocallyConnected>(
+                    r#"{ "channels": 5, "kernel": 3, "stride": [2, 1],
+                         "weights": { "truncated_normal": 0.5 },
+                         "biases": { "truncated_normal": 0.5 }, "weight_decay": 0.01 }"#,
+                ),
+            )],
+        ),
         ("relu", vec![(None, "relu", fields::<relu::Relu>("{}"))]),
         (
             "batch_norm",

@@ -165,7 +165,7 @@ impl Conv2d {
 
     /// Which part of a row of taps lies inside the image, and where that part begins there. The
     /// columns of a row are neighbours in both.
-    fn run(&self, position: usize, ky: usize) -> (Range<usize>, usize) {
+    pub(crate) fn run(&self, position: usize, ky: usize) -> (Range<usize>, usize) {
         let y = (position / self.out_width * self.stride_y + ky).wrapping_sub(self.top);
         if y >= self.height {
             return (0..0, 0);

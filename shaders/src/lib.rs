@@ -14,6 +14,7 @@ mod exp;
 mod form;
 mod gelu;
 mod local_response_norm;
+mod locally_connected;
 mod max_pool;
 mod pairs;
 mod product;
@@ -48,6 +49,9 @@ pub mod copy;
 pub mod dense_backward_input;
 pub mod dense_backward_weights;
 pub mod dense_forward;
+pub mod depthwise_conv2d_backward_input;
+pub mod depthwise_conv2d_backward_weights;
+pub mod depthwise_conv2d_forward;
 pub mod dropout;
 pub mod finite_flags;
 pub mod gelu_backward;
@@ -55,6 +59,9 @@ pub mod gelu_forward;
 pub mod l2_partials;
 pub mod local_response_norm_backward;
 pub mod local_response_norm_forward;
+pub mod locally_connected_backward_input;
+pub mod locally_connected_backward_weights;
+pub mod locally_connected_forward;
 pub mod loss_average_update;
 pub mod max_pool_backward;
 pub mod max_pool_forward;
@@ -101,6 +108,9 @@ pub const ALL: &[&Kernel] = &[
     &dense_backward_input::KERNEL,
     &dense_backward_weights::KERNEL,
     &dense_forward::KERNEL,
+    &depthwise_conv2d_backward_input::KERNEL,
+    &depthwise_conv2d_backward_weights::KERNEL,
+    &depthwise_conv2d_forward::KERNEL,
     &dropout::KERNEL,
     &finite_flags::KERNEL,
     &gelu_backward::KERNEL,
@@ -108,6 +118,9 @@ pub const ALL: &[&Kernel] = &[
     &l2_partials::KERNEL,
     &local_response_norm_backward::KERNEL,
     &local_response_norm_forward::KERNEL,
+    &locally_connected_backward_input::KERNEL,
+    &locally_connected_backward_weights::KERNEL,
+    &locally_connected_forward::KERNEL,
     &loss_average_update::KERNEL,
     &max_pool_backward::KERNEL,
     &max_pool_forward::KERNEL,

@@ -46,6 +46,23 @@ pub(crate) unsafe fn accumulate<S: Simd, const R: usize, const V: usize>(
     simd: S,
     sums: &mut [[S::Vector; V]; R],
     (left, left_stride): (*const f32, usize),
+    right: (*const f32, usize),
+    steps: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { accumulate_rows(simd, sums, (left, left_stride, 1), right, steps) };
+}
+
+/// The same for rows that are no neighbours:
+/// `sums[r][v] += left[s * left_stride + r * row_stride] * right[s * right_stride + v]`.
+///
+/// # Safety
+/// The numbers on the left, and `V` vectors from each step's `right`, can be read.
+#[inline(always)]
+pub(crate) unsafe fn accumulate_rows<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    sums: &mut [[S::Vector; V]; R],
+    (left, left_stride, row_stride): (*const f32, usize, usize),
     (right, right_stride): (*const f32, usize),
     steps: usize,
 ) {
@@ -59,7 +76,7 @@ pub(crate) unsafe fn accumulate<S: Simd, const R: usize, const V: usize>(
                 *factor = simd.load(right.add(v * S::LANES));
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let number = simd.splat(left.add(r).read());
+                let number = simd.splat(left.add(r * row_stride).read());
                 for (sum, factor) in sums.iter_mut().zip(factors) {
                     *sum = simd.add_products(number, factor, *sum);
                 }

@@ -249,8 +249,10 @@ mod tests {
         let kind = kinds.iter().find(|known| known.name == kind).expect("a known kind");
         let document = Document::parse(fields).expect("YAML");
         let mut problems = Vec::new();
-        let layer = (kind.parse)(document.node(), &Path::default(), &mut problems);
-        let layer = layer.unwrap_or_else(|| panic!("{problems:?}"));
+        let path = Path::default().join("layers").join(0).join(kind.name);
+        let Some(layer) = (kind.parse)(document.node(), &path, &mut problems) else {
+            return problems[0].path.to_string();
+        };
         let first = ListedLayer { name: None, from: None, kind: kind.name, layer: layer.value };
         let layers = [vec![first], end(10).to_vec()].concat();
         compile(&layers, [24, 24, 3], 10).expect_err("it is wrong").field.join(".")
@@ -269,6 +271,19 @@ mod tests {
                 assert_eq!(found, format!("layers.0.{kind}.{field}"), "{value}");
             }
         }
+        for (kind, others) in [("locally_connected", "channels: 4, "), ("depthwise_conv2d", "")] {
+            for (field, fields) in [
+                ("kernel", "kernel: 25, padding: valid"),
+                ("stride", "kernel: 3, stride: 0"),
+                ("weights", "kernel: 3, weights: { truncated_normal: -1 }"),
+                ("weight_decay", "kernel: 3, weight_decay: -1"),
+            ] {
+                let found = place(kind, &format!("{{ {others}{fields} }}"));
+                assert_eq!(found, format!("layers.0.{kind}.{field}"));
+            }
+        }
+        let channels = place("locally_connected", "{ channels: 0, kernel: 3 }");
+        assert_eq!(channels, "layers.0.locally_connected.channels");
         let pool = place("avg_pool", "{ kernel: 25, padding: valid }");
         assert_eq!(pool, "layers.0.avg_pool.kernel");
     }
@@ -283,9 +298,19 @@ mod tests {
                 of("conv2d", "{ channels: 1, kernel: 1, stride: [1, HUGE] }"),
                 "layers.0.conv2d.stride"
             );
+            for (field, fields) in [
+                ("channels", "{ channels: HUGE, kernel: 3 }"),
+                ("kernel", "{ channels: 1, kernel: HUGE }"),
+                ("stride", "{ channels: 1, kernel: 1, stride: HUGE }"),
+            ] {
+                let found = of("locally_connected", fields);
+                assert_eq!(found, format!("layers.0.locally_connected.{field}"));
+            }
             assert_eq!(of("max_pool", "{ kernel: HUGE }"), "layers.0.max_pool.kernel");
             assert_eq!(of("max_pool", "{ stride: HUGE }"), "layers.0.max_pool.stride");
             assert_eq!(of("avg_pool", "{ kernel: HUGE }"), "layers.0.avg_pool.kernel");
+            let depthwise = of("depthwise_conv2d", "{ kernel: HUGE }");
+            assert_eq!(depthwise, "layers.0.depthwise_conv2d.kernel");
             assert_eq!(of("dense", "{ units: HUGE }"), "layers.0.dense.units");
         }
         let large = "{ channels: 1, kernel: 32768 }";

@@ -5,10 +5,12 @@ pub mod avg_pool;
 pub mod batch_norm;
 pub mod conv2d;
 pub mod dense;
+pub mod depthwise_conv2d;
 pub mod dropout;
 pub mod gelu;
 pub mod global_avg_pool;
 pub mod local_response_norm;
+pub mod locally_connected;
 pub mod max_pool;
 pub mod relu;
 pub mod silu;
@@ -28,10 +30,12 @@ pub fn all() -> Vec<LayerKind> {
         batch_norm::kind(),
         conv2d::kind(),
         dense::kind(),
+        depthwise_conv2d::kind(),
         dropout::kind(),
         gelu::kind(),
         global_avg_pool::kind(),
         local_response_norm::kind(),
+        locally_connected::kind(),
         max_pool::kind(),
         relu::kind(),
         silu::kind(),

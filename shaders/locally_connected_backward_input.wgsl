@@ -1,0 +1,153 @@
+// The derivative of a locally connected layer by its input as products of matrices, a tile of 32
+// images by 32 channels of a pixel per workgroup.
+//
+// Reads output_gradients and weights; writes input_gradients.
+// Dispatch: one workgroup per (pixel, 32 images, 32 input channels), the channels fastest and the
+// pixels slowest, in one dimension folded into two.
+// The inner sum runs over the output channels of each position with a tap on the pixel, 16 at a time.
+// Neighbouring invocations load neighbouring ones into workgroup memory; an invocation keeps 4
+// images x 4 channels in registers, every eighth of the tile.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override STRIDE_X: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+
+@group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+override OUT_LENGTH: u32 = OUT_HEIGHT * OUT_WIDTH * OUT_CHANNELS;
+override IN_TILES: u32 = (IN_CHANNELS + 31u) / 32u;
+// The images and the channels that an invocation has are so many apart.
+const APART = vec4<u32>(0u, 8u, 16u, 24u);
+
+// Of each step of the sum 32 images, and the weights to 32 input channels. The ninth vector spreads
+// the steps over the banks.
+var<workgroup> gradients: array<array<vec4<f32>, 9>, 16>;
+var<workgroup> columns: array<array<vec4<f32>, 9>, 16>;
+
+fn load_gradient(image: u32, at: u32, inside: bool) -> f32 {
+    let known = inside && image < step.images;
+    return select(0.0, f32(output_gradients[select(0u, image * OUT_LENGTH + at, known)]), known);
+}
+
+fn load_gradients(first_image: u32, at: u32, inside: bool) -> vec4<f32> {
+    let image = first_image + APART;
+    return vec4<f32>(
+        load_gradient(image.x, at, inside),
+        load_gradient(image.y, at, inside),
+        load_gradient(image.z, at, inside),
+        load_gradient(image.w, at, inside),
+    );
+}
+
+fn load_weight(tap: u32, channel: u32, at: u32) -> f32 {
+    let known = channel < IN_CHANNELS && at < OUT_CHANNELS;
+    let row = tap * IN_CHANNELS + channel;
+    return select(0.0, weights[select(0u, row * OUT_CHANNELS + at, known)], known);
+}
+
+fn load_weights(tap: u32, first_channel: u32, at: u32) -> vec4<f32> {
+    let channel = first_channel + APART;
+    return vec4<f32>(
+        load_weight(tap, channel.x, at),
+        load_weight(tap, channel.y, at),
+        load_weight(tap, channel.z, at),
+        load_weight(tap, channel.w, at),
+    );
+}
+
+fn store_one(pixel: u32, channel: u32, sum: f32) {
+    if (channel < IN_CHANNELS) {
+        input_gradients[pixel * IN_CHANNELS + channel] = Element(sum);
+    }
+}
+
+fn store(image: u32, pixel: u32, first_channel: u32, sum: vec4<f32>) {
+    if (image < step.images) {
+        let channel = first_channel + APART;
+        let at = image * IN_HEIGHT * IN_WIDTH + pixel;
+        store_one(at, channel.x, sum.x);
+        store_one(at, channel.y, sum.y);
+        store_one(at, channel.z, sum.z);
+        store_one(at, channel.w, sum.w);
+    }
+}
+
+@compute @workgroup_size(8, 8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let number = group.x + group.y * groups.x;
+    let image_tiles = (step.images + 31u) / 32u;
+    let first_channel = number % IN_TILES * 32u;
+    let first_image = number / IN_TILES % image_tiles * 32u;
+    let pixel = number / IN_TILES / image_tiles;
+    if (pixel >= IN_HEIGHT * IN_WIDTH) {
+        return;
+    }
+    var sums0 = vec4<f32>();
+    var sums1 = vec4<f32>();
+    var sums2 = vec4<f32>();
+    var sums3 = vec4<f32>();
+    for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
+        // Positions before the first wrap around to very large ones.
+        let below = pixel / IN_WIDTH + PAD_TOP - ky;
+        let out_y = below / STRIDE_Y;
+        if (out_y >= OUT_HEIGHT || below % STRIDE_Y != 0u) {
+            continue;
+        }
+        for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
+            let beside = pixel % IN_WIDTH + PAD_LEFT - kx;
+            let out_x = beside / STRIDE_X;
+            if (out_x >= OUT_WIDTH || beside % STRIDE_X != 0u) {
+                continue;
+            }
+            let position = out_y * OUT_WIDTH + out_x;
+            let tap = (position * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + kx;
+            for (var first = 0u; first < OUT_CHANNELS; first += 16u) {
+                let at = first + index % 16u;
+                let image = first_image + index / 16u;
+                let channel = first_channel + index / 16u;
+                let gradients_at = position * OUT_CHANNELS + at;
+                let inside = at < OUT_CHANNELS;
+                gradients[index % 16u][index / 16u] = load_gradients(image, gradients_at, inside);
+                gradients[index % 16u][index / 16u + 4u] = load_gradients(image + 4u, gradients_at, inside);
+                columns[index % 16u][index / 16u] = load_weights(tap, channel, at);
+                columns[index % 16u][index / 16u + 4u] = load_weights(tap, channel + 4u, at);
+                workgroupBarrier();
+                for (var k = 0u; k < 16u; k++) {
+                    let g = gradients[k][local.y];
+                    let w = columns[k][local.x];
+                    sums0 = fma(vec4(g.x), w, sums0);
+                    sums1 = fma(vec4(g.y), w, sums1);
+                    sums2 = fma(vec4(g.z), w, sums2);
+                    sums3 = fma(vec4(g.w), w, sums3);
+                }
+                workgroupBarrier();
+            }
+        }
+    }
+    let image = first_image + local.y;
+    let channel = first_channel + local.x;
+    store(image, pixel, channel, sums0);
+    store(image + 8u, pixel, channel, sums1);
+    store(image + 16u, pixel, channel, sums2);
+    store(image + 24u, pixel, channel, sums3);
+}

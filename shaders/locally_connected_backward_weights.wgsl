@@ -1,0 +1,149 @@
+// The derivative of a locally connected layer by its weights as a product of matrices for each row of
+// taps at each position, a tile of it per workgroup.
+//
+// Reads input and output_gradients; writes weight_gradients, or adds to them.
+// Dispatch: one workgroup per (position, row of taps, 32 inputs of the row, 32 output channels), the
+// channels fastest and the positions slowest, in one dimension folded into two.
+// The inner sum runs over the images, 16 at a time. Neighbouring invocations load neighbours into
+// workgroup memory; an invocation keeps 4 inputs x 4 channels in registers, every eighth of the tile.
+alias Element = f32;
+
+struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
+
+override IN_HEIGHT: u32;
+override IN_WIDTH: u32;
+override IN_CHANNELS: u32;
+override OUT_HEIGHT: u32;
+override OUT_WIDTH: u32;
+override OUT_CHANNELS: u32;
+override KERNEL_HEIGHT: u32;
+override KERNEL_WIDTH: u32;
+override STRIDE_Y: u32;
+override STRIDE_X: u32;
+override PAD_TOP: u32;
+override PAD_LEFT: u32;
+// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
+override GRADIENT_UNIT: f32 = 1.0;
+
+@group(0) @binding(0) var<storage, read> input: array<Element>;
+@group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
+@group(0) @binding(2) var<storage, read_write> weight_gradients: array<f32>;
+@group(1) @binding(0) var<uniform> step: Step;
+
+override OUT_LENGTH: u32 = OUT_HEIGHT * OUT_WIDTH * OUT_CHANNELS;
+override OUT_TILES: u32 = (OUT_CHANNELS + 31u) / 32u;
+// Inputs under a row of taps.
+override ROW_LENGTH: u32 = KERNEL_WIDTH * IN_CHANNELS;
+override ROW_TILES: u32 = (ROW_LENGTH + 31u) / 32u;
+// The inputs and the channels that an invocation has are so many apart.
+const APART = vec4<u32>(0u, 8u, 16u, 24u);
+
+// Of each of 16 images 32 inputs and the gradients of 32 channels.
+var<workgroup> inputs: array<array<vec4<f32>, 8>, 16>;
+var<workgroup> gradients: array<array<vec4<f32>, 8>, 16>;
+
+// An input under a row of taps, which lies in this row of the image and begins in this column; 0
+// outside the image.
+fn load_input(image: u32, y: u32, left: u32, at: u32) -> f32 {
+    // Rows and columns before the image wrap around to very large ones.
+    let x = left + at / IN_CHANNELS;
+    let known = image < step.images && y < IN_HEIGHT && x < IN_WIDTH && at < ROW_LENGTH;
+    let pixel = (image * IN_HEIGHT + y) * IN_WIDTH + x;
+    return select(0.0, f32(input[select(0u, pixel * IN_CHANNELS + at % IN_CHANNELS, known)]), known);
+}
+
+fn load_inputs(image: u32, y: u32, left: u32, first: u32) -> vec4<f32> {
+    let at = first + APART;
+    return vec4<f32>(
+        load_input(image, y, left, at.x),
+        load_input(image, y, left, at.y),
+        load_input(image, y, left, at.z),
+        load_input(image, y, left, at.w),
+    );
+}
+
+fn load_gradient(image: u32, position: u32, channel: u32) -> f32 {
+    let known = image < step.images && channel < OUT_CHANNELS;
+    let at = image * OUT_LENGTH + position * OUT_CHANNELS + channel;
+    return select(0.0, f32(output_gradients[select(0u, at, known)]), known);
+}
+
+fn load_gradients(image: u32, position: u32, first_channel: u32) -> vec4<f32> {
+    let channel = first_channel + APART;
+    return vec4<f32>(
+        load_gradient(image, position, channel.x),
+        load_gradient(image, position, channel.y),
+        load_gradient(image, position, channel.z),
+        load_gradient(image, position, channel.w),
+    );
+}
+
+fn store_one(row: u32, channel: u32, sum: f32) {
+    if (channel < OUT_CHANNELS) {
+        let at = row * OUT_CHANNELS + channel;
+        var gradient = GRADIENT_UNIT * sum;
+        if (step.accumulate != 0u) {
+            gradient += weight_gradients[at];
+        }
+        weight_gradients[at] = gradient;
+    }
+}
+
+fn store(taps: u32, at: u32, first_channel: u32, sum: vec4<f32>) {
+    if (at < ROW_LENGTH) {
+        let channel = first_channel + APART;
+        let row = taps * ROW_LENGTH + at;
+        store_one(row, channel.x, sum.x);
+        store_one(row, channel.y, sum.y);
+        store_one(row, channel.z, sum.z);
+        store_one(row, channel.w, sum.w);
+    }
+}
+
+@compute @workgroup_size(8, 8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let number = group.x + group.y * groups.x;
+    let first_channel = number % OUT_TILES * 32u;
+    let first = number / OUT_TILES % ROW_TILES * 32u;
+    // A row of taps of a position.
+    let taps = number / OUT_TILES / ROW_TILES;
+    let position = taps / KERNEL_HEIGHT;
+    if (position >= OUT_HEIGHT * OUT_WIDTH) {
+        return;
+    }
+    let y = position / OUT_WIDTH * STRIDE_Y + taps % KERNEL_HEIGHT - PAD_TOP;
+    let left = position % OUT_WIDTH * STRIDE_X - PAD_LEFT;
+    var sums0 = vec4<f32>();
+    var sums1 = vec4<f32>();
+    var sums2 = vec4<f32>();
+    var sums3 = vec4<f32>();
+    for (var first_image = 0u; first_image < step.images; first_image += 16u) {
+        let image = first_image + index / 8u;
+        let beside = index % 8u;
+        inputs[index / 8u][beside] = load_inputs(image, y, left, first + beside);
+        inputs[index / 8u + 8u][beside] = load_inputs(image + 8u, y, left, first + beside);
+        gradients[index / 8u][beside] = load_gradients(image, position, first_channel + beside);
+        gradients[index / 8u + 8u][beside] = load_gradients(image + 8u, position, first_channel + beside);
+        workgroupBarrier();
+        for (var k = 0u; k < 16u; k++) {
+            let x = inputs[k][local.y];
+            let g = gradients[k][local.x];
+            sums0 = fma(vec4(x.x), g, sums0);
+            sums1 = fma(vec4(x.y), g, sums1);
+            sums2 = fma(vec4(x.z), g, sums2);
+            sums3 = fma(vec4(x.w), g, sums3);
+        }
+        workgroupBarrier();
+    }
+    let at = first + local.y;
+    let channel = first_channel + local.x;
+    store(taps, at, channel, sums0);
+    store(taps, at + 8u, channel, sums1);
+    store(taps, at + 16u, channel, sums2);
+    store(taps, at + 24u, channel, sums3);
+}

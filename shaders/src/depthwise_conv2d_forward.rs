@@ -1,0 +1,120 @@
+//! Convolution of each channel by itself.
+
+use runtime::kernel::linear_workgroups;
+use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel};
+
+use crate::form::{WORKGROUP, only};
+use crate::max_pool::{Pool, Window};
+use crate::max_pool_forward::sizes;
+use crate::simd::vectorized;
+use crate::strips::{Strips, in_strips, lanes};
+
+/// `output[y][x][c] = biases[c] + sum over taps of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X +
+/// kx - PAD_LEFT][c] * weights[ky][kx][c]`, where the input is 0 outside the image.
+pub static KERNEL: Kernel = Kernel {
+    name: "depthwise_conv2d_forward",
+    about: "Convolves each channel by itself and adds biases.",
+    bindings: &[
+        Binding::read("input", PerImage),
+        Binding::read("weights", Whole),
+        Binding::read("biases", Whole),
+        Binding::write("output", PerImage),
+    ],
+    lengths: |c| {
+        let pool = Pool::from(c);
+        vec![pool.input(), pool.positions() * pool.channels, pool.channels, pool.output()]
+    },
+    terms: |c, _| Pool::from(c).positions() + 1,
+    variants: &[only(
+        "depthwise_conv2d_forward",
+        include_str!("../depthwise_conv2d_forward.wgsl"),
+        |c: &Constants, images| linear_workgroups(images * Pool::from(c).output(), WORKGROUP),
+    )],
+    cpu,
+    reference,
+    cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),
+};
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let pool = Pool::from(args.constants);
+    let (weights, biases) = (args.read("weights"), args.read("biases"));
+    let input = args.read("input").chunks_exact(pool.input());
+    for (input, output) in input.zip(args.write("output").chunks_exact_mut(pool.output())) {
+        convolve(args.isa, &pool, input, weights, biases, output);
+    }
+}
+
+vectorized! {
+    fn convolve(
+        pool: &Pool,
+        input: &[f32],
+        weights: &[f32],
+        biases: &[f32],
+        output: &mut [f32],
+    ) {
+        for (output, window) in output.chunks_exact_mut(pool.channels).zip(pool.windows()) {
+            let mut sums = Sums { pool, input, weights, biases, window, output };
+            in_strips(pool.channels, &mut sums);
+        }
+    }
+}
+
+/// The sums at a position.
+struct Sums<'a> {
+    pool: &'a Pool,
+    input: &'a [f32],
+    weights: &'a [f32],
+    biases: &'a [f32],
+    window: Window,
+    output: &'a mut [f32],
+}
+
+impl Strips for Sums<'_> {
+    #[inline(always)]
+    fn strip<const N: usize>(&mut self, first: usize) {
+        let mut sums = lanes::<N>(self.biases, first);
+        for ky in self.window.rows.clone() {
+            for kx in self.window.columns.clone() {
+                let tap = self.pool.number([ky, kx]) as usize * self.pool.channels;
+                let weights = lanes::<N>(&self.weights[tap..], first);
+                let at = self.pool.place(&self.window, [ky, kx]);
+                let values = lanes::<N>(&self.input[at..], first);
+                for i in 0..N {
+                    sums[i] += values[i] * weights[i];
+                }
+            }
+        }
+        self.output[first..][..N].copy_from_slice(&sums);
+    }
+}
+
+fn reference(args: &mut Args<'_, f64>) {
+    let size = |name| args.constants.size(name) as isize;
+    let (height, width, channels) = (size("IN_HEIGHT"), size("IN_WIDTH"), size("CHANNELS"));
+    let (input, weights, biases) = (args.read("input"), args.read("weights"), args.read("biases"));
+    let mut sums = Vec::new();
+    for image in 0..args.images() as isize {
+        for oy in 0..size("OUT_HEIGHT") {
+            for ox in 0..size("OUT_WIDTH") {
+                for channel in 0..channels {
+                    let mut sum = biases[channel as usize];
+                    for ky in 0..size("KERNEL_HEIGHT") {
+                        for kx in 0..size("KERNEL_WIDTH") {
+                            let y = oy * size("STRIDE_Y") + ky - size("PAD_TOP");
+                            let x = ox * size("STRIDE_X") + kx - size("PAD_LEFT");
+                            if y < 0 || y >= height || x < 0 || x >= width {
+                                continue;
+                            }
+                            let pixel = (image * height + y) * width + x;
+                            let tap = ky * size("KERNEL_WIDTH") + kx;
+                            sum += input[(pixel * channels + channel) as usize]
+                                * weights[(tap * channels + channel) as usize];
+                        }
+                    }
+                    sums.push(sum);
+                }
+            }
+        }
+    }
+    args.write("output").copy_from_slice(&sums);
+}
