@@ -20,6 +20,7 @@ pub mod item;
 pub mod job;
 pub mod kernel;
 pub mod metrics;
+pub mod onnx;
 pub mod period;
 pub mod photo;
 pub mod picture;

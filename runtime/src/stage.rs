@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ use crate::event::Events;
 use crate::fetch::{self, Download};
 use crate::item::{Limit, Position, Sample, Weights};
 use crate::job::Job;
+use crate::onnx;
 use crate::period::Period;
 use crate::port::Port;
 use crate::precision::Precision;
@@ -77,6 +78,14 @@ pub trait Config: Debug + Send + Sync + 'static {
     /// that vanishes before anything sees it, `check` says that the field changes nothing.
     fn adds_offset(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Appends what this stage makes of images to an ONNX file: other images, or class scores.
+    ///
+    /// # Errors
+    /// If it has no form in ONNX.
+    fn onnx(&self, _file: &mut onnx::Builder, _images: &onnx::Value) -> Result<onnx::Value> {
+        bail!("it has no form in ONNX; `Config::onnx` is where it would say it")
     }
 
     /// What a person should see of this stage before anything runs, beside its ports.

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
+use runtime::onnx;
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::reuse::{Lender, Lent};
 use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
@@ -78,6 +79,11 @@ impl Config for Batcher {
 
     fn passes_absent(&self) -> bool {
         true
+    }
+
+    /// One image or many is the same there.
+    fn onnx(&self, _: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
+        Ok(images.clone())
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use runtime::item::Sample;
+use runtime::onnx::{Attribute, Builder, Tensor, Value};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
@@ -42,9 +43,30 @@ impl Config for Whitening {
         Ok(Runner::Map { map: Arc::new(Whiten), workers: self.workers.count() })
     }
 
+    fn onnx(&self, file: &mut Builder, images: &Value) -> Result<Value> {
+        let mean_of = |file: &mut Builder, from: &str| {
+            file.node("ReduceMean", &[from], &[("axes", Attribute::Ints(vec![1, 2, 3]))])
+        };
+        let mean = mean_of(file, &images.name);
+        let centred = file.node("Sub", &[&images.name, &mean], &[]);
+        let squares = file.node("Mul", &[&centred, &centred], &[]);
+        let variance = mean_of(file, &squares);
+        let deviation = file.node("Sqrt", &[&variance], &[]);
+        let least = least_deviation(images.shape.iter().product()) as f32;
+        let least = file.constant("least", &Tensor { shape: Vec::new(), values: vec![least] });
+        let divisor = file.node("Max", &[&deviation, &least], &[]);
+        let name = file.node("Div", &[&centred, &divisor], &[]);
+        Ok(Value { name, ..images.clone() })
+    }
+
     fn offset(&self) -> Offset {
         Offset::Vanishes
     }
+}
+
+/// What the values of an image are divided by at least.
+fn least_deviation(values: usize) -> f64 {
+    1.0 / (values.max(1) as f64).sqrt()
 }
 
 struct Whiten;
@@ -53,7 +75,7 @@ impl Map for Whiten {
     fn map(&self, sample: &mut Sample, _: &mut Random) -> Result<()> {
         let values = sample.image.as_f32();
         let (mean, variance) = lanes::mean_and_variance(values);
-        let least = 1.0 / (values.len().max(1) as f64).sqrt();
+        let least = least_deviation(values.len());
         let (mean, scale) = (mean as f32, (1.0 / variance.sqrt().max(least)) as f32);
         // Subtracting first keeps an image of one colour at exactly 0.
         values.iter_mut().for_each(|value| *value = (*value - mean) * scale);

@@ -14,7 +14,7 @@ pub(crate) fn find() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os("GRADFLOW_PYTHON") {
         return Some(given.into());
     }
-    let imports = ["-c", "import PIL, numpy, safetensors, scipy, tensorboard"];
+    let imports = ["-c", "import PIL, numpy, onnxruntime, safetensors, scipy, tensorboard"];
     let tried = Command::new("python3").args(imports).output();
     if tried.is_ok_and(|output| output.status.success()) {
         return Some("python3".into());

@@ -2,6 +2,7 @@
 
 mod best;
 mod file;
+mod start;
 mod store;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::run_folder::AdapterReport;
 
 pub use best::best;
 pub use file::{read, write};
+pub use start::Taken;
 pub use store::{Best, Store, awaiting, is_empty, latest_good};
 pub(crate) use store::{file_name, list};
 

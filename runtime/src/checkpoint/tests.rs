@@ -32,7 +32,7 @@ fn graph(name: &str, shape: &[usize]) -> Arc<Graph> {
     })
 }
 
-fn weights(steps: u64) -> Weights {
+pub(super) fn weights(steps: u64) -> Weights {
     let position = Position { samples: 5, batches: 2, epoch_images: 3 };
     let source = Source {
         description: "drawings".to_owned(),
@@ -53,7 +53,7 @@ fn weights(steps: u64) -> Weights {
     }
 }
 
-fn about() -> About {
+pub(super) fn about() -> About {
     About {
         program: "1".to_owned(),
         time: "2026-11-24T00:00:00Z".to_owned(),

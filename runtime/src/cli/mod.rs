@@ -8,6 +8,7 @@ mod devices;
 mod diagnose;
 mod eval;
 mod evaluations;
+mod export;
 mod fetch;
 mod fields;
 mod graph;
@@ -102,6 +103,7 @@ enum Verb {
     Test(test::Arguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Export(export::Arguments),
     Fetch(fetch::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
@@ -139,6 +141,7 @@ pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode
         Verb::Test(arguments) => test::test(app, &arguments),
         Verb::Eval(arguments) => eval::eval(app, &arguments),
         Verb::Predict(arguments) => predict::predict(app, &arguments),
+        Verb::Export(arguments) => export::export(app, &arguments),
         Verb::Fetch(arguments) => fetch::fetch(app, &arguments),
         Verb::Devices(arguments) => devices::devices(&arguments),
         Verb::Selftest(arguments) => selftest::selftest(app, &arguments),

@@ -25,9 +25,13 @@ impl NewFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    pub(super) fn write(mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn write(self, text: &str) -> Result<(), Failure> {
+        self.write_bytes(text.as_bytes())
+    }
+
+    pub(super) fn write_bytes(mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.file
-            .write_all(text.as_bytes())
+            .write_all(bytes)
             .with_context(|| format!("could not write {}", self.path.display()))
             .map_err(Failure::Run)
     }

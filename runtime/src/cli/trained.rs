@@ -127,6 +127,11 @@ impl Trained {
         self.load(app, &set, adapter, data, true)
     }
 
+    /// The whole pipeline with which this was trained.
+    pub(super) fn whole(&self, app: &App) -> Result<Plan, Failure> {
+        self.load(app, &[], None, None, true)
+    }
+
     fn load(
         &self,
         app: &App,

@@ -70,7 +70,7 @@ fn place_in_layer(mismatch: Mismatch, place: &str, kind: &str) -> Mismatch {
 }
 
 /// The name given, or the kind and its number among layers of that kind: `relu2`.
-fn name_of(listed: &ListedLayer, layers: &[ListedLayer], index: usize) -> String {
+pub(super) fn name_of(listed: &ListedLayer, layers: &[ListedLayer], index: usize) -> String {
     listed.name.clone().unwrap_or_else(|| {
         let number = layers[..=index].iter().filter(|l| l.kind == listed.kind).count();
         format!("{}{number}", listed.kind)

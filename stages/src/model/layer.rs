@@ -3,9 +3,11 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use anyhow::{Context as _, Result as AnyResult, bail};
 use runtime::config::decode::Problems;
 use runtime::config::node::{Node, Path};
 use runtime::graph::{GraphBuilder, TensorId};
+use runtime::onnx;
 use runtime::stage::{Mismatch, Parsed, Part};
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
@@ -18,6 +20,14 @@ use serde::de::DeserializeOwned;
 pub trait Layer: Debug + Send + Sync + 'static {
     /// Adds the layer to the graph and returns its output, or says what does not fit.
     fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch>;
+
+    /// Appends what the layer does in scoring to an ONNX file, and gives its output.
+    ///
+    /// # Errors
+    /// If it has no form in ONNX.
+    fn onnx(&self, _file: &mut onnx::Builder, _inputs: &[onnx::Value]) -> AnyResult<onnx::Value> {
+        bail!("it has no form in ONNX; `Layer::onnx` is where it would say it")
+    }
 
     /// The fields whose effect a person should know before the run, said as warnings by `check`.
     fn warnings(&self) -> Vec<Mismatch> {
@@ -83,6 +93,22 @@ pub fn one_input(inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
             format!("this layer takes one input, and `from` names {}", inputs.len()),
         )),
     }
+}
+
+/// The first input of a layer in an ONNX file.
+///
+/// # Errors
+/// If it has none.
+pub fn first_value(inputs: &[onnx::Value]) -> AnyResult<&onnx::Value> {
+    inputs.first().context("it reads nothing")
+}
+
+/// The height, width and channels of an input in an ONNX file that must be an image.
+///
+/// # Errors
+/// If it is none.
+pub fn image_value(input: &onnx::Value) -> AnyResult<[usize; 3]> {
+    input.shape.as_slice().try_into().context("its input is no image")
 }
 
 /// Elements of a tensor beyond which kernels cannot number them in 32 bits with a sign.

@@ -4,6 +4,7 @@
 //! as a gradient to compute. With weights as a second input it scores batches with those.
 
 pub mod compile;
+mod export;
 pub mod golden;
 pub mod initializer;
 pub mod layer;
@@ -22,6 +23,7 @@ use runtime::config::entry::entry;
 use runtime::config::node::{Node, Path};
 use runtime::event::Event;
 use runtime::graph::Graph;
+use runtime::onnx;
 use runtime::port::{ImageType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
 use schemars::JsonSchema;
@@ -274,6 +276,10 @@ impl Config for Model {
 
     fn passes_absent(&self) -> bool {
         true
+    }
+
+    fn onnx(&self, file: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
+        export::export(&self.layers, file, images)
     }
 
     fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {

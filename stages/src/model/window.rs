@@ -1,6 +1,7 @@
 //! A window that slides over an image: sizes, strides and padding.
 
 use runtime::kernel::Constants;
+use runtime::onnx::Attribute;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,20 @@ impl Window {
             }
         }
         Ok(window)
+    }
+
+    /// The attributes that ONNX's operators of convolution and pooling share.
+    pub fn onnx(&self) -> Vec<(&'static str, Attribute)> {
+        let after = [0, 1].map(|axis| {
+            let covered = (self.output[axis] - 1) * self.stride[axis] + self.kernel[axis];
+            covered.saturating_sub(self.input[axis] + self.before[axis])
+        });
+        let pads = [self.before, after].concat();
+        vec![
+            ("kernel_shape", Attribute::Ints(self.kernel.to_vec())),
+            ("strides", Attribute::Ints(self.stride.to_vec())),
+            ("pads", Attribute::Ints(pads)),
+        ]
     }
 
     /// The constants that the kernels of convolution and pooling share.

@@ -3,9 +3,11 @@
 mod adapters;
 mod join;
 mod reduce;
+mod start;
 mod summary;
 pub mod update;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
@@ -61,6 +63,12 @@ pub struct Reducer {
     /// How often weights are handed on to be evaluated, beside at the end.
     #[serde(default = "evaluate")]
     pub evaluate: Period,
+    /// A run's folder or a checkpoint's file, whose weights the run begins with: each layer takes
+    /// those of the layer of its name if all have its shapes, and begins anew if not. Averages begin
+    /// there too, what the optimiser keeps at 0. Relative paths begin at this file's folder. A run
+    /// that goes on has its own checkpoint and ignores this.
+    #[serde(default)]
+    pub init_from: Option<PathBuf>,
     /// The adapters that train together: so many, `all`, or a list of indices and names, of which
     /// `{ adapter: NAME, replicas: 2 }` is one with two replicas of the model. A number and `all`
     /// count each device once, on its best backend, and leave out software rasterisers; they count
@@ -162,6 +170,7 @@ impl Config for Reducer {
             "moving_average",
             "blow_up",
             "evaluate",
+            "init_from",
             "adapters",
             "balance",
             "weights",
@@ -178,9 +187,15 @@ impl Config for Reducer {
         let Made { mut trainer, adapter, holder, batch, batches, variants, towers, held, .. } =
             made;
         let Made { elsewhere, processes, .. } = made;
-        match &context.run.resume {
-            None => trainer.initialize(context.run.seed)?,
-            Some(resume) => trainer.load(&resume.weights)?,
+        let mut started = None;
+        match (&context.run.resume, &self.init_from) {
+            (Some(resume), _) => trainer.load(&resume.weights)?,
+            (None, None) => trainer.initialize(context.run.seed)?,
+            (None, Some(path)) => {
+                let (weights, start) = start::read(path, graph, context)?;
+                trainer.load(&weights)?;
+                started = Some(start);
+            }
         }
         let info = adapter.info();
         let (told, parts) = match towers.as_slice() {
@@ -228,6 +243,9 @@ impl Config for Reducer {
                 thousands(graph.multiply_adds()),
             ),
         );
+        if let Some(start) = &started {
+            context.events.fact("begins with", start.told());
+        }
         let summaries = match context.run.diagnose {
             // Where the weights are: what is lost takes no more along than they do.
             None if context.run.job.is_first() => {
@@ -236,7 +254,8 @@ impl Config for Reducer {
             _ => None,
         };
         let reduce =
-            Reduce::new(self.clone(), graph, trainer, (batch, batches), summaries, context)?;
+            Reduce::new(self.clone(), graph, trainer, (batch, batches), summaries, context)?
+                .started(started);
         Ok(Runner::Stage(Box::new(reduce)))
     }
 }

@@ -22,6 +22,7 @@ use runtime::towers::{Stopped, Times, Trainer};
 use super::Reducer;
 use super::adapters::stopped;
 use super::join::Joiner;
+use super::start::Start;
 use super::summary::{Due, Summaries};
 use super::update::debiased;
 use crate::schedule::RunExtent;
@@ -43,6 +44,8 @@ pub(super) struct Reduce {
     progress: Progress,
     source: Option<Arc<Source>>,
     resumed: Option<Resume>,
+    /// What the run began with, if it was another one's weights.
+    started: Option<Start>,
     /// Steps done at the last line of the log.
     reported: u64,
     /// That line, while what it says of the loss is on its way.
@@ -92,6 +95,7 @@ impl Reduce {
             progress,
             source: weights.map(|weights| Arc::clone(&weights.source)),
             resumed,
+            started: None,
             reported: progress.steps,
             pending: None,
             total_steps: None,
@@ -105,6 +109,11 @@ impl Reduce {
             diagnosis: context.run.diagnose.map(Diagnosis::new),
             config,
         })
+    }
+
+    /// The same, begun with the weights of another run.
+    pub(super) fn started(self, started: Option<Start>) -> Self {
+        Self { started, ..self }
     }
 
     async fn train(&mut self, ports: &mut Ports) -> Result<()> {
@@ -131,6 +140,11 @@ impl Reduce {
             if step == begin {
                 // The wait for the first batch is the pipeline's start, not a step's time.
                 self.speed = Speed::new();
+                let other =
+                    self.started.as_ref().and_then(|start| start.other_classes(&batch.source));
+                if let Some(told) = other {
+                    self.events.emit(Event::Warning(told));
+                }
             }
             let limit = self.limit.and(batch.source.limit.as_ref());
             let epoch_images = batch.source.epoch_images;

@@ -1,12 +1,14 @@
 //! The sum of two layers' outputs.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind};
+use crate::model::layer::{Layer, LayerKind, first_value};
 
 /// Adds two outputs of the same shape, named by `from: [one, other]` (residual networks).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -42,5 +44,11 @@ impl Layer for Add {
             }
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+        let name = file.node("Add", &names, &[]);
+        Ok(Value { name, ..first_value(inputs)?.clone() })
     }
 }

@@ -1,13 +1,15 @@
 //! Batch normalisation.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, Initial, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Attribute, Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 use crate::model::splits;
 
 /// `scale * (x - mean) / sqrt(variance + epsilon) + offset` for each channel, over all pixels of a
@@ -159,5 +161,21 @@ impl Layer for BatchNorm {
         let told = "each adapter takes statistics of its own images: results depend on the number \
                     of adapters, and on how many images fit one at once";
         vec![Mismatch::field("sync", told).help("`sync: true` takes them of the whole batch")]
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let mut tensor = |name: &str| -> AnyResult<String> {
+            let values = file.weights(name)?;
+            Ok(file.constant(name, &values))
+        };
+        let (scale, offset) = (tensor("scale")?, tensor("offset")?);
+        let (mean, variance) = (tensor("running_mean")?, tensor("running_variance")?);
+        let name = file.node(
+            "BatchNormalization",
+            &[&x.name, &scale, &offset, &mean, &variance],
+            &[("epsilon", Attribute::Float(self.epsilon))],
+        );
+        Ok(Value { name, ..x.clone() })
     }
 }

@@ -1,13 +1,17 @@
 //! Two-dimensional convolution with a bias.
 
+use anyhow::{Result as AnyResult, anyhow};
 use runtime::graph::{GraphBuilder, TensorId};
+use runtime::onnx::{Builder, Tensor, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, elements, image_shape, one_input};
+use crate::model::layer::{
+    Layer, LayerKind, elements, first_value, image_shape, image_value, one_input,
+};
 use crate::model::splits;
 use crate::model::window::{Padding, Window};
 
@@ -108,5 +112,27 @@ impl Layer for Conv2d {
             );
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let [height, width, channels] = image_value(x)?;
+        let window = Window::new([height, width], self.kernel, self.stride, self.padding);
+        let window = window.map_err(|wrong| anyhow!(wrong.message))?;
+        let (taps, weights) = (window.kernel[0] * window.kernel[1], file.weights("weights")?);
+        // [taps, in, out] becomes [out, in, taps].
+        let mut values = Vec::with_capacity(weights.values.len());
+        for output in 0..self.channels {
+            for input in 0..channels {
+                let place = |tap| (tap * channels + input) * self.channels + output;
+                values.extend((0..taps).map(|tap| weights.values[place(tap)]));
+            }
+        }
+        let shape = vec![self.channels, channels, window.kernel[0], window.kernel[1]];
+        let weights = file.constant("weights", &Tensor { shape, values });
+        let biases = file.weights("biases")?;
+        let biases = file.constant("biases", &biases);
+        let name = file.node("Conv", &[&x.name, &weights, &biases], &window.onnx());
+        Ok(Value { name, shape: vec![window.output[0], window.output[1], self.channels] })
     }
 }

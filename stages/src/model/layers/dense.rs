@@ -1,13 +1,15 @@
 //! A fully connected layer.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, elements, one_input};
+use crate::model::layer::{Layer, LayerKind, elements, first_value, image_value, one_input};
 
 /// Fully connected: any shape, flattened in the order height, width, channels, to `[units]`.
 ///
@@ -85,5 +87,27 @@ impl Layer for Dense {
             );
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let mut weights = file.weights("weights")?;
+        let mut flat = x.name.clone();
+        if let Ok([height, width, channels]) = image_value(x) {
+            // Rows in the order in which numbers lie there: channels first.
+            let (pixels, rows) = (height * width, std::mem::take(&mut weights.values));
+            for channel in 0..channels {
+                for pixel in 0..pixels {
+                    let first = (pixel * channels + channel) * self.units;
+                    weights.values.extend_from_slice(&rows[first..first + self.units]);
+                }
+            }
+            flat = file.node("Flatten", &[&x.name], &[]);
+        }
+        let weights = file.constant("weights", &weights);
+        let biases = file.weights("biases")?;
+        let biases = file.constant("biases", &biases);
+        let name = file.node("Gemm", &[&flat, &weights, &biases], &[]);
+        Ok(Value { name, shape: vec![self.units] })
     }
 }

@@ -1,12 +1,14 @@
 //! Dropout.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
+use runtime::onnx::{Builder, Value};
 use runtime::random::key_of;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// In training, makes each number 0 with probability `rate` and divides the others by `1 - rate`
 /// (Srivastava et al., 2014, scaled as PyTorch and Keras do); in scoring, changes nothing. What is
@@ -52,5 +54,10 @@ impl Layer for Dropout {
             graph.backward(&shaders::dropout::KERNEL, &[dy, ids, dx], constants);
         }
         Ok(y)
+    }
+
+    /// Nothing is dropped in scoring.
+    fn onnx(&self, _: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        first_value(inputs).cloned()
     }
 }

@@ -1,12 +1,14 @@
 //! Gaussian error linear units.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Builder, Tensor, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `x * P(normal number < x)`, any shape (Hendrycks, Gimpel, 2016). By the error function itself, which is
 /// PyTorch's default; not by its approximation with `tanh`.
@@ -35,5 +37,21 @@ impl Layer for Gelu {
             graph.backward(&shaders::gelu_backward::KERNEL, &[x, dy, dx], constants);
         }
         Ok(y)
+    }
+
+    /// By the error function: the operator `Gelu` came later than most runtimes.
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let number = |file: &mut Builder, name: &str, value: f32| {
+            file.constant(name, &Tensor { shape: Vec::new(), values: vec![value] })
+        };
+        let scale = number(file, "scale", std::f32::consts::FRAC_1_SQRT_2);
+        let (one, half) = (number(file, "one", 1.0), number(file, "half", 0.5));
+        let scaled = file.node("Mul", &[&x.name, &scale], &[]);
+        let erf = file.node("Erf", &[&scaled], &[]);
+        let twice = file.node("Add", &[&erf, &one], &[]);
+        let share = file.node("Mul", &[&twice, &half], &[]);
+        let name = file.node("Mul", &[&x.name, &share], &[]);
+        Ok(Value { name, ..x.clone() })
     }
 }

@@ -1,12 +1,14 @@
 //! The mean over all pixels.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
+use runtime::onnx::{Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
-use crate::model::layer::{Layer, LayerKind, image_shape, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, image_shape, image_value, one_input};
 use crate::model::window::{Padding, Window};
 
 /// The mean of each channel over all pixels: `[height, width, channels]` to `[channels]`.
@@ -33,5 +35,13 @@ impl Layer for GlobalAvgPool {
         let y = graph.activation(&[channels]);
         super::avg_pool::lower(graph, x, y, window.constants().with("CHANNELS", channels));
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let [_, _, channels] = image_value(x)?;
+        let means = file.node("GlobalAveragePool", &[&x.name], &[]);
+        let name = file.node("Flatten", &[&means], &[]);
+        Ok(Value { name, shape: vec![channels] })
     }
 }

@@ -1,12 +1,14 @@
 //! Local response normalisation across channels.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Attribute, Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `y_i = x_i * (bias + alpha * sum of x_j^2 over |j - i| <= radius)^-beta`, over the channels of
 /// one pixel (Krizhevsky, Sutskever, Hinton, 2012). `alpha` is TensorFlow's: it is not divided by
@@ -84,5 +86,28 @@ impl Layer for LocalResponseNorm {
             graph.backward(kernel, &[x, dy, dx], constants);
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let channels = x.shape.last().copied().unwrap_or(1);
+        let size = 2 * self.radius.min(channels) + 1;
+        let attributes = [
+            ("size", Attribute::Int(size)),
+            // There it is divided by the window's size.
+            ("alpha", Attribute::Float(self.alpha * size as f64)),
+            ("beta", Attribute::Float(self.beta)),
+            ("bias", Attribute::Float(self.bias)),
+        ];
+        if x.shape.len() == 3 {
+            let name = file.node("LRN", &[&x.name], &attributes);
+            return Ok(Value { name, ..x.clone() });
+        }
+        // Numbers without pixels become the channels of a single one.
+        let axes = file.indices("axes", &[2, 3]);
+        let pixel = file.node("Unsqueeze", &[&x.name, &axes], &[]);
+        let normalized = file.node("LRN", &[&pixel], &attributes);
+        let name = file.node("Flatten", &[&normalized], &[]);
+        Ok(Value { name, ..x.clone() })
     }
 }

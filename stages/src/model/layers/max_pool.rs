@@ -1,12 +1,14 @@
 //! Max pooling.
 
+use anyhow::{Result as AnyResult, anyhow};
 use runtime::graph::{GraphBuilder, TensorId};
+use runtime::onnx::{Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
-use crate::model::layer::{Layer, LayerKind, image_shape, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, image_shape, image_value, one_input};
 use crate::model::window::{Padding, Window};
 
 /// The largest value in each window, channel by channel. Padding never competes; of equal values
@@ -57,5 +59,15 @@ impl Layer for MaxPool {
             graph.backward(&shaders::max_pool_backward::KERNEL, &[dy, winners, dx], constants);
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let [height, width, channels] = image_value(x)?;
+        let window = Window::new([height, width], self.kernel, self.stride, self.padding);
+        let window = window.map_err(|wrong| anyhow!(wrong.message))?;
+        let attributes = window.onnx();
+        let name = file.node("MaxPool", &[&x.name], &attributes);
+        Ok(Value { name, shape: vec![window.output[0], window.output[1], channels] })
     }
 }

@@ -1,12 +1,14 @@
 //! The rectifier.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `max(x, 0)`, any shape.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -30,5 +32,11 @@ impl Layer for Relu {
             graph.backward(&shaders::relu_backward::KERNEL, &[y, dy, dx], constants);
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let name = file.node("Relu", &[&x.name], &[]);
+        Ok(Value { name, ..x.clone() })
     }
 }

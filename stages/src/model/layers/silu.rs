@@ -1,12 +1,14 @@
 //! Sigmoid linear units.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `x / (1 + e^-x)`, any shape; also called swish (Elfwing et al., 2017).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -30,5 +32,12 @@ impl Layer for Silu {
             graph.backward(&shaders::silu_backward::KERNEL, &[x, dy, dx], constants);
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let share = file.node("Sigmoid", &[&x.name], &[]);
+        let name = file.node("Mul", &[&x.name, &share], &[]);
+        Ok(Value { name, ..x.clone() })
     }
 }

@@ -1,12 +1,14 @@
 //! Softmax between layers.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Attribute, Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `e^x / sum of e^x` over the channels of each pixel, or over all numbers of a dense layer. The loss
 /// `softmax_cross_entropy` has its own and takes logits: this is for what comes before them.
@@ -34,5 +36,12 @@ impl Layer for Softmax {
             graph.backward(&shaders::softmax_backward::KERNEL, &[y, dy, dx], constants);
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        // The channels, which come after the images.
+        let name = file.node("Softmax", &[&x.name], &[("axis", Attribute::Int(1))]);
+        Ok(Value { name, ..x.clone() })
     }
 }

@@ -1,12 +1,14 @@
 //! The loss.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::onnx::{Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `-sum of label * log(softmax(logits))`, averaged over the batch. The last layer of a model;
 /// its input are the logits, one per class.
@@ -57,5 +59,10 @@ impl Layer for SoftmaxCrossEntropy {
         );
         graph.set_loss(logits, image_loss);
         Ok(logits)
+    }
+
+    /// The class scores are what comes in.
+    fn onnx(&self, _: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        first_value(inputs).cloned()
     }
 }

@@ -1,0 +1,160 @@
+//! `runtime export`: trained weights as a file for other programs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Args;
+
+use super::App;
+use super::new_file::NewFile;
+use super::output::{Failure, print};
+use super::trained::{Trained, find};
+use crate::onnx::Builder;
+use crate::plan::{Plan, PlannedStage};
+use crate::port::Port;
+use crate::run_folder::RUNS;
+
+const EXAMPLES: &str = "\
+Examples:
+  runtime export runs/pipeline-001 --onnx net.onnx                  averaged weights, the latest
+  runtime export runs/pipeline-001 --onnx net.onnx --from standard  with the stage `standard` in it
+
+The file takes `images`, floats of N x height x width x channels as the model gets them, and gives
+`logits`. What the pipeline's evaluation does to images before is noted in the file's metadata, under
+`preprocessing`; with --from STAGE that stage and those after it are part of the model.";
+
+/// Writes a checkpoint's model as an ONNX file.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// A checkpoint's file, or a run's folder or name, of which the latest good checkpoint is taken.
+    #[arg(value_name = "CHECKPOINT|RUN")]
+    path: PathBuf,
+
+    /// The file to write; none is written over.
+    #[arg(long, value_name = "FILE")]
+    onnx: PathBuf,
+
+    /// Takes the weights as they are instead of their moving averages.
+    #[arg(long)]
+    raw: bool,
+
+    /// The first stage that is part of the model: it takes what this stage takes.
+    #[arg(long, value_name = "STAGE")]
+    from: Option<String>,
+
+    /// Where runs have their folders, in which one is found by its name.
+    #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = RUNS)]
+    runs: PathBuf,
+}
+
+pub(super) fn export(app: &App, arguments: &Arguments) -> Result<(), Failure> {
+    let path = find(&arguments.path, &arguments.runs)?;
+    let trained = Trained::read(&path, false).map_err(Failure::Run)?;
+    let plan = trained.whole(app)?;
+    let flow = flow(&plan).map_err(Failure::Run)?;
+    let first = match &arguments.from {
+        None => flow.len(),
+        Some(from) => first_inside(&flow, from)?,
+    };
+    let averaged = !arguments.raw;
+    let bytes = encode(&trained, &plan, flow.split_at(first), averaged).map_err(Failure::Run)?;
+    NewFile::create(&arguments.onnx)?.write_bytes(&bytes)?;
+    print(&format!(
+        "{}: {} after {} steps, {} weights, {} bytes\n",
+        arguments.onnx.display(),
+        trained.path.display(),
+        trained.stored.progress.steps,
+        kind_of(averaged),
+        bytes.len()
+    ))
+}
+
+fn kind_of(averaged: bool) -> &'static str {
+    if averaged { "averaged" } else { "raw" }
+}
+
+/// What images go through before the model scores them, or is trained with them where the pipeline
+/// scores nothing: each stage, the source first.
+fn flow(plan: &Plan) -> Result<Vec<&PlannedStage>> {
+    let scores = |stage: &&PlannedStage| matches!(stage.output, Some(Port::Scores(_)));
+    let trains = |stage: &&PlannedStage| matches!(stage.output, Some(Port::Gradients(..)));
+    let model = plan.stages.iter().find(scores).or_else(|| plan.stages.iter().find(trains));
+    let mut stage = model.context("the pipeline has no model")?;
+    let mut flow = Vec::new();
+    loop {
+        let images = stage
+            .from
+            .iter()
+            .map(|at| &plan.stages[*at])
+            .find(|from| matches!(from.output, Some(Port::Batches(..) | Port::Samples(_))));
+        let Some(from) = images else { break };
+        flow.insert(0, from);
+        stage = from;
+    }
+    Ok(flow)
+}
+
+fn first_inside(flow: &[&PlannedStage], from: &str) -> Result<usize, Failure> {
+    // The source takes no images.
+    let inside = flow.iter().skip(1).position(|stage| stage.id == from);
+    inside.map(|at| at + 1).ok_or_else(|| {
+        let ids: Vec<&str> = flow.iter().skip(1).map(|stage| stage.id.as_str()).collect();
+        Failure::Usage {
+            message: format!("--from: no stage `{from}` changes the images that are scored"),
+            help: Some(format!("these do: {}", ids.join(", "))),
+        }
+    })
+}
+
+/// The file: what is done before it, and the stages and the model that are in it.
+fn encode(
+    trained: &Trained,
+    plan: &Plan,
+    (before, inside): (&[&PlannedStage], &[&PlannedStage]),
+    averaged: bool,
+) -> Result<Vec<u8>> {
+    let trains = |stage: &&PlannedStage| matches!(stage.output, Some(Port::Gradients(..)));
+    let model = plan.stages.iter().find(trains).context("the pipeline trains nothing")?;
+    let image = match before.last().and_then(|stage| stage.output.as_ref()) {
+        Some(Port::Samples(image) | Port::Batches(image, _)) => image.shape,
+        _ => return Err(anyhow!("the model gets no images")),
+    };
+    let (mut file, mut value) = Builder::new(image, trained.weights(plan)?, averaged);
+    for stage in inside.iter().chain([&model]) {
+        file.begin(&stage.id);
+        let next = stage.config.onnx(&mut file, &value);
+        value = next.with_context(|| {
+            format!("stage `{}`, a {}, cannot be exported", stage.id, stage.kind)
+        })?;
+    }
+    let notes = |stages: &[&PlannedStage]| {
+        let note = |stage: &&PlannedStage| {
+            Ok(
+                serde_json::json!({ "stage": stage.id, stage.kind: serde_json::to_value(&stage.fields)? }),
+            )
+        };
+        let notes = stages.iter().map(note).collect::<Result<Vec<_>>>()?;
+        Ok::<String, anyhow::Error>(serde_json::Value::from(notes).to_string())
+    };
+    let stored = &trained.stored;
+    let mut metadata = vec![
+        ("gradflow.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("checkpoint", file_name(&trained.path)),
+        ("steps", stored.progress.steps.to_string()),
+        ("weights", kind_of(averaged).to_owned()),
+        ("layout", "N x height x width x channels".to_owned()),
+        ("preprocessing", notes(before)?),
+        ("preprocessing_inside", notes(inside)?),
+        ("trained_on", stored.source.description.clone()),
+        ("classes", serde_json::to_string(&stored.source.classes)?),
+    ];
+    if let Some(real) = &stored.source.stands_in_for {
+        metadata.push(("stand_in", format!("trained on drawn images, NOT {real}")));
+    }
+    Ok(file.finish(&value, &metadata))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

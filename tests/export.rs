@@ -1,0 +1,220 @@
+//! `runtime export`: what another program computes from the file is what is computed here.
+
+mod common;
+#[path = "common/python.rs"]
+mod python;
+#[path = "common/runs.rs"]
+mod runs;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use runs::{Place, Said};
+use runtime::checkpoint;
+use runtime::item::{Batch, Label, SampleId};
+use runtime::plan::Plan;
+use runtime::port::Port;
+use runtime::random::Random;
+use runtime::session::Session;
+use runtime::stage::RunSettings;
+
+const IMAGES: usize = 100;
+
+/// Every layer that the tutorial's network lacks, odd sizes, windows with padding on one side only,
+/// and layers without pixels. Images go through a whitening.
+const OTHER_LAYERS: &str = "
+seed: 5
+steps: 3
+adapter: cpu
+stages:
+  read: { reader: { format: { synthetic: { train: 64, test: 20 } }, split: train } }
+  crop: { from: read, cropper: { size: 13, mode: random } }
+  whiten: { from: crop, whitening: {} }
+  batch: { from: whiten, batcher: { size: 32 } }
+  gradients:
+    from: batch
+    model:
+      layers:
+        - { name: first, conv2d: { channels: 8, kernel: [4, 3], stride: [2, 1], weights: { truncated_normal: 0.2 } } }
+        - { name: norm, batch_norm: { momentum: 0.5 } }
+        - { name: bend, gelu: {} }
+        - { conv2d: { channels: 8, kernel: 2, weights: { truncated_normal: 0.2 } } }
+        - { silu: {} }
+        - { name: joined, from: [bend, silu1], add: {} }
+        - { avg_pool: { kernel: [3, 2], stride: 2 } }
+        - { local_response_norm: { radius: 2, alpha: 0.3, beta: 0.6, bias: 1.5 } }
+        - { softmax: {} }
+        - { max_pool: { kernel: 2, stride: 1, padding: valid } }
+        - { conv2d: { channels: 6, kernel: 1, padding: valid, weights: { truncated_normal: 2.0 } } }
+        - { name: means, global_avg_pool: {} }
+        - { dropout: { rate: 0.3 } }
+        - { dense: { units: 12, weights: { truncated_normal: 1.0 } } }
+        - { batch_norm: {} }
+        - { local_response_norm: { radius: 20, alpha: 0.1 } }
+        - { name: top, dense: { units: 10, weights: { truncated_normal: 1.0 } } }
+        - { softmax_cross_entropy: {} }
+  train: { from: gradients, reducer: { learning_rate: 0.05, moving_average: 0.8 } }
+  read_test: { reader: { format: { synthetic: { train: 64, test: 20 } }, split: test } }
+  centre: { from: read_test, cropper: { size: 13, mode: central } }
+  standard: { from: centre, whitening: {} }
+  test: { from: standard, batcher: { size: 8, partial: keep } }
+  score: { from: [test, train], model: {} }
+  evaluate: { from: score, evaluator: {} }
+";
+
+fn export(place: &Place, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
+    command.current_dir(place.path()).arg("export").args(arguments);
+    let output = common::offline(&mut command).output().expect("the command starts");
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    let (out, errors) = (text(output.stdout), text(output.stderr));
+    assert!(!errors.contains("panicked"), "{errors}");
+    Said { code: output.status.code(), out, errors }
+}
+
+/// The class scores of these images, by the weights of a checkpoint or by their averages.
+fn logits(checkpoint: &Path, images: &[f32], averaged: bool) -> Vec<f32> {
+    let stored = checkpoint::read(checkpoint).expect("a checkpoint");
+    let kinds = stages::kinds(stages::model::layers::all());
+    let text = &stored.about.pipeline;
+    let loaded = Plan::load(&kinds, "net.yaml", text, &[], &RunSettings::default());
+    let (plan, _) = loaded.expect("a valid pipeline");
+    let graph = plan.stages.iter().find_map(|stage| match &stage.output {
+        Some(Port::Weights(graph)) => Some(Arc::clone(graph)),
+        _ => None,
+    });
+    let graph = graph.expect("it trains");
+    let weights = stored.weights(&graph).expect("they fit");
+    let scoring = Arc::new(graph.inference());
+    let mut session = Session::new(&common::cpu(1), &scoring, IMAGES).expect("it fits");
+    let values = if averaged { &weights.averages } else { &weights.raw };
+    for (parameter, values) in graph.parameters.iter().zip(values) {
+        let id = scoring.find(&graph.tensor(parameter.value).name).expect("a weight");
+        session.write(id, values).expect("it is written");
+    }
+    for kept in &graph.kept {
+        let from = kept.average.filter(|_| averaged).unwrap_or(kept.value);
+        let at = graph.states().position(|state| state == from).expect("a state");
+        let id = scoring.find(&graph.tensor(kept.value).name).expect("a state");
+        session.write(id, &weights.states[at]).expect("it is written");
+    }
+    let shape = graph.tensor(graph.images.expect("images")).shape.as_slice();
+    let batch = Batch {
+        source: Arc::new(stored.source.clone()),
+        number: 0,
+        ids: (0..IMAGES as u64).map(|index| SampleId { epoch: 0, index }).collect(),
+        labels: vec![Label::Class(0); IMAGES],
+        shape: shape.try_into().expect("an image"),
+        images: images.to_vec().into(),
+        whole: IMAGES,
+        ends_epoch: false,
+        samples_end: IMAGES as u64,
+    };
+    session.score(&batch).expect("it is scored").logits
+}
+
+/// Numbers as whitening leaves them.
+fn draw(length: usize) -> Vec<f32> {
+    let mut random = Random::keyed(1, "export", 0, 0);
+    (0..length).map(|_| random.truncated_normal() as f32).collect()
+}
+
+/// The floats of `found`, next to those expected: at most 1e-4 apart, and of a size at which that
+/// says something.
+fn agree(found: &serde_json::Value, expected: &[f32]) {
+    let found: Vec<f64> = serde_json::from_value(found["logits"].clone()).expect("numbers");
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0_f32, |most, one| most.max(one.abs()));
+    let apart = found.iter().zip(expected).map(|(a, b)| (a - f64::from(*b)).abs());
+    let apart = apart.fold(0.0, f64::max);
+    println!("{apart:e} apart, up to {largest}");
+    assert!(largest > 0.0 && apart <= 1e-4 * f64::from(largest.min(1.0)), "{apart} of {largest}");
+}
+
+/// Trains, exports raw and averaged weights, and holds both against onnxruntime.
+fn holds(place: &Place, set: &[&str], step: u64, side: usize) {
+    let Some(python) = python::find() else { return };
+    let run = place.train("net", set);
+    let folder = place.path();
+    let images = draw(IMAGES * side * side * 3);
+    let bytes: Vec<u8> = images.iter().flat_map(|value| value.to_le_bytes()).collect();
+    fs::write(folder.join("images.bin"), bytes).expect("written");
+    export(place, &["runs/net", "--onnx", "averaged.onnx"]).done();
+    export(place, &["runs/net", "--onnx", "raw.onnx", "--raw"]).done();
+    let found = python::ask(&python, "onnx.py", folder);
+    for (name, averaged) in [("averaged", true), ("raw", false)] {
+        agree(&found[name], &logits(&run.checkpoint(step), &images, averaged));
+        let metadata = &found[name]["metadata"];
+        assert_eq!(metadata["weights"], name);
+        let before = metadata["preprocessing"].as_str().expect("a text");
+        assert!(before.contains("whitening") && before.contains("central"), "{before}");
+        assert_eq!(found[name]["input"], serde_json::json!(["images", [side, side, 3]]));
+    }
+}
+
+#[test]
+fn onnxruntime_gives_the_logits_of_the_tutorials_network() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline.yaml");
+    let place = Place::new(&fs::read_to_string(file).expect("pipeline.yaml"));
+    let set = [
+        "steps=2",
+        "adapter=cpu",
+        "stages.batch.batcher.size=8",
+        "stages.read.reader.otherwise.synthetic={ train: 20, test: 8 }",
+        "stages.read_test.reader.otherwise.synthetic={ train: 20, test: 8 }",
+    ];
+    holds(&place, &set, 2, 24);
+}
+
+#[test]
+fn onnxruntime_gives_the_logits_of_all_other_layers() {
+    holds(&Place::new(OTHER_LAYERS), &[], 3, 13);
+}
+
+/// The same images, whitened there and beforehand.
+#[test]
+fn whitening_can_be_part_of_the_file() {
+    let Some(python) = python::find() else { return };
+    let place = Place::new(OTHER_LAYERS);
+    let run = place.train("net", &[]);
+    let pixels: Vec<f32> = draw(IMAGES * 13 * 13 * 3).iter().map(|v| 100.0 + 40.0 * v).collect();
+    let bytes: Vec<u8> = pixels.iter().flat_map(|value| value.to_le_bytes()).collect();
+    fs::write(place.path().join("images.bin"), bytes).expect("written");
+    export(&place, &["runs/net", "--onnx", "net.onnx", "--from", "standard"]).done();
+    let whitened: Vec<f32> = pixels
+        .chunks(13 * 13 * 3)
+        .flat_map(|image| {
+            let count = image.len() as f64;
+            let mean = image.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+            let squares = image.iter().map(|v| (f64::from(*v) - mean).powi(2));
+            let deviation = (squares.sum::<f64>() / count).sqrt();
+            image.iter().map(move |v| ((f64::from(*v) - mean) / deviation) as f32)
+        })
+        .collect();
+    let found = python::ask(&python, "onnx.py", place.path());
+    agree(&found["net"], &logits(&run.checkpoint(3), &whitened, true));
+    let metadata = &found["net"]["metadata"];
+    assert!(!metadata["preprocessing"].as_str().expect("a text").contains("whitening"));
+    assert!(metadata["preprocessing_inside"].as_str().expect("a text").contains("whitening"));
+}
+
+#[test]
+fn what_cannot_be_exported_is_told_and_nothing_written_over() {
+    let place = Place::new(OTHER_LAYERS);
+    place.train("net", &[]);
+    fs::write(place.path().join("mine.onnx"), "mine").expect("written");
+    let said = export(&place, &["runs/net", "--onnx", "mine.onnx"]);
+    assert!(said.code == Some(1) && said.errors.contains("mine.onnx"), "{}", said.errors);
+    assert_eq!(fs::read_to_string(place.path().join("mine.onnx")).expect("it is there"), "mine");
+    let said = export(&place, &["runs/net", "--onnx", "new.onnx", "--from", "centre"]);
+    assert_eq!(said.code, Some(1), "{}", said.errors);
+    for part in ["stage `centre`, a cropper, cannot be exported", "it has no form in ONNX"] {
+        assert!(said.errors.contains(part), "{part} is not in {}", said.errors);
+    }
+    assert!(!place.path().join("new.onnx").exists());
+    export(&place, &["runs/net", "--onnx", "new.onnx", "--from", "nobody"])
+        .refused(&["no stage `nobody`", "centre, standard, test"]);
+    export(&place, &["runs/other", "--onnx", "new.onnx"]).refused(&["no such file"]);
+}
