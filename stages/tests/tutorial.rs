@@ -112,7 +112,7 @@ fn its_stages_are_the_tutorials_value_by_value() {
             json!("crop"),
             "distorter",
             json!({
-                "flip": { "probability": 0.5 },
+                "flip": { "probability": 0.5, "alternating": false },
                 "brightness": { "max_delta": 63.0, "probability": 1.0 },
                 "contrast": { "lower": 0.2, "upper": 1.8, "probability": 1.0 },
                 "workers": 0,
