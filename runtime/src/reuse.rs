@@ -5,44 +5,55 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Lends vectors, whose memory comes back when they are dropped, wherever that is.
 #[derive(Debug)]
 pub struct Lender<T> {
-    back: async_channel::Sender<Vec<T>>,
-    free: async_channel::Receiver<Vec<T>>,
+    free: Arc<Free<T>>,
 }
 
 /// A vector that may be lent. A clone of it is not, and neither is one made of a `Vec`.
 pub struct Lent<T> {
     values: Vec<T>,
-    back: Option<async_channel::Sender<Vec<T>>>,
+    back: Option<Weak<Free<T>>>,
+}
+
+#[derive(Debug)]
+struct Free<T> {
+    /// The last to come back goes first: it may still be in a cache.
+    vectors: Mutex<Vec<Vec<T>>>,
+    most: usize,
+}
+
+impl<T> Free<T> {
+    fn vectors(&self) -> MutexGuard<'_, Vec<Vec<T>>> {
+        self.vectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<T> Lender<T> {
     /// Keeps so many vectors at most that are not in use. Any number can be lent.
-    ///
-    /// # Panics
-    /// If that is 0.
     pub fn new(most: usize) -> Self {
-        let (back, free) = async_channel::bounded(most);
-        Self { back, free }
+        let vectors = Mutex::new(Vec::with_capacity(most));
+        Self { free: Arc::new(Free { vectors, most }) }
     }
 
     /// An empty vector with room for so many.
     pub fn lend(&self, capacity: usize) -> Lent<T> {
-        let mut values = self.free.try_recv().unwrap_or_default();
+        let mut values = self.free.vectors().pop().unwrap_or_default();
         values.clear();
         values.reserve_exact(capacity);
-        Lent { values, back: Some(self.back.clone()) }
+        Lent { values, back: Some(Arc::downgrade(&self.free)) }
     }
 }
 
 impl<T> Drop for Lent<T> {
     fn drop(&mut self) {
-        if let Some(back) = &self.back {
-            // If there are enough already, or the lender is gone, it is freed.
-            let _ = back.try_send(std::mem::take(&mut self.values));
+        let Some(free) = self.back.as_ref().and_then(Weak::upgrade) else { return };
+        let mut vectors = free.vectors();
+        if vectors.len() < free.most {
+            vectors.push(std::mem::take(&mut self.values));
         }
     }
 }
@@ -129,7 +140,7 @@ mod tests {
         let other = lender.lend(10);
         assert_ne!(other.as_ptr(), place);
         drop((again, other));
-        assert_eq!(lender.free.len(), 1);
+        assert_eq!(lender.free.vectors().len(), 1);
     }
 
     #[test]
