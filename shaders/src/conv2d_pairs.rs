@@ -96,15 +96,13 @@ pub(crate) fn weigh(
     let columns = padded.width * conv.channels;
     let ahead = conv.stride_x * conv.channels;
     let lengths = [
-        padded.panel(&pairs, images),
         padded.copies(&pairs, images),
         images * pairs.positions() * padded.out_channels,
         columns + ahead,
     ];
     with_scratch(lengths.iter().sum(), |memory| {
-        let (panel, rest) = memory.split_at_mut(lengths[0]);
-        let (copies, rest) = rest.split_at_mut(lengths[1]);
-        let (paired, row) = rest.split_at_mut(lengths[2]);
+        let (copies, rest) = memory.split_at_mut(lengths[0]);
+        let (paired, row) = rest.split_at_mut(lengths[1]);
         row.fill(0.0);
         let from = conv.width * conv.channels;
         for (image, to) in input.chunks_exact(from).zip(copies.chunks_exact_mut(columns)) {
@@ -120,7 +118,7 @@ pub(crate) fn weigh(
             pair_rows(args.isa, from, conv.out_channels, padded.out_channels, to);
         }
         let gradients = &*paired;
-        simd::run_pairs(args.isa, Weigh { conv: pairs, images, copies, gradients, panel, sums });
+        simd::run_pairs(args.isa, Weigh { conv: pairs, images, copies, gradients, sums });
     });
 }
 

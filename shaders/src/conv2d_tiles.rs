@@ -376,9 +376,7 @@ pub(crate) fn weigh(
     }
     let padded = Padded::of(&conv);
     let images = input.len() / conv.input();
-    let panel = padded.panel(&conv, images);
-    with_scratch(panel + padded.len(&conv, images), |memory| {
-        let (panel, memory) = memory.split_at_mut(panel);
+    with_scratch(padded.len(&conv, images), |memory| {
         memory.fill(0.0);
         let (copies, whole) = memory.split_at_mut(padded.copies(&conv, images));
         let (from, to) = (conv.width * conv.channels, padded.width * conv.channels);
@@ -394,14 +392,9 @@ pub(crate) fn weigh(
             }
             &*whole
         };
-        simd::run(args.isa, Weigh { conv, images, copies, gradients, panel, sums });
+        simd::run(args.isa, Weigh { conv, images, copies, gradients, sums });
     });
 }
-
-/// The most numbers from a position's gradients to the next at which a block of channels is read
-/// where it is. Further apart, the lines of a block fall on a few places of the first cache and put
-/// each other out.
-const NEAR: usize = 4 * MOST_LANES;
 
 /// Sizes of what [`weigh`] copies images and gradients to.
 #[derive(Clone, Copy)]
@@ -435,12 +428,6 @@ impl Padded {
         self.out_channels == conv.out_channels
     }
 
-    /// Numbers of a block of channels of the gradients of so many images, if they are to be copied
-    /// side by side.
-    pub(crate) fn panel(&self, conv: &Conv2d, images: usize) -> usize {
-        if self.out_channels > NEAR { images * conv.positions() * 2 * MOST_LANES } else { 0 }
-    }
-
     /// Numbers for so many images and their gradients.
     fn len(&self, conv: &Conv2d, images: usize) -> usize {
         let gradients = if self.is_whole(conv) { 0 } else { conv.positions() * self.out_channels };
@@ -454,19 +441,16 @@ pub(crate) struct Weigh<'a> {
     pub(crate) images: usize,
     pub(crate) copies: &'a [f32],
     pub(crate) gradients: &'a [f32],
-    /// Memory for a block of the gradients, see [`Padded::panel`].
-    pub(crate) panel: &'a mut [f32],
     pub(crate) sums: &'a mut [f32],
 }
 
 impl Vectorized for Weigh<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { conv, images, copies, gradients, panel, sums } = self;
+        let Self { conv, images, copies, gradients, sums } = self;
         let padded = Padded::of(&conv);
         assert_eq!(copies.len(), padded.copies(&conv, images));
         assert_eq!(gradients.len(), images * conv.positions() * padded.out_channels);
-        assert_eq!(panel.len(), padded.panel(&conv, images));
         assert_eq!(sums.len(), conv.weights());
         let block = 2 * S::LANES;
         let row_length = conv.kernel_width * conv.channels;
@@ -475,17 +459,6 @@ impl Vectorized for Weigh<'_> {
             conv.out_channels - channels_across(conv.out_channels, (1, row_length), S::LANES);
         for from in (0..filled).step_by(block) {
             let width = block.min(filled - from);
-            let vectors = width.div_ceil(S::LANES);
-            let near = if panel.is_empty() {
-                Near { gradients: &gradients[from..], stride: padded.out_channels }
-            } else {
-                let stride = vectors * S::LANES;
-                let positions = gradients.chunks_exact(padded.out_channels);
-                for (position, to) in positions.zip(panel.chunks_exact_mut(stride)) {
-                    to.copy_from_slice(&position[from..][..stride]);
-                }
-                Near { gradients: &*panel, stride }
-            };
             for ky in 0..conv.kernel_height {
                 for (first, end) in cut(row_length, S::ROWS) {
                     let at = (ky * row_length + first) * conv.out_channels + from;
@@ -494,10 +467,20 @@ impl Vectorized for Weigh<'_> {
                         stride: conv.out_channels,
                         width,
                     };
-                    let tile = Taps { conv: &conv, padded, images, copies, near, ky, first, to };
+                    let tile = Taps {
+                        conv: &conv,
+                        padded,
+                        images,
+                        copies,
+                        gradients,
+                        from,
+                        ky,
+                        first,
+                        to,
+                    };
                     // SAFETY: the images and the gradients have the lengths asserted above; the
                     // tile's rows and channels lie in the sums.
-                    unsafe { with_size(simd, end - first, vectors, &tile) };
+                    unsafe { with_size(simd, end - first, width.div_ceil(S::LANES), &tile) };
                 }
             }
         }
@@ -509,21 +492,14 @@ impl Vectorized for Weigh<'_> {
     }
 }
 
-/// The gradients of a block of output channels.
-#[derive(Clone, Copy)]
-struct Near<'a> {
-    gradients: &'a [f32],
-    /// From a position to the next.
-    stride: usize,
-}
-
 /// Neighbours in a row of taps times input channels, and a block of output channels.
 struct Taps<'a> {
     conv: &'a Conv2d,
     padded: Padded,
     images: usize,
     copies: &'a [f32],
-    near: Near<'a>,
+    gradients: &'a [f32],
+    from: usize,
     ky: usize,
     first: usize,
     to: Numbers,
@@ -534,7 +510,7 @@ impl Tile for Taps<'_> {
     unsafe fn run<S: Simd, const R: usize, const V: usize>(&self, simd: S) {
         let conv = self.conv;
         let (of_image, row) = (self.padded.image(conv), self.padded.width * conv.channels);
-        let Near { gradients, stride } = self.near;
+        let channels = self.padded.out_channels;
         // Positions at which one of the taps at least lies inside the image.
         let taps = [self.first / conv.channels, (self.first + R - 1) / conv.channels];
         let begin = conv.left.saturating_sub(taps[1]).div_ceil(conv.stride_x);
@@ -558,9 +534,9 @@ impl Tile for Taps<'_> {
                 // gradients of the block are whole vectors at every position.
                 unsafe {
                     let left = self.copies.as_ptr().add(image * of_image + y * row + x);
-                    let right = gradients.as_ptr().add(position * stride);
+                    let right = self.gradients.as_ptr().add(position * channels + self.from);
                     let left = (left, conv.stride_x * conv.channels);
-                    accumulate(simd, &mut sums, left, (right, stride), positions);
+                    accumulate(simd, &mut sums, left, (right, channels), positions);
                 }
             }
         }
