@@ -45,6 +45,7 @@ stages:
         - { name: joined, from: [bend, silu1], add: {} }
         - { avg_pool: { kernel: [3, 2], stride: 2 } }
         - { local_response_norm: { radius: 2, alpha: 0.3, beta: 0.6, bias: 1.5 } }
+        - { depthwise_conv2d: { kernel: [2, 3], stride: [1, 2], weights: { truncated_normal: 0.5 } } }
         - { softmax: {} }
         - { max_pool: { kernel: 2, stride: 1, padding: valid } }
         - { conv2d: { channels: 6, kernel: 1, padding: valid, weights: { truncated_normal: 2.0 } } }
@@ -169,7 +170,7 @@ fn onnxruntime_gives_the_logits_of_the_tutorials_network() {
 }
 
 #[test]
-fn onnxruntime_gives_the_logits_of_all_other_layers() {
+fn onnxruntime_gives_the_logits_of_the_other_layers() {
     holds(&Place::new(OTHER_LAYERS), &[], 3, 13);
 }
 

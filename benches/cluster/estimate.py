@@ -12,7 +12,7 @@ import sys
 
 NUMBERS = 1_068_298  # of the gradient
 IMAGES = 128  # of each process
-IMAGE_S = 1 / 3_848  # forward and backward, measured: `runtime bench`, 2 cores
+IMAGE_S = 1 / 4_039  # forward and backward, measured: `runtime bench`, 2 cores
 UPDATE_S = 1.4e-3  # measured: `runtime bench --adapters`
 PASS_S = 0.16e-6  # an image of another process on its way through reader and shuffler, measured
 MESSAGE_S = 1e-6  # assumed: what a process spends on each of the n - 1 messages of a piece

@@ -4,9 +4,8 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::max_pool::Pool;
-use crate::max_pool_forward::sizes;
 use crate::simd::vectorized;
+use crate::windows::{Windows, sizes};
 
 /// Gives each gradient in equal shares to the pixels of its window that lie inside the image.
 pub static KERNEL: Kernel = Kernel {
@@ -41,7 +40,7 @@ fn input_length(c: &Constants) -> usize {
 }
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let pool = Pool::from(args.constants);
+    let pool = Windows::from(args.constants);
     let from = args.read("output_gradients").chunks_exact(pool.output());
     let to = args.write("input_gradients").chunks_exact_mut(pool.input());
     for (from, to) in from.zip(to) {
@@ -50,9 +49,9 @@ fn cpu(args: &mut Args<'_, f32>) {
 }
 
 vectorized! {
-    fn share_out(pool: &Pool, from: &[f32], to: &mut [f32]) {
+    fn share_out(pool: &Windows, from: &[f32], to: &mut [f32]) {
         to.fill(0.0);
-        for (from, window) in from.chunks_exact(pool.channels).zip(pool.windows()) {
+        for (from, window) in from.chunks_exact(pool.channels).zip(pool.iter()) {
             let share = window.share();
             for ky in window.rows.clone() {
                 for kx in window.columns.clone() {

@@ -4,10 +4,9 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::max_pool::{Pool, Window};
-use crate::max_pool_forward::sizes;
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::windows::{Window, Windows, sizes};
 
 /// The mean over windows of each channel. Padding does not count: a sum is divided by the pixels of
 /// its window that lie inside the image. A window that lies wholly in the padding gives 0.
@@ -32,7 +31,7 @@ fn output_length(c: &Constants) -> usize {
 }
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let pool = Pool::from(args.constants);
+    let pool = Windows::from(args.constants);
     let input = args.read("input").chunks_exact(pool.input());
     for (input, output) in input.zip(args.write("output").chunks_exact_mut(pool.output())) {
         take_means(args.isa, &pool, input, output);
@@ -40,8 +39,8 @@ fn cpu(args: &mut Args<'_, f32>) {
 }
 
 vectorized! {
-    fn take_means(pool: &Pool, input: &[f32], output: &mut [f32]) {
-        for (output, window) in output.chunks_exact_mut(pool.channels).zip(pool.windows()) {
+    fn take_means(pool: &Windows, input: &[f32], output: &mut [f32]) {
+        for (output, window) in output.chunks_exact_mut(pool.channels).zip(pool.iter()) {
             in_strips(pool.channels, &mut Mean { pool, input, window, output });
         }
     }
@@ -49,7 +48,7 @@ vectorized! {
 
 /// The mean over a window.
 struct Mean<'a> {
-    pool: &'a Pool,
+    pool: &'a Windows,
     input: &'a [f32],
     window: Window,
     output: &'a mut [f32],

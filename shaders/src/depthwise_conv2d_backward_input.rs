@@ -4,9 +4,8 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::max_pool::Pool;
-use crate::max_pool_forward::sizes;
 use crate::simd::vectorized;
+use crate::windows::{Windows, sizes};
 
 /// Each output position gives its gradient, times the weights, to the inputs that it was made of:
 /// `input_gradients[y][x][c] = sum of output_gradients[oy][ox][c] * weights[ky][kx][c]` over all
@@ -20,8 +19,8 @@ pub static KERNEL: Kernel = Kernel {
         Binding::write("input_gradients", PerImage),
     ],
     lengths: |c| {
-        let pool = Pool::from(c);
-        vec![pool.output(), pool.positions() * pool.channels, pool.input()]
+        let windows = Windows::from(c);
+        vec![windows.output(), windows.positions() * windows.channels, windows.input()]
     },
     terms: |c, _| {
         // Windows over one element.
@@ -31,7 +30,7 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[only(
         "depthwise_conv2d_backward_input",
         include_str!("../depthwise_conv2d_backward_input.wgsl"),
-        |c: &Constants, images| linear_workgroups(images * Pool::from(c).input(), WORKGROUP),
+        |c: &Constants, images| linear_workgroups(images * Windows::from(c).input(), WORKGROUP),
     )],
     cpu,
     reference,
@@ -39,24 +38,24 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let pool = Pool::from(args.constants);
+    let windows = Windows::from(args.constants);
     let weights = args.read("weights");
-    let from = args.read("output_gradients").chunks_exact(pool.output());
-    let to = args.write("input_gradients").chunks_exact_mut(pool.input());
+    let from = args.read("output_gradients").chunks_exact(windows.output());
+    let to = args.write("input_gradients").chunks_exact_mut(windows.input());
     for (from, to) in from.zip(to) {
-        give_back(args.isa, &pool, from, weights, to);
+        give_back(args.isa, &windows, from, weights, to);
     }
 }
 
 vectorized! {
-    fn give_back(pool: &Pool, from: &[f32], weights: &[f32], to: &mut [f32]) {
+    fn give_back(windows: &Windows, from: &[f32], weights: &[f32], to: &mut [f32]) {
         to.fill(0.0);
-        for (from, window) in from.chunks_exact(pool.channels).zip(pool.windows()) {
+        for (from, window) in from.chunks_exact(windows.channels).zip(windows.iter()) {
             for ky in window.rows.clone() {
                 for kx in window.columns.clone() {
-                    let tap = pool.number([ky, kx]) as usize * pool.channels;
-                    let weights = &weights[tap..][..pool.channels];
-                    let to = &mut to[pool.place(&window, [ky, kx])..][..pool.channels];
+                    let tap = windows.number([ky, kx]) as usize * windows.channels;
+                    let weights = &weights[tap..][..windows.channels];
+                    let to = &mut to[windows.place(&window, [ky, kx])..][..windows.channels];
                     let products = from.iter().zip(weights).map(|(from, weight)| from * weight);
                     to.iter_mut().zip(products).for_each(|(to, product)| *to += product);
                 }

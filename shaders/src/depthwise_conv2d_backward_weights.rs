@@ -4,9 +4,8 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::PerPart, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::max_pool::Pool;
-use crate::max_pool_forward::sizes;
 use crate::simd::vectorized;
+use crate::windows::{Windows, sizes};
 
 /// `partials[s][ky][kx][c] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
 /// PAD_LEFT][c] * output_gradients[y][x][c]` over the positions of the images of split s, where the
@@ -21,8 +20,8 @@ pub static KERNEL: Kernel = Kernel {
         Binding::write("partials", PerPart("SPLITS")),
     ],
     lengths: |c| {
-        let pool = Pool::from(c);
-        vec![pool.input(), pool.output(), partials(c)]
+        let windows = Windows::from(c);
+        vec![windows.input(), windows.output(), partials(c)]
     },
     terms: |c, images| {
         images.div_ceil(c.size("SPLITS")) * c.size("OUT_HEIGHT") * c.size("OUT_WIDTH")
@@ -44,27 +43,27 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn partials(c: &Constants) -> usize {
-    let pool = Pool::from(c);
-    c.size("SPLITS") * pool.positions() * pool.channels
+    let windows = Windows::from(c);
+    c.size("SPLITS") * windows.positions() * windows.channels
 }
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let pool = Pool::from(args.constants);
+    let windows = Windows::from(args.constants);
     let sums = args.write("partials");
-    let gradients = args.read("output_gradients").chunks_exact(pool.output());
-    for (input, gradients) in args.read("input").chunks_exact(pool.input()).zip(gradients) {
-        add_products(args.isa, &pool, input, gradients, sums);
+    let gradients = args.read("output_gradients").chunks_exact(windows.output());
+    for (input, gradients) in args.read("input").chunks_exact(windows.input()).zip(gradients) {
+        add_products(args.isa, &windows, input, gradients, sums);
     }
 }
 
 vectorized! {
-    fn add_products(pool: &Pool, input: &[f32], gradients: &[f32], sums: &mut [f32]) {
-        for (gradients, window) in gradients.chunks_exact(pool.channels).zip(pool.windows()) {
+    fn add_products(windows: &Windows, input: &[f32], gradients: &[f32], sums: &mut [f32]) {
+        for (gradients, window) in gradients.chunks_exact(windows.channels).zip(windows.iter()) {
             for ky in window.rows.clone() {
                 for kx in window.columns.clone() {
-                    let tap = pool.number([ky, kx]) as usize * pool.channels;
-                    let sums = &mut sums[tap..][..pool.channels];
-                    let input = &input[pool.place(&window, [ky, kx])..][..pool.channels];
+                    let tap = windows.number([ky, kx]) as usize * windows.channels;
+                    let sums = &mut sums[tap..][..windows.channels];
+                    let input = &input[windows.place(&window, [ky, kx])..][..windows.channels];
                     let products = input.iter().zip(gradients).map(|(x, gradient)| x * gradient);
                     sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
                 }

@@ -4,10 +4,9 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::max_pool::{Pool, Window};
-use crate::max_pool_forward::sizes;
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::windows::{Window, Windows, sizes};
 
 /// `output[y][x][c] = biases[c] + sum over taps of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X +
 /// kx - PAD_LEFT][c] * weights[ky][kx][c]`, where the input is 0 outside the image.
@@ -21,14 +20,19 @@ pub static KERNEL: Kernel = Kernel {
         Binding::write("output", PerImage),
     ],
     lengths: |c| {
-        let pool = Pool::from(c);
-        vec![pool.input(), pool.positions() * pool.channels, pool.channels, pool.output()]
+        let windows = Windows::from(c);
+        vec![
+            windows.input(),
+            windows.positions() * windows.channels,
+            windows.channels,
+            windows.output(),
+        ]
     },
-    terms: |c, _| Pool::from(c).positions() + 1,
+    terms: |c, _| Windows::from(c).positions() + 1,
     variants: &[only(
         "depthwise_conv2d_forward",
         include_str!("../depthwise_conv2d_forward.wgsl"),
-        |c: &Constants, images| linear_workgroups(images * Pool::from(c).output(), WORKGROUP),
+        |c: &Constants, images| linear_workgroups(images * Windows::from(c).output(), WORKGROUP),
     )],
     cpu,
     reference,
@@ -36,32 +40,32 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let pool = Pool::from(args.constants);
+    let windows = Windows::from(args.constants);
     let (weights, biases) = (args.read("weights"), args.read("biases"));
-    let input = args.read("input").chunks_exact(pool.input());
-    for (input, output) in input.zip(args.write("output").chunks_exact_mut(pool.output())) {
-        convolve(args.isa, &pool, input, weights, biases, output);
+    let input = args.read("input").chunks_exact(windows.input());
+    for (input, output) in input.zip(args.write("output").chunks_exact_mut(windows.output())) {
+        convolve(args.isa, &windows, input, weights, biases, output);
     }
 }
 
 vectorized! {
     fn convolve(
-        pool: &Pool,
+        windows: &Windows,
         input: &[f32],
         weights: &[f32],
         biases: &[f32],
         output: &mut [f32],
     ) {
-        for (output, window) in output.chunks_exact_mut(pool.channels).zip(pool.windows()) {
-            let mut sums = Sums { pool, input, weights, biases, window, output };
-            in_strips(pool.channels, &mut sums);
+        for (output, window) in output.chunks_exact_mut(windows.channels).zip(windows.iter()) {
+            let mut sums = Sums { windows, input, weights, biases, window, output };
+            in_strips(windows.channels, &mut sums);
         }
     }
 }
 
 /// The sums at a position.
 struct Sums<'a> {
-    pool: &'a Pool,
+    windows: &'a Windows,
     input: &'a [f32],
     weights: &'a [f32],
     biases: &'a [f32],
@@ -75,9 +79,9 @@ impl Strips for Sums<'_> {
         let mut sums = lanes::<N>(self.biases, first);
         for ky in self.window.rows.clone() {
             for kx in self.window.columns.clone() {
-                let tap = self.pool.number([ky, kx]) as usize * self.pool.channels;
+                let tap = self.windows.number([ky, kx]) as usize * self.windows.channels;
                 let weights = lanes::<N>(&self.weights[tap..], first);
-                let at = self.pool.place(&self.window, [ky, kx]);
+                let at = self.windows.place(&self.window, [ky, kx]);
                 let values = lanes::<N>(&self.input[at..], first);
                 for i in 0..N {
                     sums[i] += values[i] * weights[i];

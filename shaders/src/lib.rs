@@ -15,7 +15,6 @@ mod form;
 mod gelu;
 mod local_response_norm;
 mod locally_connected;
-mod max_pool;
 mod pairs;
 mod product;
 mod scratch;
@@ -26,6 +25,7 @@ mod simd_portable;
 mod simd_x86;
 mod strips;
 mod tile;
+mod windows;
 
 pub mod adam_update;
 pub mod add_forward;

@@ -4,9 +4,8 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::max_pool::Pool;
-use crate::max_pool_forward::sizes;
 use crate::simd::vectorized;
+use crate::windows::{Windows, sizes};
 
 /// Gives each gradient to the element of the input that won its window.
 pub static KERNEL: Kernel = Kernel {
@@ -51,7 +50,7 @@ fn input_length(c: &Constants) -> usize {
 }
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let pool = Pool::from(args.constants);
+    let pool = Windows::from(args.constants);
     let gradients = args.read("output_gradients").chunks_exact(pool.output());
     let winners = args.read_index("winners").chunks_exact(pool.output());
     let to = args.write("input_gradients").chunks_exact_mut(pool.input());
@@ -61,12 +60,12 @@ fn cpu(args: &mut Args<'_, f32>) {
 }
 
 vectorized! {
-    fn give_back(pool: &Pool, gradients: &[f32], winners: &[u32], to: &mut [f32]) {
+    fn give_back(pool: &Windows, gradients: &[f32], winners: &[u32], to: &mut [f32]) {
         to.fill(0.0);
         // Windows in order may scatter: the sums have the same order as when each element looks for
         // its windows.
         let cells = gradients.chunks_exact(pool.channels).zip(winners.chunks_exact(pool.channels));
-        for ((gradients, winners), window) in cells.zip(pool.windows()) {
+        for ((gradients, winners), window) in cells.zip(pool.iter()) {
             for ky in window.rows.clone() {
                 for kx in window.columns.clone() {
                     let to = &mut to[pool.place(&window, [ky, kx])..][..pool.channels];

@@ -4,8 +4,8 @@ use runtime::kernel::linear_workgroups;
 use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
-use crate::max_pool::{Pool, Window};
 use crate::simd::{MOST_LANES, vectorized};
+use crate::windows::{Window, Windows, sizes};
 
 /// The maximum over windows of each channel, and where in its window each maximum was.
 ///
@@ -47,43 +47,8 @@ fn output_length(c: &Constants) -> usize {
     c.size("OUT_HEIGHT") * c.size("OUT_WIDTH") * c.size("CHANNELS")
 }
 
-/// Images and sizes to test the forward and backward kernels on.
-pub(crate) fn sizes() -> Vec<(usize, Constants)> {
-    let size = |image: [usize; 2],
-                out: [usize; 2],
-                channels,
-                window: [usize; 2],
-                stride: [usize; 2],
-                pad: [usize; 2]| {
-        Constants::default()
-            .with("IN_HEIGHT", image[0])
-            .with("IN_WIDTH", image[1])
-            .with("OUT_HEIGHT", out[0])
-            .with("OUT_WIDTH", out[1])
-            .with("CHANNELS", channels)
-            .with("KERNEL_HEIGHT", window[0])
-            .with("KERNEL_WIDTH", window[1])
-            .with("STRIDE_Y", stride[0])
-            .with("STRIDE_X", stride[1])
-            .with("PAD_TOP", pad[0])
-            .with("PAD_LEFT", pad[1])
-    };
-    vec![
-        (1, size([1, 1], [1, 1], 1, [1, 1], [1, 1], [0, 0])),
-        (3, size([7, 5], [4, 3], 7, [3, 3], [2, 2], [1, 1])),
-        (2, size([7, 9], [7, 5], 3, [2, 5], [1, 2], [0, 2])),
-        // A stride beyond the window leaves elements that nothing looks at.
-        (2, size([9, 11], [3, 3], 2, [2, 3], [3, 4], [0, 0])),
-        // All of the image and its padding under each window.
-        (1, size([2, 2], [2, 2], 33, [5, 5], [1, 1], [2, 2])),
-        // The tutorial's first and second pool.
-        (2, size([24, 24], [12, 12], 64, [3, 3], [2, 2], [0, 0])),
-        (1, size([12, 12], [6, 6], 64, [3, 3], [2, 2], [0, 0])),
-    ]
-}
-
 fn cpu(args: &mut Args<'_, f32>) {
-    let pool = Pool::from(args.constants);
+    let pool = Windows::from(args.constants);
     let input = args.read("input").chunks_exact(pool.input());
     let output = args.write("output").chunks_exact_mut(pool.output());
     let winners = args.write_index("winners").chunks_exact_mut(pool.output());
@@ -93,10 +58,10 @@ fn cpu(args: &mut Args<'_, f32>) {
 }
 
 vectorized! {
-    fn find_maxima(pool: &Pool, input: &[f32], output: &mut [f32], winners: &mut [u32]) {
+    fn find_maxima(pool: &Windows, input: &[f32], output: &mut [f32], winners: &mut [u32]) {
         let cells = output.chunks_exact_mut(pool.channels);
         let cells = cells.zip(winners.chunks_exact_mut(pool.channels));
-        for ((output, winners), window) in cells.zip(pool.windows()) {
+        for ((output, winners), window) in cells.zip(pool.iter()) {
             let strips = output.chunks_mut(MOST_LANES).zip(winners.chunks_mut(MOST_LANES)).enumerate();
             for (strip, (output, winners)) in strips {
                 let from = strip * MOST_LANES;
@@ -118,7 +83,7 @@ vectorized! {
 /// The maxima of neighbouring channels in a window, and at which of its positions they are.
 #[inline(always)]
 fn maxima<const N: usize>(
-    pool: &Pool,
+    pool: &Windows,
     input: &[f32],
     channel: usize,
     window: &Window,

@@ -1,6 +1,6 @@
 //! `runtime export`: trained weights as a file for other programs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
@@ -12,6 +12,7 @@ use super::trained::{Trained, find};
 use crate::onnx::Builder;
 use crate::plan::{Plan, PlannedStage};
 use crate::port::Port;
+use crate::record::name_of;
 use crate::run_folder::RUNS;
 
 const EXAMPLES: &str = "\
@@ -140,7 +141,7 @@ fn encode(
     let stored = &trained.stored;
     let mut metadata = vec![
         ("gradflow.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("checkpoint", file_name(&trained.path)),
+        ("checkpoint", name_of(&trained.path)),
         ("steps", stored.progress.steps.to_string()),
         ("weights", kind_of(averaged).to_owned()),
         ("layout", "N x height x width x channels".to_owned()),
@@ -153,8 +154,4 @@ fn encode(
         metadata.push(("stand_in", format!("trained on drawn images, NOT {real}")));
     }
     Ok(file.finish(&value, &metadata))
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

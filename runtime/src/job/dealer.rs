@@ -44,11 +44,13 @@ impl Dealer {
 fn kept(mut batch: Batch, keep: impl Fn(usize) -> bool) -> Batch {
     let each: usize = batch.shape.iter().product();
     let images = batch.ids.len();
-    let mut pixels = Vec::with_capacity(batch.images.len());
+    // In place: the memory stays the batch's.
+    let mut end = 0;
     for at in (0..images).filter(|at| keep(*at)) {
-        pixels.extend_from_slice(&batch.images[at * each..(at + 1) * each]);
+        batch.images.copy_within(at * each..(at + 1) * each, end);
+        end += each;
     }
-    batch.images = pixels.into();
+    batch.images.truncate(end);
     let positions = 0..images;
     let mut at = positions.clone();
     batch.ids.retain(|_| at.next().is_some_and(&keep));

@@ -454,7 +454,8 @@ fn write_about(folder: &RunFolder, about: &About) -> Result<()> {
     write_whole(&run_folder::about(folder.path()), &serde_json::to_vec_pretty(about)?)
 }
 
-fn name_of(path: &Path) -> String {
+/// The last part of a path.
+pub(crate) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 

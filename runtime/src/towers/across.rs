@@ -14,7 +14,7 @@ impl Towers {
     ///
     /// # Errors
     /// [`Left`] if a process is gone.
-    pub(super) fn across(&self, own: Option<Sums>) -> Result<Sums> {
+    pub(super) fn across(&mut self, own: Option<Sums>) -> Result<Sums> {
         let zeros = |id: &TensorId| vec![0.0; self.holder.graph().tensor(*id).len()];
         let here = own.is_some();
         let mut sums = own.unwrap_or_else(|| {
@@ -25,10 +25,10 @@ impl Towers {
             return Ok(sums);
         }
         let taking_part = self.lane.meet(u64::from(here))?;
-        let mut all: Vec<f32> = Vec::new();
-        parts(&mut sums).for_each(|part| all.extend_from_slice(part));
-        self.lane.sum(&mut all);
-        let mut rest = all.as_slice();
+        self.exchanged.clear();
+        parts(&mut sums).for_each(|part| self.exchanged.extend_from_slice(part));
+        self.lane.sum(&mut self.exchanged);
+        let mut rest = self.exchanged.as_slice();
         for part in parts(&mut sums) {
             let (values, after) = rest.split_at(part.len());
             part.copy_from_slice(values);

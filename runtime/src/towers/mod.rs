@@ -92,6 +92,8 @@ pub struct Towers {
     /// Means over a whole batch that are taken in the passes of a micro-batch.
     reduces: usize,
     lane: Lane,
+    /// All that is added up over processes, one after the other; kept from step to step.
+    exchanged: Vec<f32>,
     on_loss: OnLoss,
     watch: Box<dyn Watch>,
     times: Times,
@@ -162,6 +164,7 @@ impl Towers {
             // Equal shares of several processes need no journal.
             written: job.is_shared(),
             lane,
+            exchanged: Vec::new(),
             reads: Arc::new(reads(graph)),
             spread: used_by_passes(graph),
             rendezvous,

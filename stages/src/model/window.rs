@@ -1,12 +1,14 @@
 //! A window that slides over an image: sizes, strides and padding.
 
+use anyhow::{Result as AnyResult, anyhow};
 use runtime::kernel::Constants;
-use runtime::onnx::Attribute;
+use runtime::onnx::{Attribute, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
+use crate::model::layer::image_value;
 
 /// Pixels along a side of a window, or in a step of it, beyond which a size can only be a mistake;
 /// up to here, no place in a padded image is beyond what a kernel can count.
@@ -90,6 +92,26 @@ impl Window {
             }
         }
         Ok(window)
+    }
+
+    /// The same over an input in an ONNX file, whose channels it gives as well.
+    ///
+    /// # Errors
+    /// As [`Window::new`], and if the input is no image.
+    pub fn over(
+        x: &Value,
+        kernel: Extent,
+        stride: Extent,
+        padding: Padding,
+    ) -> AnyResult<(Self, usize)> {
+        let [height, width, channels] = image_value(x)?;
+        let window = Self::new([height, width], kernel, stride, padding);
+        Ok((window.map_err(|wrong| anyhow!(wrong.message))?, channels))
+    }
+
+    /// What comes out in an ONNX file, with so many channels.
+    pub fn output_value(&self, name: String, channels: usize) -> Value {
+        Value { name, shape: vec![self.output[0], self.output[1], channels] }
     }
 
     /// The attributes that ONNX's operators of convolution and pooling share.

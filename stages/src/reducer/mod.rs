@@ -184,9 +184,18 @@ impl Config for Reducer {
         };
         let graph = &Arc::new(self.extend(graph).map_err(|wrong| anyhow!(wrong.message))?);
         let made = self.make(graph, *batch, context)?;
-        let Made { mut trainer, adapter, holder, batch, batches, variants, towers, held, .. } =
-            made;
-        let Made { elsewhere, processes, .. } = made;
+        let Made {
+            mut trainer,
+            adapter,
+            holder,
+            batch,
+            batches,
+            variants,
+            towers,
+            held,
+            elsewhere,
+            processes,
+        } = made;
         let mut started = None;
         match (&context.run.resume, &self.init_from) {
             (Some(resume), _) => trainer.load(&resume.weights)?,

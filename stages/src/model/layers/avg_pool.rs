@@ -1,6 +1,6 @@
 //! Average pooling.
 
-use anyhow::{Result as AnyResult, anyhow};
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
 use runtime::onnx::{Attribute, Builder, Value};
@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
-use crate::model::layer::{Layer, LayerKind, first_value, image_shape, image_value, one_input};
+use crate::model::layer::{Layer, LayerKind, first_value, image_shape, one_input};
 use crate::model::window::{Padding, Window};
 
 /// The mean of each window, channel by channel. Padding does not count: at the edge, a window's sum is
@@ -53,13 +53,11 @@ impl Layer for AvgPool {
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
         let x = first_value(inputs)?;
-        let [height, width, channels] = image_value(x)?;
-        let window = Window::new([height, width], self.kernel, self.stride, self.padding);
-        let window = window.map_err(|wrong| anyhow!(wrong.message))?;
+        let (window, channels) = Window::over(x, self.kernel, self.stride, self.padding)?;
         let mut attributes = window.onnx();
         attributes.push(("count_include_pad", Attribute::Int(0)));
         let name = file.node("AveragePool", &[&x.name], &attributes);
-        Ok(Value { name, shape: vec![window.output[0], window.output[1], channels] })
+        Ok(window.output_value(name, channels))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Two-dimensional convolution with a bias.
 
-use anyhow::{Result as AnyResult, anyhow};
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::onnx::{Builder, Tensor, Value};
 use runtime::stage::Mismatch;
@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{
-    Layer, LayerKind, elements, first_value, image_shape, image_value, one_input,
-};
+use crate::model::layer::{Layer, LayerKind, elements, first_value, image_shape, one_input};
 use crate::model::splits;
 use crate::model::window::{Padding, Window};
 
@@ -116,9 +114,7 @@ impl Layer for Conv2d {
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
         let x = first_value(inputs)?;
-        let [height, width, channels] = image_value(x)?;
-        let window = Window::new([height, width], self.kernel, self.stride, self.padding);
-        let window = window.map_err(|wrong| anyhow!(wrong.message))?;
+        let (window, channels) = Window::over(x, self.kernel, self.stride, self.padding)?;
         let (taps, weights) = (window.kernel[0] * window.kernel[1], file.weights("weights")?);
         // [taps, in, out] becomes [out, in, taps].
         let mut values = Vec::with_capacity(weights.values.len());
@@ -133,6 +129,6 @@ impl Layer for Conv2d {
         let biases = file.weights("biases")?;
         let biases = file.constant("biases", &biases);
         let name = file.node("Conv", &[&x.name, &weights, &biases], &window.onnx());
-        Ok(Value { name, shape: vec![window.output[0], window.output[1], self.channels] })
+        Ok(window.output_value(name, self.channels))
     }
 }

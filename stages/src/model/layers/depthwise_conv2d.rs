@@ -1,13 +1,15 @@
 //! Two-dimensional convolution of each channel by itself.
 
+use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
+use runtime::onnx::{Attribute, Builder, Tensor, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, elements, image_shape, one_input};
+use crate::model::layer::{Layer, LayerKind, elements, first_value, image_shape, one_input};
 use crate::model::splits;
 use crate::model::window::{Padding, Window};
 
@@ -101,5 +103,22 @@ impl Layer for DepthwiseConv2d {
             );
         }
         Ok(y)
+    }
+
+    fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
+        let x = first_value(inputs)?;
+        let (window, channels) = Window::over(x, self.kernel, self.stride, self.padding)?;
+        let weights = file.weights("weights")?;
+        // [taps, channels] becomes [channels, 1, taps]: as many groups as there are channels.
+        let of_channel = |channel| weights.values.iter().skip(channel).step_by(channels);
+        let values = (0..channels).flat_map(of_channel).copied().collect();
+        let shape = vec![channels, 1, window.kernel[0], window.kernel[1]];
+        let weights = file.constant("weights", &Tensor { shape, values });
+        let biases = file.weights("biases")?;
+        let biases = file.constant("biases", &biases);
+        let mut attributes = window.onnx();
+        attributes.push(("group", Attribute::Int(channels)));
+        let name = file.node("Conv", &[&x.name, &weights, &biases], &attributes);
+        Ok(window.output_value(name, channels))
     }
 }
