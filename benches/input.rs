@@ -12,8 +12,8 @@ use runtime::item::Item;
 use runtime::plan::Plan;
 use runtime::stage::RunSettings;
 
-const FILE: &str = "pipeline.yaml";
-const TEXT: &str = include_str!("../pipeline.yaml");
+const FILE: &str = "benches/peers/tutorial.yaml";
+const TEXT: &str = include_str!("peers/tutorial.yaml");
 
 /// The stages from the data to the batches, and where each says how many threads it has.
 const STAGES: [(&str, Option<&str>); 6] = [

@@ -82,10 +82,13 @@ fn the_pipelines_of_the_repository_are_right() {
     let (status, _, told) = runtime(&f16);
     assert_eq!(status, 2, "{told}");
     assert!(told.contains("cpu/cpu does not compute in f16"), "{told}");
+    let tutorial = ["check", "examples/tutorial.yaml"];
+    let (_, out, _) = runtime(&tutorial);
     let note = "distort: `brightness` changes nothing, as `whiten` takes it out again exactly";
     assert!(out.contains(note), "{out}");
     let other = "stages.whiten={ from: distort, normalizer: { mean: 120, deviation: 64 } }";
-    assert!(!runtime(&["check", "pipeline.yaml", "--set", other]).1.contains("note:"));
+    assert!(!runtime(&[&tutorial[..], &["--set", other]].concat()).1.contains("note:"));
+    assert!(!runtime(&["check", "pipeline.yaml"]).1.contains("note:"));
     let set = ["check", "pipeline.yaml", "--set", "stages.batch.batcher.size=64"];
     assert!(runtime(&set).1.contains("batches 64 x f32[24, 24, 3]"));
 }

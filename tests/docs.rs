@@ -68,11 +68,11 @@ fn the_readmes_messages_are_the_commands() {
 
 /// A page's YAML is a whole pipeline, or stages to put into `pipeline.yaml`.
 #[test]
-fn the_readmes_yaml_is_valid() {
+fn the_pages_yaml_is_valid() {
     let folder = tempfile::tempdir().expect("a folder");
-    let all = blocks("README.md", "yaml");
-    assert!(!all.is_empty());
-    for (number, block) in all.into_iter().enumerate() {
+    let pages = ["README.md", "docs/tutorial.md"].map(|page| blocks(page, "yaml"));
+    assert!(pages.iter().all(|page| !page.is_empty()));
+    for (number, block) in pages.concat().into_iter().enumerate() {
         let file = folder.path().join(format!("{number}.yaml"));
         let text = if block.contains("stages:") { block } else { replaced(&block) };
         fs::write(&file, text).expect("the block is written");

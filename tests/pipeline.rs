@@ -513,6 +513,7 @@ fn shipped(set: &[(&str, &str)], own: Vec<Kind>) -> Plan {
         ("stages.gradients.model.layers", layers),
         ("stages.read.reader.otherwise.synthetic.train", "256"),
         ("stages.train.reducer.learning_rate", "0.0001"),
+        ("stages.train.reducer.evaluate", "{ epochs: 1 }"),
     ];
     load(&text, &[&quick, set].concat(), own)
 }

@@ -64,7 +64,7 @@ fn the_first_50_steps_of_2015_print_the_tutorials_log() {
 #[test]
 fn the_stand_in_is_learnt_and_says_that_it_is_one() {
     let run = Run::new("pipeline.yaml", "cpu", &[], false);
-    assert!((run.losses()[0] - 4.676).abs() < 0.02, "{}", run.text);
+    assert!((run.losses()[0] - 4.780).abs() < 0.02, "{}", run.text);
     assert!(run.precision() > 0.6, "{}", run.text);
     assert!(run.text.contains("NOT CIFAR-10"), "{}", run.text);
     assert!(run.text.contains("warning: this is not CIFAR-10"), "{}", run.text);
@@ -89,7 +89,7 @@ fn two_hundred_steps_agree_between_adapters() {
         "stages.read_test.reader.otherwise.synthetic.test=320",
     ];
     let means = |adapter| -> Vec<f64> {
-        let losses = Run::new("pipeline.yaml", adapter, &settings, false).losses();
+        let losses = Run::new("benches/peers/tutorial.yaml", adapter, &settings, false).losses();
         assert_eq!(losses.len(), 200);
         losses.chunks(10).map(|ten| ten.iter().sum::<f64>() / 10.0).collect()
     };

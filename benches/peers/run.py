@@ -21,7 +21,7 @@ import environments
 import machine
 import table
 from process import Failed
-from programs import PROGRAMS, Place
+from programs import PIPELINE, PROGRAMS, Place
 
 PEERS = ["tensorflow", "torch", "burn"]
 FOLDER = environments.REPOSITORY / "target" / "peers"
@@ -126,7 +126,7 @@ class Comparison:
         self.place = Place(
             runtime=(given.runtime or environments.runtime()).absolute(),
             peers=peers,
-            pipeline=environments.REPOSITORY / "pipeline.yaml",
+            pipeline=environments.REPOSITORY / PIPELINE,
             data=data.absolute(),
             threads=machine.threads(),
             seconds=given.seconds,

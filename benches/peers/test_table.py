@@ -62,7 +62,7 @@ class Markdown(unittest.TestCase):
         # Not 3,000 / 1,200, which is no ratio of any round.
         self.assertEqual(row[1], "3,000")
         self.assertEqual(row[3:5], ["1,200", "**2.00** (1.00 to 3.30)"])
-        self.assertEqual(row[5], "`runtime bench --data DIR --adapter cpu`")
+        self.assertEqual(row[5], "`runtime bench benches/peers/tutorial.yaml --data DIR --adapter cpu`")
 
     def test_only_rows_of_the_groups_that_were_asked_for_are_shown(self):
         lines = table.markdown(results(self.ROUNDS)).splitlines()

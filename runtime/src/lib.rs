@@ -7,6 +7,7 @@ pub mod cache;
 pub mod channel;
 pub mod checkpoint;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod console;
 pub mod diagnostic;

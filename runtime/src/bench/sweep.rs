@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Peaks, Steps};
-use crate::report;
+use crate::report::{self, Axis};
 use crate::run_folder::AdapterReport;
 
 /// Steps of several networks at several batches on one adapter.
@@ -80,7 +80,8 @@ impl Sweep {
                 None => curves.push((point.network.clone(), vec![at])),
             }
         }
-        report::plot("Training steps", &format!("GFLOP/s, {}", self.adapter), "batch", curves)
+        let unit = format!("GFLOP/s, {}", self.adapter);
+        report::plot("Training steps", &unit, "batch", Axis::FromZero, curves)
     }
 }
 

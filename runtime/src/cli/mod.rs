@@ -3,6 +3,7 @@
 mod bench;
 mod bench_towers;
 mod check;
+mod compare;
 mod completions;
 mod devices;
 mod diagnose;
@@ -102,6 +103,7 @@ enum Verb {
     Tap(tap::Arguments),
     Test(test::Arguments),
     Eval(eval::Arguments),
+    Compare(compare::Arguments),
     Predict(predict::Arguments),
     Export(export::Arguments),
     Fetch(fetch::Arguments),
@@ -140,6 +142,7 @@ pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode
         Verb::Tap(arguments) => tap::tap(app, &arguments),
         Verb::Test(arguments) => test::test(app, &arguments),
         Verb::Eval(arguments) => eval::eval(app, &arguments),
+        Verb::Compare(arguments) => compare::compare(&arguments),
         Verb::Predict(arguments) => predict::predict(app, &arguments),
         Verb::Export(arguments) => export::export(app, &arguments),
         Verb::Fetch(arguments) => fetch::fetch(app, &arguments),

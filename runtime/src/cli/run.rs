@@ -17,6 +17,7 @@ use crate::adapter::forms::Forms;
 use crate::adapter::several::Several;
 use crate::adapter::tuning_cache::TuningCache;
 use crate::channel::Stop;
+use crate::compare::Spread;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
@@ -208,24 +209,11 @@ fn begin(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(),
 /// Mean and spread of what several runs came to, of as many as were asked for.
 fn spread(precisions: &[f64], asked: u64, stands_in_for: Option<&str>) -> String {
     let runs = precisions.len();
-    if runs == 0 {
-        return "no run was evaluated\n".to_owned();
-    }
-    let mean = precisions.iter().sum::<f64>() / runs as f64;
-    let squares: f64 = precisions.iter().map(|p| (p - mean).powi(2)).sum();
-    let deviation = (squares / (runs.max(2) - 1) as f64).sqrt();
-    let mut sorted = precisions.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let median = (sorted[(runs - 1) / 2] + sorted[runs / 2]) / 2.0;
+    let Some(spread) = Spread::of(precisions) else { return "no run was evaluated\n".to_owned() };
     let seeds = if runs as u64 == asked { asked.to_string() } else { format!("{runs} of {asked}") };
     let stand_in = stands_in_for
         .map_or(String::new(), |real| format!("; on drawn stand-in images, NOT {real}"));
-    format!(
-        "{seeds} seeds: precision @ 1 = {mean:.4} on average (standard deviation {deviation:.4}, \
-         median {median:.4}, {:.4} to {:.4}){stand_in}\n",
-        sorted[0],
-        sorted[runs - 1]
-    )
+    format!("{seeds} seeds: {spread}{stand_in}\n")
 }
 
 /// What a run is made of.

@@ -32,16 +32,30 @@ const STYLE: &str = concat!(include_str!("chart.css"), include_str!("style.css")
 /// The most warnings that are kept.
 const WARNINGS: usize = 100;
 
-/// Curves of values from 0 on over whole numbers, such as the `batch`, as a picture in SVG that needs
-/// nothing but itself. Each curve has a name and points.
+/// Curves of values over another number, such as the `batch`, as a picture in SVG that needs nothing
+/// but itself. Each curve has a name and points.
 pub fn plot(
     title: &str,
     unit: &str,
     over: &str,
+    axis: Axis,
     curves: impl IntoIterator<Item = (String, Vec<(f64, f64)>)>,
 ) -> String {
     let curves = curves.into_iter().map(|(name, points)| Curve::new(name, points)).collect();
-    Chart { title, unit, over, fit: Fit::FromZero, curves }.file()
+    let fit = match axis {
+        Axis::FromZero => Fit::FromZero,
+        Axis::Round => Fit::Round,
+    };
+    Chart { title, unit, over, fit, curves }.file()
+}
+
+/// Where the axis of a [`plot`]'s values begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// At 0, and at a round number.
+    FromZero,
+    /// At round numbers around the values.
+    Round,
 }
 
 /// What is known of a run before it begins.

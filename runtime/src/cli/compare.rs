@@ -1,0 +1,59 @@
+//! `runtime compare`: several runs beside each other.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::new_file::NewFile;
+use super::output::{Failure, print};
+use super::trained;
+use crate::compare::{self, Run, Shown};
+
+const EXAMPLES: &str = "\
+Examples:
+  runtime compare pipeline-001 pipeline-002
+  runtime compare runs/* --svg precision.svg --csv curves.csv
+  runtime compare runs/* --svg loss.svg --of loss
+
+Runs that are at work are told as far as they are. Nothing is written but what --svg and --csv name.";
+
+/// Tells runs beside each other, as a table in Markdown, and the spread of what they came to.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Runs' folders, or their names.
+    #[arg(value_name = "RUN", required = true)]
+    named: Vec<PathBuf>,
+
+    /// Where runs have their folders, in which one is found by its name.
+    #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = "runs")]
+    runs: PathBuf,
+
+    /// Draws curves over epochs into this file, which must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// What the curves are of.
+    #[arg(long, value_name = "WHAT", default_value = "precision", requires = "svg")]
+    of: Shown,
+
+    /// Writes losses and precisions into this file, at most 200 losses of each run. It must not be
+    /// there yet.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+pub(super) fn compare(arguments: &Arguments) -> Result<(), Failure> {
+    let read = |named: &PathBuf| {
+        let folder = trained::find(named, &arguments.runs)?;
+        Run::read(&folder).map_err(Failure::Run)
+    };
+    let runs: Vec<Run> = arguments.named.iter().map(read).collect::<Result<_, _>>()?;
+    if let Some(path) = &arguments.svg {
+        NewFile::create(path)?.write(&compare::svg(&runs, arguments.of))?;
+    }
+    if let Some(path) = &arguments.csv {
+        NewFile::create(path)?.write(&compare::csv(&runs))?;
+    }
+    print(&compare::markdown(&runs))
+}
