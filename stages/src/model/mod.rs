@@ -35,13 +35,17 @@ use layer::LayerKind;
 use crate::data::thousands;
 
 /// Parts in which a gradient of this length is summed over images. Enough for a GPU to be busy
-/// with small gradients, few enough that large ones need no more memory than a batch, but some in
-/// any case: a part is what one thread of the host sums. A power of two: the parts of all gradients
-/// then begin at the same images of a usual batch, which lets the host take the same few images
-/// through several layers.
+/// with small gradients; of large ones a few, as a part is what one thread of the host sums, but no
+/// more than what half of a binding holds that WebGPU promises. A power of two: the parts of all
+/// gradients then begin at the same images of a usual batch, which lets the host take the same few
+/// images through several layers.
 pub(crate) fn splits(length: usize) -> usize {
-    const MOST_NUMBERS: usize = 1 << 21;
-    let most = (MOST_NUMBERS / length.max(1)).clamp(8, 64);
+    const MOST: usize = 64;
+    const FEW: usize = 8;
+    const NUMBERS_OF_MANY: usize = 1 << 21;
+    const NUMBERS: usize = 1 << 24;
+    let length = length.max(1);
+    let most = (NUMBERS_OF_MANY / length).clamp(FEW, MOST).min(NUMBERS / length).max(1);
     1 << most.ilog2()
 }
 
@@ -359,6 +363,7 @@ mod tests {
     fn large_gradients_are_summed_in_fewer_parts() {
         assert_eq!(splits(4800), 64);
         assert_eq!(splits(1 << 21), 8);
-        assert_eq!(splits(1 << 30), 8);
+        assert_eq!(splits(3 << 20), 4);
+        assert_eq!(splits(1 << 30), 1);
     }
 }
