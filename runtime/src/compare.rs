@@ -1,7 +1,8 @@
 //! Several runs beside each other, from what their folders hold.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -31,15 +32,26 @@ pub enum Shown {
 }
 
 impl Run {
-    /// Reads a run's folder; it may be at work.
+    /// Reads runs' folders; they may be at work. They are named by their folders, or by the paths
+    /// to these where two have the same.
     ///
     /// # Errors
-    /// If what says what the run is, or its metrics, cannot be read.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let about = run_folder::read_json(&run_folder::about(folder))?;
-        let history = metrics::read(&folder.join("metrics.jsonl"))?;
-        let name = folder.file_name().unwrap_or(folder.as_os_str());
-        Ok(Self { name: name.to_string_lossy().into_owned(), about, history })
+    /// If what says what a run is, or its metrics, cannot be read.
+    pub fn read_all(folders: &[PathBuf]) -> Result<Vec<Self>> {
+        let short = |folder: &PathBuf| {
+            let name = folder.file_name().unwrap_or(folder.as_os_str());
+            name.to_string_lossy().into_owned()
+        };
+        let mut names: Vec<String> = folders.iter().map(short).collect();
+        if names.iter().collect::<HashSet<_>>().len() < names.len() {
+            names = folders.iter().map(|folder| folder.display().to_string()).collect();
+        }
+        let read = |(folder, name): (&PathBuf, String)| {
+            let about = run_folder::read_json(&run_folder::about(folder))?;
+            let history = metrics::read(&folder.join("metrics.jsonl"))?;
+            Ok(Self { name, about, history })
+        };
+        folders.iter().zip(names).map(read).collect()
     }
 
     /// The evaluations of the stage that evaluated last.

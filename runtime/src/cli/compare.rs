@@ -44,11 +44,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn compare(arguments: &Arguments) -> Result<(), Failure> {
-    let read = |named: &PathBuf| {
-        let folder = trained::find(named, &arguments.runs)?;
-        Run::read(&folder).map_err(Failure::Run)
-    };
-    let runs: Vec<Run> = arguments.named.iter().map(read).collect::<Result<_, _>>()?;
+    let find = |named: &PathBuf| trained::find(named, &arguments.runs);
+    let folders: Vec<PathBuf> = arguments.named.iter().map(find).collect::<Result<_, _>>()?;
+    let runs = Run::read_all(&folders).map_err(Failure::Run)?;
     if let Some(path) = &arguments.svg {
         NewFile::create(path)?.write(&compare::svg(&runs, arguments.of))?;
     }
