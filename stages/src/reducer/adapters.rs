@@ -17,7 +17,7 @@ use runtime::run_folder::AdapterReport;
 use runtime::session::Session;
 use runtime::stage::{Context, Mismatch};
 use runtime::towers::journal::{self, Change};
-use runtime::towers::{self, Lost, Rules, Towers, Trainer, Watch};
+use runtime::towers::{self, BUCKET_BYTES, Lost, Rules, Towers, Trainer, Watch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -229,6 +229,7 @@ impl Reducer {
             forms: context.run.forms.clone(),
             watch: Box::new(Told { events }),
             lane,
+            bucket_bytes: BUCKET_BYTES,
         };
         // By the processor, as in the tutorial: the weights survive the loss of any adapter.
         let holder: Arc<dyn Adapter> = Arc::new(Cpu::new(0)?);
