@@ -231,6 +231,7 @@ fn together(
         forms: Forms::default(),
         watch: Box::new(Untold),
         lane: Lane::default(),
+        bucket_bytes: 1,
     };
     let each: Vec<&dyn Adapter> = adapters.iter().map(AsRef::as_ref).collect();
     let mut towers =

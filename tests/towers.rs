@@ -106,6 +106,7 @@ fn rules(told: &Told) -> Rules {
         forms: Forms::default(),
         watch: Box::new(told.clone()),
         lane: Lane::default(),
+        bucket_bytes: 1,
     }
 }
 
@@ -205,6 +206,31 @@ fn unlike_adapters_give_the_gradient_of_one() {
     }
 }
 
+#[test]
+fn gradients_in_buckets_have_the_bits_of_those_that_arrive_together() {
+    const IMAGES: usize = 12;
+    let graph = graph();
+    let in_buckets =
+        || -> Arc<dyn Adapter> { Arc::new(Wrapped::slow(cpu(), Duration::ZERO).in_buckets()) };
+    let run = |adapters: &[Arc<dyn Adapter>], bucket_bytes: usize| {
+        let rules = Rules { bucket_bytes, ..rules(&Told::default()) };
+        after(&mut towers(adapters, &graph, IMAGES, rules), 0..3, IMAGES)
+    };
+    let together = run(&[cpu(), cpu()], 1);
+    for adapters in [[in_buckets(), cpu()], [cpu(), in_buckets()], [in_buckets(), in_buckets()]] {
+        assert_eq!(run(&adapters, 1), together);
+    }
+    for gpu in common::gpus() {
+        let gpu: Arc<dyn Adapter> = Arc::new(gpu);
+        for adapters in [vec![Arc::clone(&gpu), cpu()], vec![cpu(), Arc::clone(&gpu), gpu]] {
+            let together = run(&adapters, usize::MAX);
+            for bucket_bytes in [1, 4096] {
+                assert_eq!(run(&adapters, bucket_bytes), together, "{bucket_bytes}");
+            }
+        }
+    }
+}
+
 fn change(step: u64, shares: &[usize]) -> Change {
     let named = shares.iter().enumerate().map(|(at, images)| (format!("tower_{at}"), *images));
     Change { step, shares: named.collect() }
@@ -235,16 +261,19 @@ fn a_step_of_an_adapter_that_fails_is_done_again_by_the_others() {
         Fault::Upload,
         Fault::Forward,
         Fault::Backward,
+        Fault::Copy,
         Fault::Read,
+        Fault::LastRead,
         Fault::WeightUpload,
         Fault::Panic,
     ];
-    for fault in faults {
+    let cases = faults.into_iter().flat_map(|fault| [(fault, false), (fault, true)]);
+    for (fault, in_buckets) in cases {
         for lost in 0..2 {
             // New weights are sent after step 1, and their loss is found in step 2.
-            let failing: Arc<dyn Adapter> = Arc::new(Wrapped::failing(cpu(), fault, 2));
+            let failing = Wrapped::failing(cpu(), fault, 2);
             let mut adapters = vec![cpu(), cpu()];
-            adapters[lost] = failing;
+            adapters[lost] = Arc::new(if in_buckets { failing.in_buckets() } else { failing });
             let told = Told::default();
             // Room for the whole batch, so that whoever is left takes it at once.
             let alone = [change(0, &[4, 4]), change(2, if lost == 0 { &[0, 8] } else { &[8, 0] })];
@@ -455,6 +484,17 @@ fn in_processes<T: Send>(
     images: usize,
     work: impl Fn(&Job, &mut Towers) -> T + Sync,
 ) -> Vec<T> {
+    in_processes_of(adapters, |_, _| cpu(), graph, images, work)
+}
+
+/// The same with these adapters, by the rank of the process and their number in it.
+fn in_processes_of<T: Send>(
+    adapters: &[usize],
+    adapter: impl Fn(usize, usize) -> Arc<dyn Adapter> + Sync,
+    graph: &Arc<Graph>,
+    images: usize,
+    work: impl Fn(&Job, &mut Towers) -> T + Sync,
+) -> Vec<T> {
     let adapters = adapters.to_vec();
     let (graph, work) = (Arc::clone(graph), &work);
     together(adapters.len(), |job| {
@@ -462,7 +502,9 @@ fn in_processes<T: Send>(
         job.take_seats(Seats::new(&adapters, job.rank()));
         let lane = job.lane_of("train").expect("it is there");
         let rules = Rules { lane, ..rules(&Told::default()) };
-        let mut towers = towers(&vec![cpu(); adapters[job.rank()]], &graph, images, rules);
+        let own: Vec<_> =
+            (0..adapters[job.rank()]).map(|number| adapter(job.rank(), number)).collect();
+        let mut towers = towers(&own, &graph, images, rules);
         let found = work(&job, &mut towers);
         job.leave();
         found
@@ -523,6 +565,31 @@ fn statistics_of_a_batch_are_those_of_all_processes() {
             assert!(right, "{adapters:?}: {found_mean} and {gradient}, not {last} and {variance}");
         }
     }
+}
+
+#[test]
+fn a_step_is_done_again_in_one_process_while_the_others_have_a_part_of_it() {
+    const IMAGES: usize = 9;
+    let graph = graph();
+    let in_buckets = |adapter: Wrapped| -> Arc<dyn Adapter> { Arc::new(adapter.in_buckets()) };
+    let steps = |fails: bool| {
+        // All but the last bucket are added up over the processes when the adapter fails.
+        let adapter = |rank: usize, number: usize| match (rank, number) {
+            (0, 1) if fails => in_buckets(Wrapped::failing(cpu(), Fault::LastRead, 1)),
+            _ => in_buckets(Wrapped::slow(cpu(), Duration::ZERO)),
+        };
+        in_processes_of(&[2, 1], adapter, &graph, IMAGES, |job, towers| {
+            for number in 0..3 {
+                let own = own(&batch(u64::from(number), IMAGES, SHAPE), &job.seats());
+                towers.train(&own, &step(number, IMAGES)).expect("a step");
+            }
+            (towers.reports().len(), held(towers))
+        })
+    };
+    let (broken, whole) = (steps(true), steps(false));
+    assert_eq!(broken.iter().map(|(towers, _)| *towers).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(broken[0].1, broken[1].1, "processes with other weights");
+    assert_close(&broken[0].1, &whole[0].1);
 }
 
 #[test]

@@ -223,10 +223,10 @@ pub struct StepReport {
 pub struct TowersStep {
     /// From when the first one had its gradient to when the last one had, in ms.
     pub wait_ms: f64,
-    /// Summing gradients, in ms.
+    /// Summing gradients, in ms; some of it while adapters are still at work.
     pub reduce_ms: f64,
-    /// Adding up the sums of all processes of a job, and waiting for the slowest, in ms; 0 for a
-    /// process that is alone.
+    /// Adding up the sums of all processes of a job, and waiting for the slowest, in ms, once this
+    /// one has its own; 0 for a process that is alone.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub exchange_ms: f64,
     /// Applying the update, and reading the new weights, in ms.
@@ -246,9 +246,9 @@ pub struct TowerStep {
     pub name: String,
     /// Images that it computed in a second of the run.
     pub images_per_s: f64,
-    /// Computing, in ms.
+    /// Computing, in ms, and copying gradients of later layers meanwhile.
     pub compute_ms: f64,
-    /// Reading its gradient, in ms.
+    /// Waiting for the rest of its gradient after that, in ms.
     pub copy_ms: f64,
 }
 

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::adapter::variants::Variants;
-use crate::adapter::{Adapter, Limits, Lowering, Replica, Timing, Values, micro_batch};
+use crate::adapter::{Adapter, Limits, Lowering, Readback, Replica, Timing, Values, micro_batch};
 use crate::graph::{Graph, Initial, Node, Phase, Role, Span, Stretch, TensorId};
 use crate::item::{Batch, Progress, Source, Weights};
 use crate::kernel::{Access, Dtype, Step};
@@ -18,10 +19,16 @@ pub struct Session {
     graph: Arc<Graph>,
     replica: Box<dyn Replica>,
     micro_batch: usize,
+    /// How many buckets gradients are handed out in, and the passes cut where each is final.
+    buckets: usize,
+    to_buckets: Arc<[Stretch]>,
     peers: Option<Box<dyn Peers>>,
     labels: Vec<f32>,
     ids: Vec<u32>,
 }
+
+/// What gives a gradient.
+const PASSES: [Phase; 3] = [Phase::Forward, Phase::Loss, Phase::Backward];
 
 /// The other sessions that compute parts of the same batch at the same time.
 pub trait Peers: Send {
@@ -98,6 +105,8 @@ impl Session {
             graph: Arc::clone(graph),
             replica,
             micro_batch,
+            buckets: how.buckets.len(),
+            to_buckets: graph.stretches_to(&PASSES, &how.buckets).into(),
             peers: None,
             labels: Vec::new(),
             ids: Vec::new(),
@@ -192,39 +201,49 @@ impl Session {
         phases: &[Phase],
         mut after: impl FnMut(&mut dyn Replica, &Graph, usize) -> Result<()>,
     ) -> Result<()> {
-        let each: usize = batch.shape.iter().product();
-        let classes = self.graph.labels.map_or(0, |id| self.graph.tensor(id).len());
         let stretches = self.graph.stretches(phases);
-        for (number, Range { start: first, end: last }) in micro_batches.iter().cloned().enumerate()
-        {
-            self.labels.resize((last - first) * classes, 0.0);
-            let labels = self.labels.chunks_exact_mut(classes.max(1));
-            batch.labels[first..last].iter().zip(labels).for_each(|(l, to)| l.write(to));
-            self.ids.clear();
-            self.ids.extend(
-                batch.ids[first..last]
-                    .iter()
-                    .flat_map(|id| words(id.index).into_iter().chain(words(id.epoch))),
-            );
-            let pixels = &batch.images[first * each..last * each];
-            for (id, values) in [
-                (self.graph.images, Values::Real(pixels)),
-                (self.graph.labels, Values::Real(&self.labels)),
-                (self.graph.sample_ids, Values::Index(&self.ids)),
-            ] {
-                let Some(id) = id else { bail!("the model has no input for its images") };
-                self.replica.write(id, values)?;
-            }
-            let part = Step {
-                images: (last - first) as u32,
-                batch: batch.whole as u32,
-                accumulate: u32::from(number > 0),
-                ..*step
-            };
+        for (number, images) in micro_batches.iter().enumerate() {
+            let part = self.feed(batch, images, number, step)?;
             self.run(&stretches, &part)?;
-            after(self.replica.as_mut(), &self.graph, last - first)?;
+            after(self.replica.as_mut(), &self.graph, images.len())?;
         }
         Ok(())
+    }
+
+    /// Hands a micro-batch of this number to the adapter; gives its step.
+    fn feed(
+        &mut self,
+        batch: &Batch,
+        images: &Range<usize>,
+        number: usize,
+        step: &Step,
+    ) -> Result<Step> {
+        let each: usize = batch.shape.iter().product();
+        let classes = self.graph.labels.map_or(0, |id| self.graph.tensor(id).len());
+        self.labels.resize(images.len() * classes, 0.0);
+        let labels = self.labels.chunks_exact_mut(classes.max(1));
+        batch.labels[images.clone()].iter().zip(labels).for_each(|(l, to)| l.write(to));
+        self.ids.clear();
+        self.ids.extend(
+            batch.ids[images.clone()]
+                .iter()
+                .flat_map(|id| words(id.index).into_iter().chain(words(id.epoch))),
+        );
+        let pixels = &batch.images[images.start * each..images.end * each];
+        for (id, values) in [
+            (self.graph.images, Values::Real(pixels)),
+            (self.graph.labels, Values::Real(&self.labels)),
+            (self.graph.sample_ids, Values::Index(&self.ids)),
+        ] {
+            let Some(id) = id else { bail!("the model has no input for its images") };
+            self.replica.write(id, values)?;
+        }
+        Ok(Step {
+            images: images.len() as u32,
+            batch: batch.whole as u32,
+            accumulate: u32::from(number > 0),
+            ..*step
+        })
     }
 
     /// One step: loss, gradient, update. May return before the adapter has finished.
@@ -252,8 +271,55 @@ impl Session {
         micro_batches: &[Range<usize>],
         step: &Step,
     ) -> Result<()> {
-        let phases = [Phase::Forward, Phase::Loss, Phase::Backward];
-        self.pass(batch, micro_batches, step, &phases, |_, _, _| Ok(()))
+        self.pass(batch, micro_batches, step, &PASSES, |_, _, _| Ok(()))
+    }
+
+    /// The same, and hands out the words of each of the [buckets](Lowering::buckets), in their order
+    /// and each as soon as it is there: while the adapter goes on, if it can. Each is put into one of
+    /// the vectors of `room`, while there are some. Says when the passes were over.
+    pub fn part_in_buckets(
+        &mut self,
+        batch: &Batch,
+        micro_batches: &[Range<usize>],
+        step: &Step,
+        room: Vec<Vec<u32>>,
+        mut hand_out: impl FnMut(Vec<u32>),
+    ) -> Result<Instant> {
+        let (first, last) = micro_batches.split_at(micro_batches.len().saturating_sub(1));
+        self.part_of_gradient(batch, first, step)?;
+        let (mut room, mut next) = (room.into_iter(), 0);
+        let mut take = |session: &mut Self, before: usize| -> Result<()> {
+            for bucket in next..before {
+                let mut words = room.next().unwrap_or_default();
+                words.clear();
+                session.replica.take(Readback::Bucket(bucket), &mut words)?;
+                hand_out(words);
+            }
+            next = next.max(before);
+            Ok(())
+        };
+        let stretches = Arc::clone(&self.to_buckets);
+        for images in last {
+            let part = self.feed(batch, images, first.len(), step)?;
+            let (mut begun, mut there) = (0, 0);
+            for stretch in stretches.iter() {
+                self.start(stretch, &part)?;
+                if !stretch.spans.is_empty() {
+                    // The adapter has this to do while what was there before it is handed out.
+                    take(self, there)?;
+                }
+                begun += usize::from(stretch.bucket.is_some());
+                self.average(stretch, &part)?;
+                if stretch.all_reduce.is_some() {
+                    there = begun;
+                }
+            }
+        }
+        take(self, self.buckets.saturating_sub(1))?;
+        self.replica.wait()?;
+        let computed = Instant::now();
+        take(self, self.buckets)?;
+        Ok(computed)
     }
 
     /// What the graph's update holds: weight decay, the optimiser, the averages, the flags.
@@ -265,20 +331,29 @@ impl Session {
 
     /// Runs some stretches of the graph, and takes the means in between.
     fn run(&mut self, stretches: &[Stretch], step: &Step) -> Result<()> {
-        for stretch in stretches {
-            if !stretch.spans.is_empty() {
-                self.replica.run(&stretch.spans, step)?;
-            }
-            // Whoever is alone has the mean over all already.
-            let Some((tensor, peers)) = stretch.all_reduce.zip(self.peers.as_mut()) else {
-                continue;
-            };
-            let images = step.images as usize;
-            let mut values = self.replica.read(tensor, self.graph.tensor(tensor).len())?;
-            peers.mean(&mut values, images)?;
-            self.replica.write(tensor, Values::Real(&values))?;
+        stretches.iter().try_for_each(|stretch| {
+            self.start(stretch, step)?;
+            self.average(stretch, step)
+        })
+    }
+
+    /// Asks for a stretch, and for the bucket that is final with it.
+    fn start(&mut self, stretch: &Stretch, step: &Step) -> Result<()> {
+        match stretch.bucket.map(Readback::Bucket) {
+            Some(bucket) => self.replica.run_and_begin(&stretch.spans, step, bucket),
+            None if stretch.spans.is_empty() => Ok(()),
+            None => self.replica.run(&stretch.spans, step),
         }
-        Ok(())
+    }
+
+    /// Takes the mean that comes after a stretch. Whoever is alone has that over all already.
+    fn average(&mut self, stretch: &Stretch, step: &Step) -> Result<()> {
+        let Some((tensor, peers)) = stretch.all_reduce.zip(self.peers.as_mut()) else {
+            return Ok(());
+        };
+        let mut values = self.replica.read(tensor, self.graph.tensor(tensor).len())?;
+        peers.mean(&mut values, step.images as usize)?;
+        self.replica.write(tensor, Values::Real(&values))
     }
 
     /// The terms of the last step's loss. Waits for the adapter.
@@ -290,15 +365,14 @@ impl Session {
     /// Begins to read how the last step went, which [`Session::take_outcome`] gives. Does not wait:
     /// the next step may be asked for in between.
     pub fn begin_outcome(&mut self) -> Result<()> {
-        self.replica.begin_outcome()
+        self.replica.begin(Readback::Outcome)
     }
 
     /// How the step went that was the last when this was begun to be read. Waits for that step, not
     /// for those after it.
     pub fn take_outcome(&mut self) -> Result<Outcome> {
-        let words = self.replica.take_outcome()?;
-        let lengths = self.graph.outcome().map(|id| self.graph.tensor(id).len());
-        ensure!(words.len() == lengths.sum::<usize>(), "no outcome was begun to be read");
+        let mut words = Vec::new();
+        self.replica.take(Readback::Outcome, &mut words)?;
         Ok(Outcome::new(&self.graph, &words))
     }
 
@@ -398,6 +472,11 @@ impl Session {
     /// Overwrites the values of a tensor.
     pub fn write(&mut self, tensor: TensorId, values: &[f32]) -> Result<()> {
         self.replica.write(tensor, Values::Real(values))
+    }
+
+    /// Has what was written set out now. Does not wait.
+    pub fn flush(&mut self) -> Result<()> {
+        self.replica.flush()
     }
 
     /// The graph that runs here.

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runtime::adapter::host::Cpu;
-use runtime::adapter::{Adapter, Lowering, Values};
+use runtime::adapter::{Adapter, Lowering, Readback, Values};
 use runtime::graph::Phase;
 use runtime::kernel::Step;
 use runtime::verify::network;
@@ -38,15 +38,24 @@ fn no_step_allocates_once_training_is_under_way() {
     const STEPS: usize = 32;
     let graph = golden::graph().expect("the tutorial's network compiles");
     let adapter = Cpu::new(2).expect("the cpu adapter starts");
-    let mut replica = adapter.lower(&graph, &Lowering::of(IMAGES)).expect("it fits");
+    let how = Lowering { buckets: graph.buckets(usize::MAX), ..Lowering::of(IMAGES) };
+    let mut replica = adapter.lower(&graph, &how).expect("it fits");
     let batch = network::fixed_batch(&graph, IMAGES, 0).expect("a batch");
     let phases = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
     let [stretch] = &graph.stretches(&phases)[..] else { panic!("nothing is averaged") };
     let step = Step { learning_rate: 0.1, ..Step::of(IMAGES) };
     let images = graph.images.expect("it takes images");
+    let [mut gradient, mut outcome] = [Vec::new(), Vec::new()];
     let mut train = || {
         replica.write(images, Values::Real(&batch.images)).expect("it takes images");
         replica.run(&stretch.spans, &step).expect("it trains");
+        for (readback, to) in
+            [(Readback::Bucket(0), &mut gradient), (Readback::Outcome, &mut outcome)]
+        {
+            to.clear();
+            replica.begin(readback).expect("it is there");
+            replica.take(readback, to).expect("it was begun");
+        }
     };
     // Threads get their memory when they first need it, which may not be in the first step.
     (0..STEPS).for_each(|_| train());

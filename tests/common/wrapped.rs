@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use runtime::adapter::variants::Variants;
-use runtime::adapter::{Adapter, Info, Lowering, Replica, Values};
+use runtime::adapter::{Adapter, Info, Lowering, Readback, Replica, Values};
 use runtime::graph::{Graph, Phase, Role, Span, TensorId};
 use runtime::kernel::Step;
 
@@ -21,8 +21,12 @@ pub(crate) enum Fault {
     Upload,
     Forward,
     Backward,
-    /// While the gradient is read.
+    /// When the last bucket of the gradient is asked for.
+    Copy,
+    /// While the first bucket is read.
     Read,
+    /// While the last one is read: all others have arrived.
+    LastRead,
     Update,
     /// While new weights are on their way.
     WeightUpload,
@@ -39,6 +43,8 @@ pub(crate) struct Wrapped {
     fault: Option<(Fault, u32)>,
     /// How much longer than the adapter it takes for an image.
     image_time: Duration,
+    /// Whether its gradients come in buckets.
+    overlaps: bool,
 }
 
 impl Wrapped {
@@ -48,13 +54,23 @@ impl Wrapped {
 
     pub(crate) fn slow(inner: Arc<dyn Adapter>, image_time: Duration) -> Self {
         let info = Info { name: "test".to_owned(), ..inner.info().clone() };
-        Self { inner, info, fault: None, image_time }
+        let overlaps = inner.overlaps();
+        Self { inner, info, fault: None, image_time, overlaps }
+    }
+
+    /// The same with gradients in buckets, whatever the adapter does.
+    pub(crate) fn in_buckets(self) -> Self {
+        Self { overlaps: true, ..self }
     }
 }
 
 impl Adapter for Wrapped {
     fn info(&self) -> &Info {
         &self.info
+    }
+
+    fn overlaps(&self) -> bool {
+        self.overlaps
     }
 
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
@@ -64,6 +80,7 @@ impl Adapter for Wrapped {
         Ok(Box::new(WrappedReplica {
             inner: self.inner.lower(graph, how)?,
             graph: Arc::clone(graph),
+            buckets: how.buckets.len(),
             fault: self.fault,
             image_time: self.image_time,
             steps: 0,
@@ -75,6 +92,7 @@ impl Adapter for Wrapped {
 struct WrappedReplica {
     inner: Box<dyn Replica>,
     graph: Arc<Graph>,
+    buckets: usize,
     fault: Option<(Fault, u32)>,
     image_time: Duration,
     steps: u32,
@@ -82,10 +100,15 @@ struct WrappedReplica {
 }
 
 impl WrappedReplica {
+    fn is_last(&self, readback: Readback) -> bool {
+        matches!(readback, Readback::Bucket(bucket) if bucket + 1 == self.buckets)
+    }
+
     /// Fails if it is time for this fault, and from then on always.
     fn pass(&mut self, at: Fault) -> Result<()> {
-        // A step has been counted when its gradient is read.
-        let steps = self.steps - u32::from(at == Fault::Read);
+        // A step has been counted when its gradient is asked for.
+        let of_gradient = matches!(at, Fault::Copy | Fault::Read | Fault::LastRead);
+        let steps = self.steps - u32::from(of_gradient);
         self.lost |= self.fault.is_some_and(|(fault, after)| fault == at && steps >= after);
         if self.lost && self.fault.is_some_and(|(fault, _)| fault == Fault::Panic) {
             panic!("the driver panicked");
@@ -121,7 +144,10 @@ impl Replica for WrappedReplica {
             }
         }
         self.inner.run(spans, step)?;
-        let ends = |phase| spans.iter().any(|span| span.phase == phase);
+        let ends = |phase| {
+            let last = self.graph.phase(phase).len();
+            spans.iter().any(|span| span.phase == phase && span.nodes.end == last)
+        };
         if ends(Phase::Backward) || ends(Phase::Update) {
             thread::sleep(self.image_time * step.images);
             self.steps += 1;
@@ -130,9 +156,6 @@ impl Replica for WrappedReplica {
     }
 
     fn read(&mut self, tensor: TensorId, len: usize) -> Result<Vec<f32>> {
-        if let Role::ParameterGradient(_) = self.graph.tensor(tensor).role {
-            self.pass(Fault::Read)?;
-        }
         self.inner.read(tensor, len)
     }
 
@@ -140,12 +163,21 @@ impl Replica for WrappedReplica {
         self.inner.read_index(tensor, len)
     }
 
-    fn begin_outcome(&mut self) -> Result<()> {
-        self.inner.begin_outcome()
+    fn begin(&mut self, readback: Readback) -> Result<()> {
+        if self.is_last(readback) {
+            self.pass(Fault::Copy)?;
+        }
+        self.inner.begin(readback)
     }
 
-    fn take_outcome(&mut self) -> Result<Vec<u32>> {
-        self.inner.take_outcome()
+    fn take(&mut self, readback: Readback, to: &mut Vec<u32>) -> Result<()> {
+        if readback == Readback::Bucket(0) {
+            self.pass(Fault::Read)?;
+        }
+        if self.is_last(readback) {
+            self.pass(Fault::LastRead)?;
+        }
+        self.inner.take(readback, to)
     }
 
     fn wait(&mut self) -> Result<()> {

@@ -14,9 +14,11 @@ use plan::{Plan, is_kept};
 use work::Work;
 
 use super::variants::Variants;
-use super::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, Values, unoffered};
+use super::{
+    Adapter, DeviceKind, Identity, Info, Limits, Lowering, Readback, Replica, Values, unoffered,
+};
 use crate::aligned::Aligned;
-use crate::graph::{Graph, Phase, Span, TensorId};
+use crate::graph::{Bucket, Graph, Phase, Span, TensorId};
 use crate::isa::Isa;
 use crate::kernel::{Args, Dtype, Kernel, Step};
 use crate::precision::Precision;
@@ -81,7 +83,9 @@ impl Adapter for Cpu {
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
         unoffered(&self.info, how.precision)?;
         let arithmetic = (self.isa, how.precision);
-        Ok(Box::new(Host::<f32>::new(graph, how.micro_batch, Arc::clone(&self.pool), arithmetic)))
+        let mut host = Host::<f32>::new(graph, how.micro_batch, Arc::clone(&self.pool), arithmetic);
+        host.buckets = how.buckets.clone();
+        Ok(Box::new(host))
     }
 }
 
@@ -158,7 +162,10 @@ pub struct Host<T> {
     precision: Precision,
     plans: Vec<Plan>,
     memory: Memory<T>,
-    /// The last outcome that was asked for.
+    buckets: Vec<Bucket>,
+    /// What was begun to be read back and not taken. Everything is done when it is begun, so that a
+    /// bucket need not be copied twice: it is read when it is taken.
+    begun: Vec<Readback>,
     outcome: Vec<u32>,
 }
 
@@ -178,6 +185,8 @@ impl<T: Number> Host<T> {
             isa,
             precision,
             plans: Vec::new(),
+            buckets: Vec::new(),
+            begun: Vec::new(),
             outcome: Vec::new(),
         };
         // What a step and what scoring run; anything else is planned when it is first asked for.
@@ -215,6 +224,16 @@ impl<T: Number> Host<T> {
             Dtype::Real => Buffer::Real(Aligned::zeros(len)),
             Dtype::Index => Buffer::Index(Aligned::zeros(len)),
         };
+    }
+
+    /// Appends the words of a tensor.
+    fn append(&self, tensor: TensorId, to: &mut Vec<u32>) -> Result<()> {
+        match &self.buffers[tensor.0] {
+            Buffer::Real(reals) => to.extend(reals.iter().map(|real| real.to_f32().to_bits())),
+            Buffer::Index(words) => to.extend_from_slice(words),
+            Buffer::Absent => bail!("{} is not kept", self.graph.tensor(tensor).name),
+        }
+        Ok(())
     }
 
     /// The values of a real tensor, unrounded.
@@ -301,23 +320,32 @@ impl<T: Number> Replica for Host<T> {
         }
     }
 
-    fn begin_outcome(&mut self) -> Result<()> {
-        // Everything is done already.
-        self.outcome.clear();
-        for tensor in self.graph.outcome() {
-            match &self.buffers[tensor.0] {
-                Buffer::Real(reals) => {
-                    self.outcome.extend(reals.iter().map(|real| real.to_f32().to_bits()));
-                }
-                Buffer::Index(words) => self.outcome.extend(words.iter()),
-                Buffer::Absent => bail!("{} is not kept", self.graph.tensor(tensor).name),
-            }
+    fn begin(&mut self, readback: Readback) -> Result<()> {
+        if readback == Readback::Outcome {
+            let mut outcome = std::mem::take(&mut self.outcome);
+            outcome.clear();
+            self.graph.outcome().try_for_each(|tensor| self.append(tensor, &mut outcome))?;
+            self.outcome = outcome;
+        }
+        if !self.begun.contains(&readback) {
+            self.begun.push(readback);
         }
         Ok(())
     }
 
-    fn take_outcome(&mut self) -> Result<Vec<u32>> {
-        Ok(std::mem::take(&mut self.outcome))
+    fn take(&mut self, readback: Readback, to: &mut Vec<u32>) -> Result<()> {
+        let Some(at) = self.begun.iter().position(|begun| *begun == readback) else {
+            bail!("nothing was begun to be read back");
+        };
+        self.begun.swap_remove(at);
+        match readback {
+            Readback::Outcome => to.extend_from_slice(&self.outcome),
+            Readback::Bucket(number) => {
+                let Some(bucket) = self.buckets.get(number) else { bail!("no bucket {number}") };
+                bucket.tensors.iter().try_for_each(|tensor| self.append(*tensor, to))?;
+            }
+        }
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<()> {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::forms::Forms;
 use self::variants::Variants;
-use crate::graph::{Graph, Span, TensorId};
+use crate::graph::{Bucket, Graph, Span, TensorId};
 use crate::kernel::Step;
 use crate::precision::Precision;
 
@@ -117,6 +117,12 @@ pub trait Adapter: Send + Sync {
     /// What it is.
     fn info(&self) -> &Info;
 
+    /// Whether gradients leave it while it goes on with the backward phase, if that is cut for them.
+    /// If not, they are better read together at the end.
+    fn overlaps(&self) -> bool {
+        false
+    }
+
     /// Makes every buffer and pipeline that the graph needs. None is made afterwards.
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>>;
 }
@@ -133,13 +139,16 @@ pub struct Lowering {
     pub loss_scale: f32,
     /// Which forms of kernels run, where there are several.
     pub forms: Forms,
+    /// What can be read back while the adapter goes on, beside the outcome of a step.
+    pub buckets: Vec<Bucket>,
 }
 
 impl Lowering {
     /// Micro-batches of up to this many images, and everything else as it is by default.
     pub fn of(micro_batch: usize) -> Self {
         let forms = Forms::default();
-        Self { micro_batch, precision: Precision::F32, loss_scale: 1.0, forms }
+        let buckets = Vec::new();
+        Self { micro_batch, precision: Precision::F32, loss_scale: 1.0, forms, buckets }
     }
 }
 
@@ -150,6 +159,15 @@ pub enum Values<'a> {
     Real(&'a [f32]),
     /// Indices.
     Index(&'a [u32]),
+}
+
+/// What is read back without holding up the adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readback {
+    /// What tells how a step went: [`Graph::outcome`].
+    Outcome,
+    /// The bucket of this number of [`Lowering::buckets`].
+    Bucket(usize),
 }
 
 /// Whose clock a time is by.
@@ -195,12 +213,28 @@ pub trait Replica: Send {
     /// Like [`Replica::read`] for indices.
     fn read_index(&mut self, tensor: TensorId, len: usize) -> Result<Vec<u32>>;
 
-    /// Begins to read what tells how the last step went ([`Graph::outcome`]), as it is once all that
-    /// was asked for so far is done, and does not wait. What was begun and not taken is forgotten.
-    fn begin_outcome(&mut self) -> Result<()>;
+    /// Begins to read something back, as it is once all that was asked for so far is done, and does
+    /// not wait. What was begun before and not taken is forgotten. Between this and the taking of a
+    /// bucket, nothing that writes its tensors may be asked for; an outcome stays as it was.
+    fn begin(&mut self, readback: Readback) -> Result<()>;
 
-    /// Waits for what was begun last and gives it: the words of those tensors, one after the other.
-    fn take_outcome(&mut self) -> Result<Vec<u32>>;
+    /// [Runs](Replica::run) these nodes, and [begins](Replica::begin) to read back what they leave.
+    fn run_and_begin(&mut self, spans: &[Span], step: &Step, readback: Readback) -> Result<()> {
+        self.run(spans, step)?;
+        self.begin(readback)
+    }
+
+    /// Waits for what was begun, not for what was asked for after it, and appends the words of its
+    /// tensors, one after the other.
+    ///
+    /// # Errors
+    /// If it was not begun, or has been taken.
+    fn take(&mut self, readback: Readback, to: &mut Vec<u32>) -> Result<()>;
+
+    /// Has what was written set out now, not only with the next run. Does not wait.
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Waits until everything asked for has been done.
     fn wait(&mut self) -> Result<()>;

@@ -37,6 +37,10 @@ impl<A: Deref<Target: Adapter> + Send + Sync> Adapter for Precise<A> {
         self.adapter.info()
     }
 
+    fn overlaps(&self) -> bool {
+        self.adapter.overlaps()
+    }
+
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
         let precision = self.precision;
         let loss_scale = if precision == Precision::F16 { F16_LOSS_SCALE } else { 1.0 };

@@ -3,8 +3,8 @@
 
 mod compiler;
 mod device;
-mod outcome;
 mod replica;
+mod staging;
 mod timing;
 mod trial;
 
@@ -61,6 +61,24 @@ impl WgpuAdapter {
         let info = describe(&adapter.get_info(), &limits, adapter.features());
         Self { adapter, info, limits }
     }
+
+    /// A device to compute on like this.
+    fn open(&self, how: &Lowering) -> Result<Device> {
+        // Costs nothing until something is timed.
+        let timestamps = self.adapter.features() & gpu::Features::TIMESTAMP_QUERY;
+        let descriptor = gpu::DeviceDescriptor {
+            label: Some("gradflow"),
+            required_features: match how.precision {
+                Precision::F16 => gpu::Features::SHADER_F16 | timestamps,
+                _ => timestamps,
+            },
+            required_limits: self.limits.clone(),
+            ..gpu::DeviceDescriptor::default()
+        };
+        let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
+            .with_context(|| format!("{} gave no device", self.info.name))?;
+        Ok(Device::new(device, queue))
+    }
 }
 
 fn describe(info: &gpu::AdapterInfo, limits: &gpu::Limits, features: gpu::Features) -> Info {
@@ -116,25 +134,14 @@ impl Adapter for WgpuAdapter {
         &self.info
     }
 
+    fn overlaps(&self) -> bool {
+        true
+    }
+
     fn lower(&self, graph: &Arc<Graph>, how: &Lowering) -> Result<Box<dyn Replica>> {
         unoffered(&self.info, how.precision)?;
-        let name = &self.info.name;
-        // Costs nothing until something is timed.
-        let timestamps = self.adapter.features() & gpu::Features::TIMESTAMP_QUERY;
-        let descriptor = gpu::DeviceDescriptor {
-            label: Some("gradflow"),
-            required_features: match how.precision {
-                Precision::F16 => gpu::Features::SHADER_F16 | timestamps,
-                _ => timestamps,
-            },
-            required_limits: self.limits.clone(),
-            ..gpu::DeviceDescriptor::default()
-        };
-        let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
-            .with_context(|| format!("{name} gave no device"))?;
-        let device = Device::new(device, queue);
-        let replica = WgpuReplica::new(device, graph, how, &self.info)
-            .with_context(|| format!("{name} could not take the model"))?;
+        let replica = WgpuReplica::new(self.open(how)?, graph, how, &self.info)
+            .with_context(|| format!("{} could not take the model", self.info.name))?;
         Ok(Box::new(replica))
     }
 }

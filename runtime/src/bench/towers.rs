@@ -14,7 +14,7 @@ use crate::job::Lane;
 use crate::kernel::Step;
 use crate::session::Session;
 use crate::towers::journal::Change;
-use crate::towers::{Lost, OnLoss, Rules, Towers, Trainer, Watch};
+use crate::towers::{BUCKET_BYTES, Lost, OnLoss, Rules, Towers, Trainer, Watch};
 
 /// Steps that come before the first that counts, if there is the time: shares settle.
 const WARM_UP: u32 = 32;
@@ -77,6 +77,7 @@ pub fn towers(
                     forms: forms.clone(),
                     watch: Box::new(Nobody),
                     lane: Lane::default(),
+                    bucket_bytes: BUCKET_BYTES,
                 };
                 let towers = Towers::new(&each, holder, graph, size, rules)?;
                 let mut trainer = Trainer::Several(Box::new(towers));

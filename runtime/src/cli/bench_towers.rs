@@ -72,7 +72,8 @@ fn told(scales: &[Scale]) -> String {
         row
     }));
     format!(
-        "ms of a step; of the towers the longest. Efficiency is of the sum of all alone:\n{}",
+        "ms of a step; of the towers the longest. Copies that are done while an adapter computes are \
+         not in `copy`.\nEfficiency is of the sum of all alone:\n{}",
         indent(&table(&rows), 2)
     )
 }

@@ -7,9 +7,11 @@
 //! A [`GraphBuilder`] makes what a model consists of; whoever owns its weights adds the update with
 //! an [`Extension`].
 
+mod buckets;
 mod builder;
 mod extension;
 
+pub use buckets::Bucket;
 pub use builder::GraphBuilder;
 pub use extension::Extension;
 
@@ -234,13 +236,15 @@ pub struct Span {
     pub nodes: Range<usize>,
 }
 
-/// What runs without a break, and what has to be averaged over all adapters afterwards.
+/// What runs without a break, and what comes after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
     /// What runs, in order.
     pub spans: Vec<Span>,
-    /// What is averaged before the next stretch begins; `None` at the end.
+    /// What is averaged over all adapters before the next stretch begins.
     pub all_reduce: Option<TensorId>,
+    /// The number of the bucket whose gradients are final now.
+    pub bucket: Option<usize>,
 }
 
 impl Graph {
@@ -272,23 +276,36 @@ impl Graph {
 
     /// These phases, one after the other, cut at every [`Node::AllReduce`].
     pub fn stretches(&self, phases: &[Phase]) -> Vec<Stretch> {
+        self.stretches_to(phases, &[])
+    }
+
+    /// The same, cut as well where the gradients of a bucket are final.
+    pub fn stretches_to(&self, phases: &[Phase], buckets: &[Bucket]) -> Vec<Stretch> {
         let mut stretches = Vec::new();
         let mut spans = Vec::new();
         for phase in phases.iter().copied() {
             let nodes = self.phase(phase);
+            let buckets = if phase == Phase::Backward { buckets } else { &[] };
+            let mut due = buckets.iter().enumerate().peekable();
             let mut first = 0;
-            for (at, node) in nodes.iter().enumerate() {
-                let Node::AllReduce(tensor) = node else { continue };
+            for at in 0..=nodes.len() {
+                while let Some((bucket, _)) = due.next_if(|(_, bucket)| bucket.nodes == at) {
+                    spans.extend((first < at).then_some(Span { phase, nodes: first..at }));
+                    let spans = std::mem::take(&mut spans);
+                    stretches.push(Stretch { spans, all_reduce: None, bucket: Some(bucket) });
+                    first = at;
+                }
+                let Some(Node::AllReduce(tensor)) = nodes.get(at) else { continue };
                 spans.extend((first < at).then_some(Span { phase, nodes: first..at }));
                 let spans = std::mem::take(&mut spans);
-                stretches.push(Stretch { spans, all_reduce: Some(*tensor) });
+                stretches.push(Stretch { spans, all_reduce: Some(*tensor), bucket: None });
                 first = at + 1;
             }
             spans
                 .extend((first < nodes.len()).then_some(Span { phase, nodes: first..nodes.len() }));
         }
         if !spans.is_empty() {
-            stretches.push(Stretch { spans, all_reduce: None });
+            stretches.push(Stretch { spans, all_reduce: None, bucket: None });
         }
         stretches
     }
@@ -466,7 +483,11 @@ mod tests {
             ..Graph::default()
         };
         let span = |phase, nodes| Span { phase, nodes };
-        let stretch = |spans: &[Span], all_reduce| Stretch { spans: spans.to_vec(), all_reduce };
+        let stretch = |spans: &[Span], all_reduce| Stretch {
+            spans: spans.to_vec(),
+            all_reduce,
+            bucket: None,
+        };
         assert_eq!(
             graph.stretches(&[Forward, Loss, Backward, Update]),
             [
@@ -477,5 +498,35 @@ mod tests {
         );
         assert_eq!(graph.stretches(&[Loss]), [stretch(&[graph.whole(Loss)], None)]);
         assert_eq!(graph.stretches(&[Update]), []);
+    }
+
+    #[test]
+    fn phases_are_cut_where_a_bucket_is_final() {
+        use Phase::{Backward, Forward, Update};
+        let averaged = TensorId(1);
+        let graph = Graph {
+            forward: vec![run()],
+            backward: vec![run(), run(), Node::AllReduce(averaged), run(), run()],
+            update: vec![run()],
+            ..Graph::default()
+        };
+        let buckets = [1, 2, 3, 5].map(|nodes| Bucket { nodes, tensors: Vec::new() });
+        let span = |phase, nodes| Span { phase, nodes };
+        let stretch = |spans: &[Span], all_reduce, bucket| Stretch {
+            spans: spans.to_vec(),
+            all_reduce,
+            bucket,
+        };
+        assert_eq!(
+            graph.stretches_to(&[Forward, Backward, Update], &buckets),
+            [
+                stretch(&[span(Forward, 0..1), span(Backward, 0..1)], None, Some(0)),
+                stretch(&[span(Backward, 1..2)], None, Some(1)),
+                stretch(&[], Some(averaged), None),
+                stretch(&[], None, Some(2)),
+                stretch(&[span(Backward, 3..5)], None, Some(3)),
+                stretch(&[graph.whole(Update)], None, None),
+            ]
+        );
     }
 }

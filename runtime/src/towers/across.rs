@@ -1,52 +1,56 @@
 //! A step of several processes: the sums of all of them, added up.
 
-use anyhow::Result;
+use std::time::Instant;
 
 use super::Towers;
 use super::rendezvous::over_all;
-use super::step::Sums;
-use crate::graph::TensorId;
 use crate::job::Left;
 
 impl Towers {
-    /// The sums of all processes of the job, each taken in the order of their ranks, so that all of
-    /// them have the same bits. What layers keep comes from the first process with images.
+    /// Adds up over all processes of the job what is summed over the towers of this one up to here,
+    /// bucket by bucket, each in the order of the ranks, so that all have the same bits. All do this
+    /// with the same buckets in the same order. What layers keep comes with the last one, from the
+    /// first process with images.
+    ///
+    /// It waits for the others, while the adapters go on with earlier layers.
     ///
     /// # Errors
     /// [`Left`] if a process is gone.
-    pub(super) fn across(&mut self, own: Option<Sums>) -> Result<Sums> {
-        let zeros = |id: &TensorId| vec![0.0; self.holder.graph().tensor(*id).len()];
-        let here = own.is_some();
-        let mut sums = own.unwrap_or_else(|| {
-            let losses = self.reads.losses.iter().flat_map(zeros).collect();
-            Sums::of(losses, self.reads.gradients.iter().map(zeros).collect(), Vec::new())
-        });
+    pub(super) fn across(&mut self, summed: usize, has_images: bool) -> Result<(), Left> {
+        let all = self.layout.len();
         if !self.lane.job().is_shared() {
-            return Ok(sums);
+            return Ok(());
         }
-        let taking_part = self.lane.meet(u64::from(here))?;
-        self.exchanged.clear();
-        parts(&mut sums).for_each(|part| self.exchanged.extend_from_slice(part));
-        self.lane.sum(&mut self.exchanged);
-        let mut rest = self.exchanged.as_slice();
-        for part in parts(&mut sums) {
-            let (values, after) = rest.split_at(part.len());
-            part.copy_from_slice(values);
-            rest = after;
+        let start = Instant::now();
+        while self.exchanged < self.layout.ends.len() {
+            let end = self.layout.ends[self.exchanged];
+            if end > summed {
+                break;
+            }
+            // Each may have left since the last bucket.
+            let taking_part = self.lane.meet(u64::from(has_images))?;
+            self.lane.sum(self.sums.unsettled(end.min(self.layout.summed)));
+            self.exchanged += 1;
+            if self.exchanged == self.layout.ends.len() && self.layout.summed < all {
+                let first = taking_part.iter().position(|here| *here == 1).unwrap_or_default();
+                self.states_of(first)?;
+            }
+            self.sums.settle(end);
         }
-        if !self.reads.states.is_empty() {
-            let first = taking_part.iter().position(|here| *here == 1).unwrap_or_default();
-            sums.states = self.states_of(first, &sums.states)?;
+        if summed == all {
+            self.times.exchange += start.elapsed();
         }
-        Ok(sums)
+        Ok(())
     }
 
-    fn states_of(&self, rank: usize, own: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, Left> {
-        let mine = if rank == self.lane.job().rank() { own.concat() } else { Vec::new() };
-        let mut values = self.lane.gather_reals(&mine)?.swap_remove(rank).into_iter();
-        let next =
-            |id: &TensorId| values.by_ref().take(self.holder.graph().tensor(*id).len()).collect();
-        Ok(self.reads.states.iter().map(next).collect())
+    /// Takes over what the layers of this process keep.
+    fn states_of(&mut self, rank: usize) -> Result<(), Left> {
+        let summed = self.layout.summed;
+        let own = &self.sums.values()[summed..];
+        let mine = if rank == self.lane.job().rank() { own } else { &[] };
+        let theirs = self.lane.gather_reals(mine)?.swap_remove(rank);
+        self.sums.states_mut().copy_from_slice(&theirs);
+        Ok(())
     }
 
     /// How many rounds of means over a batch other processes will take after the last of these.
@@ -69,10 +73,4 @@ impl Towers {
         let others = self.lane.job().statistics();
         (0..rounds * self.reduces).try_for_each(|_| over_all(&others, &[]).map(drop))
     }
-}
-
-/// All that is added up, in a fixed order.
-fn parts(sums: &mut Sums) -> impl Iterator<Item = &mut [f32]> {
-    let gradients = sums.gradients.iter_mut();
-    std::iter::once(&mut sums.losses).chain(gradients).map(Vec::as_mut_slice)
 }

@@ -2,21 +2,25 @@
 //!
 //! Each adapter has a replica of the model with a thread of its own: a tower. A step cuts the batch
 //! into contiguous shares, in the order of the towers. Each computes loss and gradient of its share,
-//! divided by the images of the whole batch, so that they add up to those of the batch. They are
-//! summed on the host in the order of the towers; a session that does nothing else applies the
-//! update once, and the new weights go to all towers. What only the update needs, optimiser states
-//! and averages, is with that session alone: no tower takes anything along when it is lost.
+//! divided by the images of the whole batch, so that they add up to those of the batch. Gradients
+//! leave an adapter in buckets, each as soon as it is final, while the adapter goes on with earlier
+//! layers, if it can (`layout.rs`). They are summed on the host in the order of the towers as they
+//! arrive (`sums.rs`); a session that does nothing else applies the update once, and the new weights
+//! go to all towers. What only the update needs, optimiser states and averages, is with that session
+//! alone: no tower takes anything along when it is lost.
 //!
-//! In a job of several processes each has towers of its own for its own images. Between the sum of
-//! the parts and the update, the sums of all processes are added up (`across.rs`); then each
-//! applies the same update to the same weights.
+//! In a job of several processes each has towers of its own for its own images. The sums of all
+//! processes are added up in the same buckets (`across.rs`); then each applies the same update to
+//! the same weights.
 
 mod across;
 pub mod journal;
+mod layout;
 mod lost;
 mod rendezvous;
 pub mod shares;
 mod step;
+mod sums;
 mod times;
 mod tower;
 mod trainer;
@@ -30,9 +34,11 @@ pub use self::times::{Times, TowerTimes};
 pub use self::trainer::Trainer;
 
 use self::journal::Change;
+use self::layout::Layout;
 use self::rendezvous::{Place, Rendezvous};
 use self::shares::{Balancer, split};
-use self::tower::{Reads, Tower};
+use self::sums::Sums;
+use self::tower::Tower;
 use crate::adapter::forms::Forms;
 use crate::adapter::variants::Variants;
 use crate::adapter::{Adapter, Limits, Lowering};
@@ -57,7 +63,13 @@ pub struct Rules {
     pub watch: Box<dyn Watch>,
     /// Where the steps of all processes of the job are added up.
     pub lane: Lane,
+    /// How many bytes of gradients are worth leaving an adapter, or a process, by themselves; one
+    /// number for all processes of a job.
+    pub bucket_bytes: usize,
 }
+
+/// Enough for what a copy costs in itself: a submit, a wait, and a meeting of processes.
+pub const BUCKET_BYTES: usize = 256 << 10;
 
 /// Who is told what becomes of towers.
 pub trait Watch: Send {
@@ -85,15 +97,16 @@ pub struct Towers {
     given: std::iter::Peekable<std::vec::IntoIter<Change>>,
     /// Whether the shares at hand have been written down.
     written: bool,
-    reads: Arc<Reads>,
+    layout: Arc<Layout>,
+    sums: Sums,
     /// What a replica must know of the weights: their values and the layers' states.
     spread: Vec<TensorId>,
     rendezvous: Arc<Rendezvous>,
     /// Means over a whole batch that are taken in the passes of a micro-batch.
     reduces: usize,
     lane: Lane,
-    /// All that is added up over processes, one after the other; kept from step to step.
-    exchanged: Vec<f32>,
+    /// The buckets of the step at hand that are added up over all processes.
+    exchanged: usize,
     on_loss: OnLoss,
     watch: Box<dyn Watch>,
     times: Times,
@@ -112,9 +125,13 @@ impl Towers {
         batch: usize,
         rules: Rules,
     ) -> Result<Self> {
-        let Rules { follow_speed, given, on_loss, forms, watch, lane } = rules;
+        let Rules { follow_speed, given, on_loss, forms, watch, lane, bucket_bytes } = rules;
         let (job, seats) = (lane.job(), lane.job().seats());
         let rendezvous = Arc::new(Rendezvous::new(job.is_shared().then(|| job.statistics())));
+        // Where all gradients of all processes come at once, cutting them up is for nothing.
+        let overlaps = adapters.iter().any(|adapter| adapter.overlaps());
+        let overlaps = lane.meet(u64::from(overlaps))?.contains(&1);
+        let layout = Arc::new(Layout::new(graph, if overlaps { bucket_bytes } else { usize::MAX }));
         let batch = seats.most(batch);
         // Equal shares, or whatever speeds may come to.
         let most = if follow_speed || !given.is_empty() {
@@ -127,8 +144,11 @@ impl Towers {
             let info = adapter.info();
             let limits = limits_of_one(*adapter, adapters);
             let forms = forms.of_tower(&name(number));
-            let how =
-                Lowering { forms: forms.clone(), ..Lowering::of(forms.micro_batch(info, most)) };
+            let how = Lowering {
+                forms: forms.clone(),
+                buckets: layout.buckets(graph, adapter.overlaps()),
+                ..Lowering::of(forms.micro_batch(info, most))
+            };
             let started = Session::within(*adapter, graph, how, &limits).and_then(|mut session| {
                 let rendezvous = Arc::clone(&rendezvous);
                 session.join(Box::new(Place { tower: number, rendezvous }));
@@ -164,8 +184,9 @@ impl Towers {
             // Equal shares of several processes need no journal.
             written: job.is_shared(),
             lane,
-            exchanged: Vec::new(),
-            reads: Arc::new(reads(graph)),
+            exchanged: 0,
+            sums: Sums::new(&layout),
+            layout,
             spread: used_by_passes(graph),
             rendezvous,
             reduces: all_reduces(graph),
@@ -198,14 +219,19 @@ impl Towers {
     /// # Errors
     /// [`NoneLeft`] if its adapter fails: nobody else knows the weights.
     pub fn ask<T>(&mut self, work: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        work(&mut self.holder).map_err(|error| match self.on_loss {
+        work(&mut self.holder).map_err(|error| self.without_holder(error))
+    }
+
+    /// What is to be said when the session that holds the weights fails.
+    fn without_holder(&self, error: Error) -> Error {
+        match self.on_loss {
             OnLoss::Stop => error,
             OnLoss::Continue => {
                 let who = format!("{}, which holds the weights,", self.holder_name);
                 let lost = Lost { who, step: self.step, cause: format!("{error:#}") };
                 Error::new(NoneLeft(lost))
             }
-        })
+        }
     }
 
     /// The towers with what runs on them, those that are lost left out.
@@ -273,14 +299,6 @@ fn used_by_passes(graph: &Graph) -> Vec<TensorId> {
     let mut used = bound(graph, |_| true);
     used.retain(|id| matches!(graph.tensor(*id).role, Role::Parameter(_) | Role::State(_)));
     used
-}
-
-/// What a replica knows after its part of a step.
-fn reads(graph: &Graph) -> Reads {
-    let mut states = bound(graph, |access| access != Access::Read);
-    states.retain(|id| matches!(graph.tensor(*id).role, Role::State(_)));
-    let gradients = graph.parameters.iter().map(|parameter| parameter.gradient).collect();
-    Reads { losses: graph.losses, gradients, states }
 }
 
 fn all_reduces(graph: &Graph) -> usize {

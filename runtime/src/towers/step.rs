@@ -1,34 +1,20 @@
 //! A step of several towers.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use anyhow::{Error, Result, anyhow};
 
 use super::journal::Change;
 use super::rendezvous::Abandoned;
 use super::shares::split;
-use super::tower::{Answer, Part, Task};
+use super::tower::{Answer, Task, Worked};
 use super::{Lost, NoneLeft, OnLoss, Stopped, Towers};
 use crate::graph::TensorId;
 use crate::item::Batch;
 use crate::job::Left;
 use crate::kernel::Step;
-
-/// The sums of the parts of all towers, and for how long each of them was at work.
-pub(super) struct Sums {
-    pub(super) losses: Vec<f32>,
-    pub(super) gradients: Vec<Vec<f32>>,
-    pub(super) states: Vec<Vec<f32>>,
-    busy: Vec<Duration>,
-}
-
-impl Sums {
-    pub(super) fn of(losses: Vec<f32>, gradients: Vec<Vec<f32>>, states: Vec<Vec<f32>>) -> Self {
-        Self { losses, gradients, states, busy: Vec::new() }
-    }
-}
 
 /// A tower that failed, by its position, and why.
 type Failed = (usize, Error);
@@ -45,12 +31,10 @@ impl Towers {
         let number = u64::from(step.step);
         self.step = number;
         self.begin(number);
-        let own = self.own(batch, step)?;
-        let exchanging = Instant::now();
-        let sums = self.across(own)?;
-        self.times.exchange += exchanging.elapsed();
-        let busy_s: Vec<f64> = sums.busy.iter().map(Duration::as_secs_f64).collect();
-        self.apply(&sums, step)?;
+        self.sums.clear();
+        self.exchanged = 0;
+        let busy_s = self.gradient(batch, step)?;
+        self.apply(step)?;
         self.times.step += start.elapsed();
         self.times.steps += 1;
         if batch.ids.len() == self.batch {
@@ -59,20 +43,25 @@ impl Towers {
         Ok(())
     }
 
-    /// The sums of all towers of this process; `None` if it has no images of this batch.
-    fn own(&mut self, batch: &Arc<Batch>, step: &Step) -> Result<Option<Sums>> {
+    /// The sums of all towers of all processes; gives for how many seconds each tower was at work.
+    fn gradient(&mut self, batch: &Arc<Batch>, step: &Step) -> Result<Vec<f64>> {
+        let all = self.layout.len();
         loop {
             let micro_batches = self.deal(batch.ids.len());
             let rounds = micro_batches.iter().map(Vec::len).max().unwrap_or(0);
             let idle = self.idle_rounds(rounds)?;
-            let sums = match rounds {
-                0 if self.lane.job().is_shared() => Ok(None),
-                _ => self.gather(batch, &micro_batches, step).map(Some),
-            };
-            match sums {
-                Ok(sums) => {
+            if rounds == 0 && self.lane.job().is_shared() {
+                self.stand_by(idle)?;
+                self.sums.zero();
+                self.across(all, false)?;
+                return Ok(vec![0.0; self.towers.len()]);
+            }
+            // Processes that still wait for this one in the middle of a pass have no sums yet.
+            match self.gather(batch, &micro_batches, step, idle == 0) {
+                Ok(busy_s) => {
                     self.stand_by(idle)?;
-                    return Ok(sums);
+                    self.across(all, true)?;
+                    return Ok(busy_s);
                 }
                 Err(failed) => self.let_go(u64::from(step.step), failed)?,
             }
@@ -137,89 +126,85 @@ impl Towers {
         }
     }
 
-    /// Has all towers compute their parts, and sums these in the order of the towers. The sum of
-    /// the first ones is taken while later ones are still at work.
+    /// Has all towers compute their parts, and sums these in the order of the towers, as far as they
+    /// have arrived while adapters are still at work. Where processes add up their sums, they do so
+    /// with each bucket that is summed here, `at_once` or not yet.
     fn gather(
         &mut self,
         batch: &Arc<Batch>,
         micro_batches: &[Vec<Range<usize>>],
         step: &Step,
-    ) -> Result<Sums, Vec<Failed>> {
+        at_once: bool,
+    ) -> Result<Vec<f64>, Vec<Failed>> {
         let taking_part = (0..self.towers.len()).filter(|at| !micro_batches[*at].is_empty());
         let taking_part: Vec<usize> = taking_part.collect();
         let numbers = taking_part.iter().map(|at| self.towers[*at].number).collect();
         self.rendezvous.begin(numbers);
-        let ask = |at: &usize| {
+        self.sums.begin(taking_part.len());
+        // No tower waits until another one's are summed.
+        let (arrivals, arrived) = mpsc::sync_channel(taking_part.len() * self.layout.ends.len());
+        let ask = |(place, at): (usize, &usize)| {
+            let tower = &mut self.towers[*at];
             let task = Task {
                 batch: Arc::clone(batch),
                 micro_batches: micro_batches[*at].clone(),
                 step: *step,
-                reads: Arc::clone(&self.reads),
+                upload: tower.upload.take(),
+                room: std::mem::take(&mut tower.room),
+                place,
+                arrivals: arrivals.clone(),
             };
             let guard = self.rendezvous.guard();
-            self.towers[*at].ask(move |session| {
-                let part = task.run(session)?;
+            tower.ask(move |session| {
+                let worked = task.run(session)?;
                 guard.went_well();
-                Ok(part)
+                Ok(worked)
             })
         };
-        let answers: Vec<Answer<Part>> = taking_part.iter().map(ask).collect();
+        let answers: Vec<Answer<Worked>> = taking_part.iter().enumerate().map(ask).collect();
+        drop(arrivals);
         let mut failed: Vec<Failed> = Vec::new();
-        let mut sums: Option<Sums> = None;
-        let (mut first_done, mut last_done) = (None::<Instant>, None::<Instant>);
-        let mut busy = vec![Duration::ZERO; self.towers.len()];
-        for (at, answer) in taking_part.into_iter().zip(answers) {
-            // What went wrong on the way to the adapter comes first.
-            let uploaded = self.towers[at].upload.take().map_or(Ok(()), Answer::wait);
-            let part = match uploaded.and_then(|()| answer.wait()) {
-                Ok(part) => part,
-                Err(error) => {
-                    failed.push((at, error));
-                    continue;
-                }
-            };
-            first_done = Some(first_done.map_or(part.done, |first| first.min(part.done)));
-            last_done = Some(last_done.map_or(part.done, |last| last.max(part.done)));
-            busy[at] = part.compute + part.copy;
-            let images = micro_batches[at].iter().map(ExactSizeIterator::len).sum();
-            self.times.add(&self.towers[at].name, images, part.compute, part.copy);
+        // This ends when all towers have, in whatever way.
+        for (place, words) in arrived {
             let reducing = Instant::now();
-            match &mut sums {
-                None => {
-                    let Part { losses, gradients, states, .. } = part;
-                    sums = Some(Sums::of(losses, gradients, states));
-                }
-                Some(sums) => {
-                    add(&mut sums.losses, &part.losses);
-                    sums.gradients.iter_mut().zip(&part.gradients).for_each(|(to, g)| add(to, g));
-                }
-            }
+            let summed = self.sums.arrived(place, words);
             self.times.reduce += reducing.elapsed();
+            if at_once && let Err(left) = self.across(summed, true) {
+                return Err(vec![(taking_part[place], Error::new(left))]);
+            }
         }
+        let mut done: Vec<Instant> = Vec::new();
+        let mut busy_s = vec![0.0; self.towers.len()];
+        for (place, (at, answer)) in taking_part.into_iter().zip(answers).enumerate() {
+            let tower = &mut self.towers[at];
+            tower.room = self.sums.take_room(place);
+            match answer.wait() {
+                Ok(worked) => {
+                    done.push(worked.done);
+                    busy_s[at] = (worked.compute + worked.copy).as_secs_f64();
+                    let images = micro_batches[at].iter().map(ExactSizeIterator::len).sum();
+                    self.times.add(&tower.name, images, worked.compute, worked.copy);
+                }
+                Err(error) => failed.push((at, error)),
+            }
+        }
+        let found_none = done.is_empty();
         // Whoever only stopped because another one failed has lost nothing.
         failed.retain(|(_, error)| !error.is::<Abandoned>());
-        if let (Some(first), Some(last)) = (first_done, last_done) {
-            self.times.wait += last - first;
+        if let (Some(first), Some(last)) = (done.iter().min(), done.iter().max()) {
+            self.times.wait += *last - *first;
         }
-        match sums {
-            Some(sums) if failed.is_empty() => Ok(Sums { busy, ..sums }),
-            _ => Err(failed),
-        }
+        if failed.is_empty() && !found_none { Ok(busy_s) } else { Err(failed) }
     }
 
     /// Applies the update to the weights, and sends them on their way to the towers.
-    fn apply(&mut self, sums: &Sums, step: &Step) -> Result<()> {
+    fn apply(&mut self, step: &Step) -> Result<()> {
         let start = Instant::now();
-        let reads = Arc::clone(&self.reads);
-        self.ask(|holder| {
-            let gradients = reads.gradients.iter().zip(&sums.gradients);
-            let states = reads.states.iter().zip(&sums.states);
-            let losses = reads.losses.iter().zip(std::iter::once(&sums.losses));
-            for (id, values) in gradients.chain(states).chain(losses) {
-                holder.write(*id, values)?;
-            }
-            holder.update(step)
-        })?;
+        let (holder, sums) = (&mut self.holder, self.sums.values());
+        let mut tensors = self.layout.tensors.iter();
+        let written = tensors.try_for_each(|(id, place)| holder.write(*id, &sums[place.clone()]));
+        let applied = written.and_then(|()| holder.update(step));
+        applied.map_err(|error| self.without_holder(error))?;
         // With what layers keep: a tower that sat out knows nothing of it, and where each has taken
         // statistics of its own, those of the first count.
         self.send_all()?;
@@ -246,7 +231,9 @@ impl Towers {
             let values = Arc::clone(&values);
             tower.upload = Some(tower.ask(move |session| {
                 before.map_or(Ok(()), Answer::wait)?;
-                values.iter().try_for_each(|(id, values)| session.write(*id, values))
+                values.iter().try_for_each(|(id, values)| session.write(*id, values))?;
+                // All of them in one submit, before the next batch is there.
+                session.flush()
             }));
         }
         Ok(())
@@ -305,8 +292,4 @@ impl Towers {
             self.weights = weights;
         }
     }
-}
-
-fn add(to: &mut [f32], values: &[f32]) {
-    to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
 }

@@ -13,9 +13,10 @@ pub struct Times {
     pub step: Duration,
     /// From when the first tower had its part to when the last one had.
     pub wait: Duration,
-    /// Summing the parts.
+    /// Summing the parts, some of it while adapters are still at work.
     pub reduce: Duration,
-    /// Adding up the sums of all processes of a job, and waiting for them.
+    /// Adding up the sums of all processes of a job and waiting for them, once this process has all
+    /// of its own: what is exchanged before that costs a step nothing.
     pub exchange: Duration,
     /// The update, and reading what is sent to the towers.
     pub update: Duration,
@@ -30,9 +31,9 @@ pub struct TowerTimes {
     pub name: String,
     /// Images of its shares.
     pub images: u64,
-    /// The passes of the model.
+    /// The passes of the model, and what is copied meanwhile.
     pub compute: Duration,
-    /// Reading gradients.
+    /// From the end of the passes until the last gradient had left the adapter.
     pub copy: Duration,
 }
 

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::adapter::Info;
 use crate::adapter::variants::Variants;
-use crate::graph::TensorId;
 use crate::item::Batch;
 use crate::kernel::Step;
 use crate::session::Session;
@@ -33,6 +32,8 @@ pub(super) struct Tower {
     pub(super) variants: Variants,
     /// The weights on their way.
     pub(super) upload: Option<Answer<()>>,
+    /// What its buckets were in, to be filled again.
+    pub(super) room: Vec<Vec<u32>>,
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -65,6 +66,7 @@ impl Tower {
             micro_batch,
             variants,
             upload: None,
+            room: Vec::new(),
             jobs: Some(jobs),
             thread: Some(thread),
         })
@@ -113,42 +115,37 @@ pub(super) struct Task {
     pub(super) batch: Arc<Batch>,
     pub(super) micro_batches: Vec<Range<usize>>,
     pub(super) step: Step,
-    pub(super) reads: Arc<Reads>,
+    /// The weights that it is to begin with.
+    pub(super) upload: Option<Answer<()>>,
+    pub(super) room: Vec<Vec<u32>>,
+    /// Its place among the towers of the step, by which it names what it hands out.
+    pub(super) place: usize,
+    pub(super) arrivals: SyncSender<(usize, Vec<u32>)>,
 }
 
-/// What is read of a tower after its part.
-#[derive(Debug)]
-pub(super) struct Reads {
-    pub(super) losses: Option<TensorId>,
-    pub(super) gradients: Vec<TensorId>,
-    /// What layers keep from step to step.
-    pub(super) states: Vec<TensorId>,
-}
-
-/// What a tower adds to a step.
-#[derive(Debug)]
-pub(super) struct Part {
-    /// The sums over its images, divided by the images of the whole batch.
-    pub(super) losses: Vec<f32>,
-    pub(super) gradients: Vec<Vec<f32>>,
-    pub(super) states: Vec<Vec<f32>>,
+/// How long a tower was at work on its part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Worked {
     pub(super) compute: Duration,
     pub(super) copy: Duration,
     pub(super) done: Instant,
 }
 
 impl Task {
-    pub(super) fn run(self, session: &mut Session) -> Result<Part> {
+    /// Hands out the sums over its images, divided by the images of the whole batch, bucket by
+    /// bucket.
+    pub(super) fn run(self, session: &mut Session) -> Result<Worked> {
         let start = Instant::now();
-        session.part_of_gradient(&self.batch, &self.micro_batches, &self.step)?;
-        // Reading waits for the adapter: with the few numbers of the losses the computing ends.
-        let losses = self.reads.losses.map(|id| session.read(id)).transpose()?.unwrap_or_default();
-        let compute = start.elapsed();
-        let mut read = |ids: &[TensorId]| -> Result<Vec<Vec<f32>>> {
-            ids.iter().map(|id| session.read(*id)).collect()
+        // It was asked for before this: the answer is there.
+        self.upload.map_or(Ok(()), Answer::wait)?;
+        let hand_out = |words| {
+            // Nobody listens where the step has been given up.
+            let _ = self.arrivals.send((self.place, words));
         };
-        let (gradients, states) = (read(&self.reads.gradients)?, read(&self.reads.states)?);
-        let copy = start.elapsed() - compute;
-        Ok(Part { losses, gradients, states, compute, copy, done: Instant::now() })
+        let (batch, micro_batches) = (&self.batch, &self.micro_batches);
+        let computed =
+            session.part_in_buckets(batch, micro_batches, &self.step, self.room, hand_out)?;
+        let done = Instant::now();
+        Ok(Worked { compute: computed - start, copy: done - computed, done })
     }
 }

@@ -231,6 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn no_node_touches_a_gradient_after_the_end_of_its_bucket() {
+        let graph = compile(&residual(), [6, 6, 3], 10).expect("a valid model");
+        for least_bytes in [1, 500, usize::MAX] {
+            let buckets = graph.buckets(least_bytes);
+            for bucket in &buckets {
+                let later = graph.backward[bucket.nodes..].iter();
+                let touches = |node: &Node| match node {
+                    Node::Run(op) => op.tensors.iter().any(|id| bucket.tensors.contains(id)),
+                    Node::AllReduce(id) => bucket.tensors.contains(id),
+                };
+                assert!(!later.clone().any(touches), "{bucket:?}");
+            }
+            let tensors = buckets.iter().flat_map(|bucket| &bucket.tensors);
+            let finals = graph.finals.iter().map(|(index, _)| &graph.parameters[*index].gradient);
+            assert!(tensors.eq(finals), "{buckets:?}");
+        }
+    }
+
+    #[test]
     fn a_loss_is_known_by_what_it_does_and_not_by_its_name() {
         let own = || listed("own_loss", softmax_cross_entropy::SoftmaxCrossEntropy::default());
         let [dense, loss] = end(10);

@@ -17,7 +17,7 @@ use runtime::run_folder::AdapterReport;
 use runtime::session::Session;
 use runtime::stage::{Context, Mismatch};
 use runtime::towers::journal::{self, Change};
-use runtime::towers::{self, Lost, Rules, Towers, Trainer, Watch};
+use runtime::towers::{self, BUCKET_BYTES, Lost, Rules, Towers, Trainer, Watch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,18 +66,6 @@ impl From<Balance> for String {
             Balance::File(path) => path,
         }
     }
-}
-
-/// Where the weights are held and updated when several adapters train.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Weights {
-    /// By `cpu`, as in the tutorial: they survive the loss of any adapter.
-    #[default]
-    Host,
-    /// On the first adapter, beside its replica. They are lost with it, and the run goes on after
-    /// its last checkpoint.
-    Adapter,
 }
 
 /// What computes the steps, and what there is to say of it.
@@ -229,11 +217,6 @@ impl Reducer {
     ) -> Result<Made> {
         let shared = lane.job().is_shared();
         let towers = lane.job().seats().all();
-        ensure!(
-            !(shared && self.weights == Weights::Adapter),
-            "`weights: adapter` is for one process: each of several holds weights of its own, and \
-             all must come to the same bits.\nLeave `weights` out"
-        );
         let batches = if self.batch == BatchOf::PerAdapter { towers } else { 1 };
         let batch = batch * batches;
         ensure!(batch >= towers, too_small(batch, towers));
@@ -246,11 +229,10 @@ impl Reducer {
             forms: context.run.forms.clone(),
             watch: Box::new(Told { events }),
             lane,
+            bucket_bytes: BUCKET_BYTES,
         };
-        let holder: Arc<dyn Adapter> = match self.weights {
-            Weights::Host => Arc::new(Cpu::new(0)?),
-            Weights::Adapter => Arc::clone(&adapters[0]),
-        };
+        // By the processor, as in the tutorial: the weights survive the loss of any adapter.
+        let holder: Arc<dyn Adapter> = Arc::new(Cpu::new(0)?);
         let each: Vec<&dyn Adapter> = adapters.iter().map(AsRef::as_ref).collect();
         let several = Towers::new(&each, holder.as_ref(), graph, batch, rules)?;
         let (towers, variants) = (several.reports(), several.holder_variants());

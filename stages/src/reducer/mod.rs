@@ -23,7 +23,7 @@ use runtime::towers::OnLoss;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use adapters::{Balance, BatchOf, Made, Weights, counted, described};
+use adapters::{Balance, BatchOf, Made, counted, described};
 use reduce::Reduce;
 use summary::Summaries;
 use update::Update;
@@ -84,9 +84,6 @@ pub struct Reducer {
     /// train together, shares are equal.
     #[serde(default)]
     pub balance: Balance,
-    /// Where the weights are held and updated when several adapters train.
-    #[serde(default)]
-    pub weights: Weights,
     /// What is done when an adapter is lost.
     #[serde(default)]
     pub on_loss: OnLoss,
@@ -173,7 +170,6 @@ impl Config for Reducer {
             "init_from",
             "adapters",
             "balance",
-            "weights",
             "on_loss",
         ]
     }

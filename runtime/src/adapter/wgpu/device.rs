@@ -30,16 +30,18 @@ impl Device {
         self.failure.check()
     }
 
-    /// Submits the dispatches that this encodes, and the device's time before and after them where
-    /// it is asked for.
+    /// Submits the dispatches that this encodes and what comes behind them, and the device's time
+    /// before and after the dispatches where it is asked for.
     pub(super) fn submit(
         &self,
         timestamp_writes: Option<gpu::ComputePassTimestampWrites<'_>>,
         encode: impl FnOnce(&mut gpu::ComputePass<'_>),
+        behind: impl FnOnce(&mut gpu::CommandEncoder),
     ) -> gpu::SubmissionIndex {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let pass = gpu::ComputePassDescriptor { timestamp_writes, ..Default::default() };
         encode(&mut encoder.begin_compute_pass(&pass));
+        behind(&mut encoder);
         self.queue.submit([encoder.finish()])
     }
 

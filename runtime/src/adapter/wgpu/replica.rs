@@ -9,15 +9,15 @@ use anyhow::{Context as _, Result, bail};
 
 use super::compiler::{Compiler, Dispatch, layout_entry};
 use super::device::Device;
-use super::outcome::Outcome;
+use super::staging::Staging;
 use super::timing::Timer;
 use super::trial::Bench;
 use crate::adapter::forms::Chosen;
 use crate::adapter::half::{self, Storage};
 use crate::adapter::pace::{Pace, cut};
 use crate::adapter::variants::{InForce, Variants};
-use crate::adapter::{Info, Lowering, Replica, Timing, Values};
-use crate::graph::{Graph, Node, Op, Phase, Span, TensorId};
+use crate::adapter::{Info, Lowering, Readback, Replica, Timing, Values};
+use crate::graph::{Bucket, Graph, Node, Op, Phase, Span, TensorId};
 use crate::kernel::{Dtype, Step};
 
 /// Runs that may be under way before the next one waits for the oldest: enough to keep a GPU busy
@@ -56,7 +56,9 @@ pub(super) struct Memory {
     /// What is read back comes through here.
     pub(super) staging: gpu::Buffer,
     /// The outcome of a step comes through here, while the next step runs.
-    outcome: Outcome,
+    outcome: Staging,
+    /// And each bucket through one of these, while the backward phase goes on.
+    buckets: Vec<Staging>,
     /// The numbers of a step.
     pub(super) step: gpu::Buffer,
     step_layout: gpu::BindGroupLayout,
@@ -88,7 +90,10 @@ impl Memory {
             usage: gpu::BufferUsages::MAP_READ | gpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let outcome = Outcome::new(device, graph);
+        let outcome = Staging::new(device, "outcome", graph, graph.outcome());
+        let bucket =
+            |bucket: &Bucket| Staging::new(device, "bucket", graph, bucket.tensors.iter().copied());
+        let buckets = how.buckets.iter().map(bucket).collect();
         let step = device.create_buffer(&gpu::BufferDescriptor {
             label: Some("step"),
             size: size_of::<Step>() as u64,
@@ -104,7 +109,21 @@ impl Memory {
             layout: &step_layout,
             entries: &[gpu::BindGroupEntry { binding: 0, resource: step.as_entire_binding() }],
         });
-        Self { tensors, storage, staging, outcome, step, step_layout, step_group }
+        Self { tensors, storage, staging, outcome, buckets, step, step_layout, step_group }
+    }
+
+    fn of(&self, readback: Readback) -> Result<&Staging> {
+        match readback {
+            Readback::Outcome => Ok(&self.outcome),
+            Readback::Bucket(at) => self.buckets.get(at).with_context(|| no_bucket(at)),
+        }
+    }
+
+    fn of_mut(&mut self, readback: Readback) -> Result<&mut Staging> {
+        match readback {
+            Readback::Outcome => Ok(&mut self.outcome),
+            Readback::Bucket(at) => self.buckets.get_mut(at).with_context(|| no_bucket(at)),
+        }
     }
 
     /// The first reals of a tensor, once all that was submitted is done.
@@ -136,6 +155,10 @@ impl Memory {
         }
         Ok(bytes)
     }
+}
+
+fn no_bucket(number: usize) -> String {
+    format!("there is no bucket {number}")
 }
 
 impl WgpuReplica {
@@ -178,12 +201,14 @@ impl WgpuReplica {
         Ok(Self { device, graph, variants, memory, packed, dispatches, phases, in_flight })
     }
 
-    /// Submits these dispatches together; one whose pace is not known is alone, and waited for.
+    /// Submits these dispatches together, and the copies of what is read back behind them; a
+    /// dispatch whose pace is not known is alone, and waited for.
     fn submit(
         &mut self,
         dispatches: &[usize],
         images: usize,
         timestamps: Option<gpu::ComputePassTimestampWrites<'_>>,
+        readback: Option<Readback>,
     ) -> Result<gpu::SubmissionIndex> {
         let unknown = match dispatches {
             [one] => self.dispatches[*one].pace.seconds(images).is_none().then_some(*one),
@@ -192,10 +217,14 @@ impl WgpuReplica {
         if unknown.is_some() {
             self.wait()?;
         }
+        let copies = readback.map(|readback| self.memory.of(readback)).transpose()?;
         let start = Instant::now();
-        let submit = self.device.submit(timestamps, |pass| {
+        let encode = |pass: &mut gpu::ComputePass<'_>| {
             pass.set_bind_group(1, &self.memory.step_group, &[]);
             dispatches.iter().for_each(|at| self.dispatches[*at].dispatch.encode(pass, images));
+        };
+        let submit = self.device.submit(timestamps, encode, |encoder| {
+            copies.into_iter().for_each(|copies| copies.encode(encoder, &self.memory.tensors));
         });
         if let Some(one) = unknown {
             self.device.wait(Some(submit.clone()))?;
@@ -204,13 +233,15 @@ impl WgpuReplica {
         Ok(submit)
     }
 
-    /// Submits these nodes. The timer, if any, takes the time before the first and after the last.
+    /// Submits these nodes. The timer, if any, takes the time before the first and after the last,
+    /// and the copies of what is read back are in the same submit as that.
     /// `None` where there was nothing to dispatch.
     fn submit_all(
         &mut self,
         spans: &[Span],
         step: &Step,
         timer: Option<&Timer>,
+        readback: Option<Readback>,
     ) -> Result<Option<gpu::SubmissionIndex>> {
         let images = step.images as usize;
         if images > self.variants.micro_batch {
@@ -228,7 +259,8 @@ impl WgpuReplica {
         let (count, mut last) = (submits.len(), None);
         for (at, submit) in submits.into_iter().enumerate() {
             let timestamps = timer.and_then(|timer| timer.writes(at == 0, at + 1 == count));
-            last = Some(self.submit(&asked[submit], images, timestamps)?);
+            let readback = readback.filter(|_| at + 1 == count);
+            last = Some(self.submit(&asked[submit], images, timestamps, readback)?);
         }
         Ok(last)
     }
@@ -276,7 +308,7 @@ impl Replica for WgpuReplica {
     }
 
     fn run(&mut self, spans: &[Span], step: &Step) -> Result<()> {
-        let last = self.submit_all(spans, step, None)?;
+        let last = self.submit_all(spans, step, None, None)?;
         self.in_flight.extend(last);
         if self.in_flight.len() > RUNS_IN_FLIGHT {
             let oldest = self.in_flight.pop_front();
@@ -295,12 +327,33 @@ impl Replica for WgpuReplica {
         Ok(bytemuck::pod_collect_to_vec(&self.memory.bytes(&self.device, tensor, len)?))
     }
 
-    fn begin_outcome(&mut self) -> Result<()> {
-        self.memory.outcome.begin(&self.device, &self.memory.tensors)
+    fn begin(&mut self, readback: Readback) -> Result<()> {
+        let Memory { outcome, buckets, tensors, .. } = &mut self.memory;
+        let staging = match readback {
+            Readback::Outcome => outcome,
+            Readback::Bucket(at) => buckets.get_mut(at).with_context(|| no_bucket(at))?,
+        };
+        staging.begin(&self.device, tensors)
     }
 
-    fn take_outcome(&mut self) -> Result<Vec<u32>> {
-        self.memory.outcome.take(&self.device)
+    fn run_and_begin(&mut self, spans: &[Span], step: &Step, readback: Readback) -> Result<()> {
+        self.memory.of_mut(readback)?.clear();
+        // Not counted as a run under way: whoever begins a bucket takes it before the next step.
+        match self.submit_all(spans, step, None, Some(readback))? {
+            Some(submit) => self.memory.of_mut(readback)?.submitted(submit),
+            None => self.begin(readback)?,
+        }
+        self.device.check()
+    }
+
+    fn take(&mut self, readback: Readback, to: &mut Vec<u32>) -> Result<()> {
+        let Self { memory, device, .. } = self;
+        memory.of_mut(readback)?.take(device, to)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.device.queue.submit([]);
+        self.device.check()
     }
 
     fn wait(&mut self) -> Result<()> {
@@ -312,7 +365,7 @@ impl Replica for WgpuReplica {
         let timer = Timer::new(&self.device);
         self.wait()?;
         let start = Instant::now();
-        let submitted = self.submit_all(spans, step, timer.as_ref())?.is_some();
+        let submitted = self.submit_all(spans, step, timer.as_ref(), None)?.is_some();
         self.wait()?;
         let host = start.elapsed();
         let device = match timer.filter(|_| submitted) {
@@ -320,5 +373,81 @@ impl Replica for WgpuReplica {
             None => None,
         };
         Ok(Timing { host, device })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::enumerate;
+    use super::*;
+    use crate::graph::{Role, Tensor};
+    use crate::kernel::Extent;
+
+    /// Numbers of each of the tensors.
+    const LENGTHS: [usize; 3] = [300, 7, 100_000];
+
+    fn graph() -> Arc<Graph> {
+        let tensor = |len: usize| Tensor {
+            name: String::new(),
+            dtype: Dtype::Real,
+            shape: vec![len],
+            extent: Extent::Summed,
+            role: Role::ParameterGradient(TensorId(0)),
+        };
+        Arc::new(Graph { tensors: LENGTHS.map(tensor).to_vec(), ..Graph::default() })
+    }
+
+    /// How many pieces of memory there are on the device; `None` where its backend does not count.
+    fn allocations(replica: &mut WgpuReplica) -> Option<usize> {
+        // What is on its way is in memory for that long.
+        replica.flush().expect("it is submitted");
+        replica.wait().expect("it is done");
+        Some(replica.device.device.generate_allocator_report()?.allocations.len())
+    }
+
+    #[test]
+    fn buckets_are_read_back_as_they_were_through_memory_that_is_there() {
+        let graph = graph();
+        let bucket = |tensors: &[usize]| Bucket {
+            nodes: 0,
+            tensors: tensors.iter().copied().map(TensorId).collect(),
+        };
+        let how = Lowering { buckets: vec![bucket(&[2, 0]), bucket(&[1])], ..Lowering::of(1) };
+        for adapter in enumerate() {
+            let device = adapter.open(&how).expect("a device");
+            let mut replica =
+                WgpuReplica::new(device, &graph, &how, &adapter.info).expect("it fits");
+            let fill = |replica: &mut WgpuReplica, number: usize| {
+                for (at, len) in LENGTHS.into_iter().enumerate() {
+                    let values = vec![(10 * number + at) as f32; len];
+                    replica.write(TensorId(at), Values::Real(&values)).expect("it takes them");
+                }
+            };
+            let mut words = [Vec::new(), Vec::new()];
+            let mut after_first = None;
+            for number in 0..20 {
+                fill(&mut replica, number);
+                // What was begun before is forgotten.
+                replica.begin(Readback::Bucket(1)).expect("it is there");
+                for at in 0..2 {
+                    let nothing = replica.run_and_begin(&[], &Step::of(1), Readback::Bucket(at));
+                    nothing.expect("it is there");
+                }
+                fill(&mut replica, 99);
+                for (at, words) in words.iter_mut().enumerate() {
+                    words.clear();
+                    replica.take(Readback::Bucket(at), words).expect("it was begun");
+                }
+                let value = |at: usize| ((10 * number + at) as f32).to_bits();
+                let first: Vec<u32> =
+                    [vec![value(2); LENGTHS[2]], vec![value(0); LENGTHS[0]]].concat();
+                assert_eq!(words, [first, vec![value(1); LENGTHS[1]]]);
+                let again = replica.take(Readback::Bucket(0), &mut Vec::new());
+                assert!(again.is_err(), "it was taken already");
+                assert!(replica.begin(Readback::Bucket(2)).is_err(), "there is none");
+                let now = allocations(&mut replica);
+                assert_eq!(now, *after_first.get_or_insert(now), "after step {number}");
+            }
+        }
     }
 }

@@ -57,10 +57,11 @@ impl<'a, 'c> Bench<'a, 'c> {
         self.is_dirty = true;
         let step = Step::of(images);
         self.device.queue.write_buffer(&self.memory.step, 0, bytemuck::bytes_of(&step));
-        let submit = self.device.submit(None, |pass| {
+        let encode = |pass: &mut gpu::ComputePass<'_>| {
             pass.set_bind_group(1, &self.memory.step_group, &[]);
             (0..repeats).for_each(|_| dispatch.encode(pass, images));
-        });
+        };
+        let submit = self.device.submit(None, encode, |_| {});
         self.device.wait(Some(submit))
     }
 
