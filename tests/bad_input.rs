@@ -377,6 +377,35 @@ mod unix {
         allow(&closed, 0o755);
     }
 
+    #[test]
+    fn a_cache_that_may_not_be_written_to_is_told() {
+        let folder = folder();
+        let root = fs::metadata(folder.path()).expect("it is there").uid() == 0;
+        if root && Command::new("true").uid(NOBODY).status().is_err() {
+            return common::skip("user to whom permissions apply");
+        }
+        let cache = folder.path().join("cache");
+        fs::create_dir(&cache).expect("made");
+        allow(folder.path(), 0o755);
+        allow(&cache, 0o555);
+        let mut fetch = command(&["fetch", "cifar10", "--mirror", "http://127.0.0.1:9"]);
+        fetch.env("GRADFLOW_CACHE", &cache).env_remove("GRADFLOW_OFFLINE");
+        let fetch = if root { as_nobody(&fetch, folder.path()) } else { fetch };
+        let Ran { status, told, .. } = finish(fetch);
+        assert_eq!(status, 1, "{told}");
+        for part in ["cannot write to the cache", "set GRADFLOW_CACHE", "ermission denied"] {
+            assert!(told.contains(part), "no {part:?} in: {told}");
+        }
+        // Nor has a run a place for its folder there.
+        let pipeline = quick(folder.path(), DRAWN, "steps: 2");
+        let mut run = command(&["run", &pipeline, "--adapter", "cpu"]);
+        run.env("GRADFLOW_CACHE", &cache).env("GRADFLOW_RUNS", folder.path().join("cache/runs"));
+        let run = if root { as_nobody(&run, folder.path()) } else { run };
+        let Ran { status, told, .. } = finish(run);
+        assert_eq!(status, 1, "{told}");
+        assert!(told.contains("cache/runs") && told.contains("ermission denied"), "{told}");
+    }
+
     /// Starts a command and waits for a line of its output that contains this.
     fn started(mut command: Command, line: &'static str) -> (Child, thread::JoinHandle<String>) {
         let mut child = command

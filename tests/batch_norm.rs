@@ -33,7 +33,7 @@ fn listed<L: Layer + serde::de::DeserializeOwned>(
     json: &str,
 ) -> ListedLayer {
     let layer: L = serde_json::from_str(json).expect("valid fields");
-    ListedLayer { name: Some(name.to_owned()), from: None, kind, layer: Arc::new(layer) }
+    ListedLayer { name: Some(name.to_owned()), ..ListedLayer::of(kind, Arc::new(layer)) }
 }
 
 /// A small residual network; `norm` are the fields of its normalisations.

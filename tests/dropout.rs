@@ -20,7 +20,7 @@ const IMAGES: usize = 10;
 
 fn listed<L: Layer + serde::de::DeserializeOwned>(kind: &'static str, json: &str) -> ListedLayer {
     let layer: L = serde_json::from_str(json).expect("valid fields");
-    ListedLayer { name: None, from: None, kind, layer: Arc::new(layer) }
+    ListedLayer::of(kind, Arc::new(layer))
 }
 
 fn graph(rate: f64) -> Arc<Graph> {

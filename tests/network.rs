@@ -58,10 +58,8 @@ fn around(listed: Vec<Listed>) -> Arc<Graph> {
     let mut list: Vec<ListedLayer> = layers
         .into_iter()
         .map(|(kind, layer, from)| ListedLayer {
-            name: None,
             from: from.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
-            kind,
-            layer,
+            ..ListedLayer::of(kind, layer)
         })
         .collect();
     list.append(&mut end);
@@ -164,7 +162,7 @@ fn finite_differences_agree_for_every_layer() {
 #[test]
 fn finite_differences_agree_for_smoothed_labels() {
     let json = r#"{ "label_smoothing": 0.3 }"#;
-    let listed = |kind, layer| ListedLayer { name: None, from: None, kind, layer };
+    let listed = ListedLayer::of;
     let layers = [
         listed("dense", fields::<dense::Dense>(r#"{ "units": 10, "weight_decay": 0.1 }"#)),
         listed("softmax_cross_entropy", fields::<SoftmaxCrossEntropy>(json)),

@@ -410,13 +410,14 @@ fn distances(args: &mut Args<'_, f32>) {
 /// A model whose gradient is the variance of its images.
 fn variance() -> Arc<Graph> {
     let mut builder = GraphBuilder::new(&[1], 2, &MEAN);
-    builder.begin_layer("variance", "variance");
     let images = builder.images();
+    builder.begin_layer("variance", "variance", &[images]);
     let weights = builder.parameter("weights", &[1], Initial::Constant(1.0), 0.0);
     let mean = builder.state("mean", &[1], Initial::Constant(0.0));
     builder.forward(&MEAN, &[images, mean], Constants::default());
     builder.forward_all_reduce(mean);
-    let reads = [images, mean, weights.value, weights.gradient];
+    let gradient = weights.gradient.expect("it is trained");
+    let reads = [images, mean, weights.value, gradient];
     builder.backward(&DISTANCES, &reads, Constants::default());
     builder.end_layer(images);
     Arc::new(builder.finish())

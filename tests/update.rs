@@ -42,7 +42,7 @@ fn graph(update: &Update, weight_decay: f64, label_smoothing: f64) -> Arc<Graph>
               "biases": {{ "constant": 0.1 }}, "weight_decay": {weight_decay} }}"#
     ))
     .expect("valid fields");
-    let listed = |kind, layer: Arc<dyn Layer>| ListedLayer { name: None, from: None, kind, layer };
+    let listed = |kind, layer: Arc<dyn Layer>| ListedLayer::of(kind, layer);
     let layers = [
         listed("dense", Arc::new(dense)),
         listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy { label_smoothing })),

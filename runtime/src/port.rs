@@ -51,7 +51,7 @@ pub enum Port {
     Batches(ImageType, usize),
     /// Gradients of this model, on batches of this many images.
     Gradients(Arc<Graph>, usize),
-    /// Trained numbers of this model.
+    /// Weights of this model.
     Weights(Arc<Graph>),
     /// Scores of this many classes.
     Scores(usize),
@@ -65,7 +65,10 @@ impl fmt::Display for Port {
             Self::Gradients(graph, batch) => {
                 write!(f, "gradients of {} numbers, batch {batch}", graph.parameter_count())
             }
-            Self::Weights(graph) => write!(f, "weights, {} numbers", graph.parameter_count()),
+            Self::Weights(graph) => {
+                let numbers = graph.parameter_count() + graph.frozen_count();
+                write!(f, "weights, {numbers} numbers")
+            }
             Self::Scores(classes) => write!(f, "scores of {classes} classes"),
         }
     }

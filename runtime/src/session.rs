@@ -408,7 +408,8 @@ impl Session {
         step: &Step,
         mut take: impl FnMut(&str, &[f32]),
     ) -> Result<()> {
-        let kept: Vec<TensorId> = self.graph.kept.iter().map(|kept| kept.value).collect();
+        let changing = self.graph.kept.iter().filter(|kept| !kept.frozen);
+        let kept: Vec<TensorId> = changing.map(|kept| kept.value).collect();
         let before: Vec<Vec<f32>> = kept.iter().map(|id| self.read(*id)).collect::<Result<_>>()?;
         self.pass(batch, &self.whole(batch), step, &[Phase::Forward], |replica, graph, images| {
             for layer in &graph.layers {

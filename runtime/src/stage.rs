@@ -63,6 +63,11 @@ pub trait Config: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What a person may want to know of fields that are as they wrote them, told by `check`.
+    fn notes(&self, _inputs: &[Port]) -> Vec<String> {
+        Vec::new()
+    }
+
     /// An image such as this stage puts out, made up without opening anything, another one for each
     /// number: what tests in the YAML begin with. Only what begins a flow may have some.
     fn made_up(&self, _number: u64) -> Option<Sample> {
@@ -374,6 +379,8 @@ pub struct Kind {
     pub parse: Parse,
     /// Kinds of things inside this stage that have fields of their own (a model's layers).
     pub parts: Vec<Part>,
+    /// What may stand beside the kind of such a thing, in the map that names it.
+    pub beside_parts: Option<Schema>,
     /// Data sets that it can download.
     pub downloads: Vec<&'static Download>,
 }
@@ -408,6 +415,7 @@ impl Kind {
                 Some(parsed.map(|config| Box::new(config) as Box<dyn Config>))
             }),
             parts: Vec::new(),
+            beside_parts: None,
             downloads: Vec::new(),
         }
     }

@@ -32,6 +32,7 @@ pub mod add_forward;
 pub mod add_into;
 pub mod avg_pool_backward;
 pub mod avg_pool_forward;
+pub mod batch_norm_backward_frozen;
 pub mod batch_norm_backward_input;
 pub mod batch_norm_backward_statistics;
 pub mod batch_norm_backward_weights;
@@ -91,6 +92,7 @@ pub const ALL: &[&Kernel] = &[
     &add_into::KERNEL,
     &avg_pool_backward::KERNEL,
     &avg_pool_forward::KERNEL,
+    &batch_norm_backward_frozen::KERNEL,
     &batch_norm_backward_input::KERNEL,
     &batch_norm_backward_statistics::KERNEL,
     &batch_norm_backward_weights::KERNEL,

@@ -160,13 +160,8 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
         weight_decay: 0.0,
     };
     let layers = [
-        ListedLayer { name: None, from: None, kind: "dense", layer: Arc::new(dense) },
-        ListedLayer {
-            name: None,
-            from: None,
-            kind: "softmax_cross_entropy",
-            layer: Arc::new(SoftmaxCrossEntropy::default()),
-        },
+        ListedLayer::of("dense", Arc::new(dense)),
+        ListedLayer::of("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy::default())),
     ];
     let graph = Arc::new(trainable(&layers, [2, 2, 1], CLASSES).expect("a valid model"));
     let cpu = Cpu::new(1).expect("the cpu adapter starts");

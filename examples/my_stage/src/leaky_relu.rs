@@ -41,9 +41,8 @@ impl Layer for LeakyRelu {
         let constants = Constants::default().with("LENGTH", length).with_real("SLOPE", self.slope);
         let y = graph.activation(&shape);
         graph.forward(&FORWARD, &[x, y], constants.clone());
-        let dy = graph.gradient_of(y);
-        // The first layer has no use for its input's gradient.
-        if let Some(dx) = graph.gradient_for(x) {
+        // Where no layer before this one is trained, nobody has a use for gradients.
+        if let (Some(dy), Some(dx)) = (graph.gradient_of(y), graph.gradient_for(x)) {
             graph.backward(&BACKWARD, &[x, dy, dx], constants);
         }
         Ok(y)

@@ -163,11 +163,8 @@ impl Stored {
         let is_kept =
             |id| graph.kept.iter().any(|kept| kept.value == id || kept.average == Some(id));
         let states = graph.states().map(|id| take(id, strict || is_kept(id))).collect();
-        let is_weight = |stored: &&StoredTensor| {
-            strict || self.tensors.iter().any(|other| other.name == average_of(&stored.name))
-        };
         let unknown = self.tensors.iter().filter(|stored| !named.contains(&stored.name.as_str()));
-        for stored in unknown.filter(is_weight) {
+        for stored in unknown.filter(|stored| strict || self.is_weight(&stored.name)) {
             let twin = graph.tensors.iter().find(|tensor| {
                 tensor.shape == stored.shape
                     && tensor.name.rsplit_once('/').map(|(_, name)| name)
@@ -189,9 +186,26 @@ impl Stored {
     }
 }
 
+impl Stored {
+    fn find(&self, name: &str) -> Option<&StoredTensor> {
+        self.tensors.iter().find(|stored| stored.name == name)
+    }
+
+    /// Whether a tensor is part of the model, and not what an optimiser keeps for it: it has an
+    /// average, or is frozen and has none, like what is kept for it.
+    fn is_weight(&self, name: &str) -> bool {
+        let is_there = |name: &str| self.find(name).is_some();
+        let of_another = |(first, last): (&str, &str)| last == AVERAGE || is_there(first);
+        is_there(&average_of(name)) || !name.rsplit_once('/').is_some_and(of_another)
+    }
+}
+
+/// What the moving average of a weight is called, below its name.
+const AVERAGE: &str = "average";
+
 /// The name of the moving average of a weight.
 fn average_of(name: &str) -> String {
-    format!("{name}/average")
+    format!("{name}/{AVERAGE}")
 }
 
 #[cfg(test)]

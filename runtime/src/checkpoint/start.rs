@@ -3,7 +3,7 @@
 use crate::graph::TensorId;
 use crate::item::Weights;
 
-use super::{Stored, StoredTensor, average_of};
+use super::Stored;
 
 /// What a run that begins took from a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,17 +61,12 @@ impl Stored {
         taken
     }
 
-    fn find(&self, name: &str) -> Option<&StoredTensor> {
-        self.tensors.iter().find(|stored| stored.name == name)
-    }
-
     /// The weights of other layers than these.
     fn left_by(&self, layers: &[String]) -> Vec<String> {
-        let is_weight = |name: &str| self.find(&average_of(name)).is_some();
         let layer_of = |name: &str| name.rsplit_once('/').map(|(layer, _)| layer.to_owned());
         let left = self.tensors.iter().filter(|stored| {
             let layer = layer_of(&stored.name);
-            is_weight(&stored.name) && layer.is_some_and(|layer| !layers.contains(&layer))
+            self.is_weight(&stored.name) && layer.is_some_and(|layer| !layers.contains(&layer))
         });
         left.map(|stored| format!("{} {:?}", stored.name, stored.shape)).collect()
     }
@@ -95,6 +90,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::checkpoint::StoredTensor;
     use crate::checkpoint::tests::{about, weights};
     use crate::graph::{Graph, LayerSummary};
 
@@ -105,6 +101,7 @@ mod tests {
             output: vec![2],
             tensor: TensorId(0),
             parameters: 4,
+            frozen: false,
             multiply_adds: 0,
         };
         weights.graph = Arc::new(Graph { layers: vec![layer], ..Graph::clone(&weights.graph) });

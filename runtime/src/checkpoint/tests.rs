@@ -160,9 +160,21 @@ fn what_a_layer_keeps_is_needed_to_compute_and_what_an_optimiser_keeps_is_not() 
         Tensor { name: "one/running_mean".to_owned(), shape: vec![2], ..graph.tensors[2].clone() };
     graph.tensors.push(tensor);
     assert!(stored.inference_weights(&Arc::new(graph.clone())).is_ok());
-    graph.kept.push(Kept { value: TensorId(3), average: None, layer: 0 });
+    graph.kept.push(Kept { value: TensorId(3), average: None, frozen: false, layer: 0 });
     let misfit = stored.inference_weights(&Arc::new(graph)).expect_err("it is lacking");
     assert!(misfit.to_string().contains("one/running_mean"), "{misfit}");
+}
+
+#[test]
+fn a_frozen_weight_that_the_model_lacks_is_told_though_it_has_no_average() {
+    let mut stored = decode(&encode(&weights(3), &about()).expect("it is encoded")).expect("whole");
+    let with =
+        |name: &str| StoredTensor { name: name.to_owned(), shape: vec![1], values: vec![1.0] };
+    stored.tensors.push(with("one/weights/momentum"));
+    stored.inference_weights(&graph("one", &[2, 2])).expect("the optimiser's");
+    stored.tensors.push(with("two/weights"));
+    let misfit = stored.inference_weights(&graph("one", &[2, 2])).expect_err("of another model");
+    assert!(misfit.to_string().contains("two/weights: the checkpoint has it"), "{misfit}");
 }
 
 fn report(step: u64, precision_at_1: f64, split: &str) -> EvaluationReport {

@@ -38,6 +38,10 @@ pub(super) fn inspect(app: &App, arguments: &Arguments) -> Result<(), Failure> {
             if part.name == arguments.kind {
                 let what = format!("inside `{}`", kind.name);
                 text += &describe(&what, part.name, part.about, part.example, &part.schema);
+                if let Some(beside) = &kind.beside_parts {
+                    let beside = indent(&fields(beside.as_value()), 2);
+                    text += &format!("\nBeside `{}`, in the same map:\n{beside}", part.name);
+                }
             }
         }
     }

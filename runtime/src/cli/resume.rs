@@ -77,8 +77,8 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         }
     };
     super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
-    plan.settings.resume = start.as_ref().map(|start| start.resume(&plan)).transpose()?;
     let changes = changes(&before, &plan)?;
+    plan.settings.resume = start.as_ref().map(|start| start.resume(&plan)).transpose()?;
     let steps = start.as_ref().map_or(0, |start| start.stored.progress.steps);
     let mut lines = vec![match &start {
         Some(_) => format!("going on with {} after step {steps}", run.display()),
@@ -295,6 +295,17 @@ fn compare(
         }
         return;
     }
+    if let (Some(Node::List(old)), Some(Node::List(new))) = (before, after)
+        && old.len() == new.len()
+        && old.iter().chain(new).all(|item| matches!(item, Node::Map(_)))
+    {
+        for (at, (old, new)) in old.iter().zip(new).enumerate() {
+            path.push(at.to_string());
+            compare(path, Some(old), Some(new), found);
+            path.pop();
+        }
+        return;
+    }
     let text = |node: Option<&Node>| match node {
         None => "nothing".to_owned(),
         // On one line, which is YAML as well.
@@ -324,5 +335,11 @@ mod tests {
             .map(|(path, from, to)| format!("{}: {from} > {to}", path.join(".")))
             .collect();
         assert_eq!(lines, ["b.c: 2 > nothing", "b.d: [1] > [2]", "e: nothing > x"]);
+        let (old, new) =
+            (node("[{ a: 1 }, { b: { c: 2 } }]"), node("[{ a: 1 }, { b: { c: 3 }, d: x }]"));
+        let mut found = Vec::new();
+        compare(&mut Vec::new(), Some(&old), Some(&new), &mut found);
+        let paths: Vec<String> = found.iter().map(|(path, ..)| path.join(".")).collect();
+        assert_eq!(paths, ["1.b.c", "1.d"]);
     }
 }

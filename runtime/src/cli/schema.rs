@@ -45,10 +45,10 @@ fn pipeline(kinds: &[Kind]) -> Value {
                 let body = embed(part.schema.as_value(), &name, &mut defs);
                 parts.push(define(part.name, name, part.about, body, &mut defs));
             }
-            let own = json!({
-                "name": { "type": "string", "description": "A name of one's own choice." },
-                "from": from("The names of what this reads, if not what stands before it."),
-            });
+            let mut own = json!({});
+            if let Some(beside) = &kind.beside_parts {
+                own = embed(beside.as_value(), kind.name, &mut defs)["properties"].take();
+            }
             let part = format!("{}.part", kind.name);
             list_parts(&mut body, &part);
             defs.insert(part, entry(own, &parts));

@@ -1,6 +1,8 @@
 //! Builds a [`Graph`].
 
-use super::{Graph, Initial, Kept, LayerSummary, Node, Op, Parameter, Role, Tensor, TensorId};
+use super::{
+    Graph, Initial, Kept, LayerSummary, Node, Op, Parameter, Role, Tensor, TensorId, Weight,
+};
 use crate::kernel::{Constants, Dtype, Extent, Kernel};
 
 /// Builds a [`Graph`] layer by layer.
@@ -12,6 +14,9 @@ pub struct GraphBuilder {
     graph: Graph,
     backward: Vec<Vec<Node>>,
     gradients: Vec<GradientOf>,
+    /// Of each layer, whether its own weights or those of a layer before it are trained: whether the
+    /// backward pass has to come to its output.
+    trained: Vec<bool>,
     add_into: &'static Kernel,
     current: usize,
 }
@@ -35,6 +40,7 @@ impl GraphBuilder {
             graph: Graph::default(),
             backward: Vec::new(),
             gradients: Vec::new(),
+            trained: Vec::new(),
             add_into,
             current: 0,
         };
@@ -73,18 +79,37 @@ impl GraphBuilder {
         &self.graph.tensor(id).shape
     }
 
-    /// Starts a layer; what follows belongs to it.
-    pub fn begin_layer(&mut self, name: &str, kind: &'static str) {
+    /// Starts a layer that reads these tensors; what follows belongs to it.
+    pub fn begin_layer(&mut self, name: &str, kind: &'static str, inputs: &[TensorId]) {
+        self.trained.push(inputs.iter().any(|input| self.is_trained_up_to(*input)));
         self.graph.layers.push(LayerSummary {
             name: name.to_owned(),
             kind,
             output: Vec::new(),
             tensor: TensorId(0),
             parameters: 0,
+            frozen: false,
             multiply_adds: 0,
         });
         self.backward.push(Vec::new());
         self.current = self.graph.layers.len() - 1;
+    }
+
+    /// The layer begun last is frozen: its weights, and what else it keeps, stay as they are.
+    pub fn freeze_layer(&mut self) {
+        if let Some(layer) = self.graph.layers.last_mut() {
+            layer.frozen = true;
+        }
+    }
+
+    /// Whether the layer begun last is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.graph.layers.last().is_some_and(|layer| layer.frozen)
+    }
+
+    /// Whether the layer begun last has weights.
+    pub fn has_weights(&self) -> bool {
+        self.graph.layers.last().is_some_and(|layer| layer.parameters > 0)
     }
 
     /// Ends the layer begun last.
@@ -116,7 +141,8 @@ impl GraphBuilder {
         TensorId(self.graph.tensors.len() - 1)
     }
 
-    /// A value per image that later layers may read; its gradient is summed over them.
+    /// A value per image that later layers may read; its gradient is summed over them. Weights of the
+    /// layer come before it.
     pub fn activation(&mut self, shape: &[usize]) -> TensorId {
         let id = self.tensor("activations", shape, Extent::PerImage, Role::Activation);
         self.gradients.push(GradientOf {
@@ -140,14 +166,24 @@ impl GraphBuilder {
         self.tensor(name, shape, Extent::PerImage, Role::Activation)
     }
 
-    /// A trained tensor with its gradient and its average.
+    /// A trained tensor, which gets a gradient and an average; in a layer that is frozen, one that is
+    /// kept as it is.
     pub fn parameter(
         &mut self,
         name: &str,
         shape: &[usize],
         initial: Initial,
         weight_decay: f64,
-    ) -> Parameter {
+    ) -> Weight {
+        if let Some(layer) = self.graph.layers.last_mut() {
+            layer.parameters += shape.iter().product::<usize>();
+        }
+        if self.is_frozen() {
+            return Weight { value: self.state(name, shape, initial), gradient: None };
+        }
+        if let Some(trained) = self.trained.last_mut() {
+            *trained = true;
+        }
         let value = self.tensor(name, shape, Extent::Whole, Role::Parameter(initial));
         let gradient = self.tensor(
             &format!("{name}/gradients"),
@@ -158,17 +194,15 @@ impl GraphBuilder {
         let average =
             self.tensor(&format!("{name}/average"), shape, Extent::Whole, Role::Average(value));
         let parameter = Parameter { value, gradient, average, weight_decay, layer: self.current };
-        self.graph.parameters.push(parameter.clone());
-        if let Some(layer) = self.graph.layers.last_mut() {
-            layer.parameters += shape.iter().product::<usize>();
-        }
-        parameter
+        self.graph.parameters.push(parameter);
+        Weight { value, gradient: Some(gradient) }
     }
 
     /// What is kept from step to step without being trained (running statistics).
     pub fn state(&mut self, name: &str, shape: &[usize], initial: Initial) -> TensorId {
         let value = self.tensor(name, shape, Extent::Whole, Role::State(initial));
-        self.graph.kept.push(Kept { value, average: None, layer: self.current });
+        let (frozen, layer) = (self.is_frozen(), self.current);
+        self.graph.kept.push(Kept { value, average: None, frozen, layer });
         value
     }
 
@@ -184,21 +218,26 @@ impl GraphBuilder {
         }
     }
 
-    /// The gradient of an activation that this layer made: read it in the backward nodes.
+    /// The gradient of an activation that this layer made: read it in the backward nodes. `None` if
+    /// nothing is trained in this layer or before it, which then has no backward pass.
     ///
     /// # Panics
     /// If `activation` is no activation of this graph: a layer's programming error.
-    pub fn gradient_of(&mut self, activation: TensorId) -> TensorId {
+    pub fn gradient_of(&mut self, activation: TensorId) -> Option<TensorId> {
         let at = self.gradient_position(activation);
-        match self.gradients[at].contributions.first() {
+        if !self.trained[self.gradients[at].producer] {
+            return None;
+        }
+        Some(match self.gradients[at].contributions.first() {
             Some(first) => *first,
             None => self.add_contribution(at),
-        }
+        })
     }
 
-    /// Where this layer writes the gradient of an input; `None` if nobody needs it (the images).
+    /// Where this layer writes the gradient of an input; `None` if nobody needs it: that of the
+    /// images, and of whatever has no trained layer before it.
     pub fn gradient_for(&mut self, input: TensorId) -> Option<TensorId> {
-        if input == self.images() {
+        if !self.is_trained_up_to(input) {
             return None;
         }
         let at = self.gradient_position(input);
@@ -207,6 +246,14 @@ impl GraphBuilder {
         match self.gradients[at].contributions.get(reserved) {
             Some(free) => Some(*free),
             None => Some(self.add_contribution(at)),
+        }
+    }
+
+    /// Whether a tensor depends on trained weights.
+    fn is_trained_up_to(&self, tensor: TensorId) -> bool {
+        tensor != self.images() && {
+            let producer = self.gradients[self.gradient_position(tensor)].producer;
+            self.trained[producer]
         }
     }
 
@@ -371,18 +418,61 @@ mod tests {
     #[test]
     fn each_reader_of_an_activation_has_a_gradient_of_its_own() {
         let mut builder = GraphBuilder::new(&[2, 2, 3], 10, &NOTHING);
-        builder.begin_layer("one", "one");
+        builder.begin_layer("one", "one", &[builder.images()]);
+        builder.parameter("weights", &[2], Initial::Constant(0.0), 0.0);
         let activation = builder.activation(&[4]);
         let sum = builder.gradient_of(activation);
         builder.end_layer(activation);
-        builder.begin_layer("two", "two");
+        builder.begin_layer("two", "two", &[activation]);
         // Twice the same input, before any node is there.
         let first = builder.gradient_for(activation);
         let second = builder.gradient_for(activation);
-        assert_eq!(first, Some(sum));
+        assert!(first.is_some());
+        assert_eq!(first, sum);
         assert_ne!(second, first);
         assert_ne!(builder.gradient_for(activation), second);
         assert_eq!(builder.gradient_of(activation), sum);
         assert_eq!(builder.gradient_for(builder.images()), None);
+    }
+
+    #[test]
+    fn what_is_frozen_is_kept_and_asks_for_no_gradient() {
+        let mut builder = GraphBuilder::new(&[2, 2, 3], 10, &NOTHING);
+        let mut layer = |name, input: Option<TensorId>, freeze: Option<bool>| {
+            let input = input.unwrap_or(builder.images());
+            builder.begin_layer(name, "layer", &[input]);
+            if freeze == Some(true) {
+                builder.freeze_layer();
+            }
+            let weights = freeze
+                .map(|_| builder.parameter("weights", &[3], Initial::TruncatedNormal(1.0), 0.1));
+            let output = builder.activation(&[4]);
+            let gradients = (builder.gradient_of(output), builder.gradient_for(input));
+            builder.end_layer(output);
+            (output, weights, [gradients.0.is_some(), gradients.1.is_some()])
+        };
+        let (first, frozen, needed) = layer("first", None, Some(true));
+        assert_eq!(needed, [false, false]);
+        assert!(frozen.expect("weights").gradient.is_none());
+        let (plain, _, needed) = layer("plain", Some(first), None);
+        assert_eq!(needed, [false, false]);
+        let (trained, weights, needed) = layer("trained", Some(plain), Some(false));
+        assert_eq!(needed, [true, false]);
+        assert!(weights.expect("weights").gradient.is_some());
+        // Behind a trained layer a frozen one hands its gradient on.
+        let (_, frozen, needed) = layer("last", Some(trained), Some(true));
+        assert_eq!(needed, [true, true]);
+        assert!(frozen.expect("weights").gradient.is_none());
+        let graph = builder.finish();
+        let names = |ids: Vec<TensorId>| -> Vec<String> {
+            ids.iter().map(|id| graph.tensor(*id).name.clone()).collect()
+        };
+        assert_eq!(
+            names(graph.parameters.iter().map(|one| one.value).collect()),
+            ["trained/weights"]
+        );
+        assert_eq!(names(graph.states().collect()), ["first/weights", "last/weights"]);
+        assert!(graph.kept.iter().all(|kept| kept.frozen));
+        assert_eq!((graph.parameter_count(), graph.frozen_count()), (3, 6));
     }
 }

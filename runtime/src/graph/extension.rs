@@ -33,17 +33,18 @@ impl Extension {
         &self.graph.parameters
     }
 
-    /// What the layers keep, in layer order.
-    pub fn kept(&self) -> &[Kept] {
-        &self.graph.kept
+    /// What the layers keep and change, in layer order.
+    pub fn changing(&self) -> impl Iterator<Item = &Kept> {
+        self.graph.kept.iter().filter(|kept| !kept.frozen)
     }
 
-    /// The moving average of what a layer keeps, by its position in [`Extension::kept`]. It begins
-    /// where the numbers do.
-    pub fn average_of_kept(&mut self, at: usize) -> TensorId {
-        let Tensor { name, shape, role, .. } = self.graph.tensor(self.graph.kept[at].value).clone();
+    /// The moving average of what a layer keeps. It begins where the numbers do.
+    pub fn average_of_kept(&mut self, value: TensorId) -> TensorId {
+        let Tensor { name, shape, role, .. } = self.graph.tensor(value).clone();
         let id = self.tensor(format!("{name}/average"), &shape, Extent::Whole, role);
-        self.graph.kept[at].average = Some(id);
+        for kept in self.graph.kept.iter_mut().filter(|kept| kept.value == value) {
+            kept.average = Some(id);
+        }
         id
     }
 

@@ -149,13 +149,26 @@ pub struct Parameter {
     pub layer: usize,
 }
 
-/// What a layer keeps from step to step without training it.
+/// What a layer knows of a weight of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight {
+    /// The numbers.
+    pub value: TensorId,
+    /// Where its gradient belongs; `None` in a layer that is frozen.
+    pub gradient: Option<TensorId>,
+}
+
+/// What a layer keeps from step to step without training it: running statistics, and the weights of
+/// a layer that is frozen.
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// The numbers.
     pub value: TensorId,
-    /// Their moving average, which goes with that of the weights, once the update has one.
+    /// Their moving average, which goes with that of the weights, once the update has one. Numbers
+    /// that never change are their own.
     pub average: Option<TensorId>,
+    /// Whether they never change: those of a layer that is frozen.
+    pub frozen: bool,
     /// The layer it belongs to.
     pub layer: usize,
 }
@@ -171,8 +184,10 @@ pub struct LayerSummary {
     pub output: Vec<usize>,
     /// The tensor that holds its output.
     pub tensor: TensorId,
-    /// Trained numbers.
+    /// Numbers in its weights, trained or frozen.
     pub parameters: usize,
+    /// Whether they stay as they are.
+    pub frozen: bool,
     /// Multiply-adds per image, products with padding counted.
     pub multiply_adds: u64,
 }
@@ -384,7 +399,17 @@ impl Graph {
 
     /// Trained numbers.
     pub fn parameter_count(&self) -> usize {
-        self.layers.iter().map(|layer| layer.parameters).sum()
+        self.layers.iter().filter(|layer| !layer.frozen).map(|layer| layer.parameters).sum()
+    }
+
+    /// The layers whose weights stay as they are.
+    pub fn frozen(&self) -> impl Iterator<Item = &LayerSummary> {
+        self.layers.iter().filter(|layer| layer.frozen)
+    }
+
+    /// Numbers in the weights of those.
+    pub fn frozen_count(&self) -> usize {
+        self.frozen().map(|layer| layer.parameters).sum()
     }
 
     /// Multiply-adds per image in the forward pass, products with padding counted.

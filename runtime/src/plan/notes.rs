@@ -1,11 +1,17 @@
 //! What a person may want to know of a pipeline that is as they wrote it.
 
-use super::Plan;
+use super::{Plan, PlannedStage};
 use crate::stage::Offset;
 
 impl Plan {
-    /// Settings that change nothing, for `check` to tell; they may be meant so, to keep to a recipe.
+    /// What stages have to say of themselves, and settings that change nothing, for `check` to tell;
+    /// both may be meant so.
     pub fn notes(&self) -> Vec<String> {
+        let own = |stage: &PlannedStage| {
+            let notes = stage.config.notes(&stage.inputs).into_iter();
+            notes.map(|note| format!("{}: {note}", stage.id)).collect::<Vec<_>>()
+        };
+        let told = self.stages.iter().flat_map(own);
         let stages = self.stages.iter().enumerate();
         let adding = stages.filter_map(|(at, stage)| Some((at, stage.config.adds_offset()?)));
         let vain = adding.filter_map(|(at, field)| {
@@ -18,7 +24,7 @@ impl Plan {
                 "{stage}: `{field}` changes nothing, as {ids} {takes} it out again exactly"
             ))
         });
-        vain.collect()
+        told.chain(vain).collect()
     }
 
     /// The stages in which a number vanishes that this one adds to all values; `None` if anything

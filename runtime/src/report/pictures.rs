@@ -38,12 +38,15 @@ pub(super) struct Filters {
 }
 
 impl Filters {
-    /// The first trained tensor of shape `[height, width, 1 or 3, filters]`, if there is one.
+    /// The first weights of shape `[height, width, 1 or 3, filters]`, trained or frozen, if there are
+    /// some.
     pub(super) fn of(weights: &Weights) -> Option<Self> {
         let graph = &weights.graph;
-        let mut trained = graph.parameters.iter().zip(&weights.raw);
-        trained.find_map(|(parameter, values)| {
-            let tensor = graph.tensor(parameter.value);
+        let trained = graph.parameters.iter().map(|parameter| parameter.value).zip(&weights.raw);
+        let mut all: Vec<_> = trained.chain(graph.states().zip(&weights.states)).collect();
+        all.sort_by_key(|(id, _)| *id);
+        all.into_iter().find_map(|(id, values)| {
+            let tensor = graph.tensor(id);
             let [height, width, channels @ (1 | 3), total] = tensor.shape[..] else { return None };
             let pixels = height * width * channels;
             if pixels * total == 0 || values.len() != pixels * total {

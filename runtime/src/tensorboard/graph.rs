@@ -228,7 +228,7 @@ mod tests {
     fn built() -> GraphDef {
         let mut builder = GraphBuilder::new(&[4], 2, &JOIN);
         let images = builder.images();
-        builder.begin_layer("one", "one");
+        builder.begin_layer("one", "one", &[images]);
         let weights = builder.parameter("weights", &[2], Initial::Constant(0.0), 0.0).value;
         let state = builder.state("state", &[2], Initial::Constant(0.0));
         let [a, b, c] = [(); 3].map(|()| builder.per_image("value", &[4]));

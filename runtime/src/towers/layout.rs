@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::bound;
+use super::{PASSES, bound};
 use crate::graph::{Bucket, Graph, Role, TensorId};
 use crate::kernel::Access;
 
@@ -58,7 +58,7 @@ impl Layout {
 
 /// Adds to the last bucket what is not needed earlier.
 fn with_rest(graph: &Graph, mut buckets: Vec<Bucket>) -> Vec<Bucket> {
-    let mut states = bound(graph, |access| access != Access::Read);
+    let mut states = bound(graph, &PASSES, |access| access != Access::Read);
     states.retain(|id| matches!(graph.tensor(*id).role, Role::State(_)));
     if let Some(last) = buckets.last_mut() {
         last.tensors.extend(graph.losses.into_iter().chain(states));

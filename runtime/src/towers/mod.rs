@@ -101,6 +101,8 @@ pub struct Towers {
     sums: Sums,
     /// What a replica must know of the weights: their values and the layers' states.
     spread: Vec<TensorId>,
+    /// Those of them that a step changes.
+    changing: Vec<TensorId>,
     rendezvous: Arc<Rendezvous>,
     /// Means over a whole batch that are taken in the passes of a micro-batch.
     reduces: usize,
@@ -188,6 +190,7 @@ impl Towers {
             sums: Sums::new(&layout),
             layout,
             spread: used_by_passes(graph),
+            changing: changed_by_steps(graph),
             rendezvous,
             reduces: all_reduces(graph),
             on_loss,
@@ -283,9 +286,9 @@ fn update_of(graph: &Graph) -> Graph {
 
 const PASSES: [Phase; 3] = [Phase::Forward, Phase::Loss, Phase::Backward];
 
-/// The tensors that the passes of the model bind like this.
-fn bound(graph: &Graph, access: impl Fn(Access) -> bool) -> Vec<TensorId> {
-    let ops = PASSES.into_iter().flat_map(|phase| graph.ops(phase));
+/// The tensors that these phases of the model bind like this.
+fn bound(graph: &Graph, phases: &[Phase], access: impl Fn(Access) -> bool) -> Vec<TensorId> {
+    let ops = phases.iter().flat_map(|phase| graph.ops(*phase));
     let bindings = ops.flat_map(|op| op.kernel.bindings.iter().zip(&op.tensors));
     let mut found: Vec<TensorId> =
         bindings.filter(|(binding, _)| access(binding.access)).map(|(_, id)| *id).collect();
@@ -296,8 +299,16 @@ fn bound(graph: &Graph, access: impl Fn(Access) -> bool) -> Vec<TensorId> {
 
 /// What a replica must know of the weights.
 fn used_by_passes(graph: &Graph) -> Vec<TensorId> {
-    let mut used = bound(graph, |_| true);
+    let mut used = bound(graph, &PASSES, |_| true);
     used.retain(|id| matches!(graph.tensor(*id).role, Role::Parameter(_) | Role::State(_)));
+    used
+}
+
+/// What of that is another after a step: all but what is frozen.
+fn changed_by_steps(graph: &Graph) -> Vec<TensorId> {
+    let changed = bound(graph, &Phase::ALL, |access| access != Access::Read);
+    let mut used = used_by_passes(graph);
+    used.retain(|id| changed.binary_search(id).is_ok());
     used
 }
 

@@ -207,7 +207,8 @@ impl Towers {
         applied.map_err(|error| self.without_holder(error))?;
         // With what layers keep: a tower that sat out knows nothing of it, and where each has taken
         // statistics of its own, those of the first count.
-        self.send_all()?;
+        let changed = self.changing.clone();
+        self.send(&changed)?;
         self.times.update += start.elapsed();
         Ok(())
     }

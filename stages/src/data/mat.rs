@@ -26,6 +26,8 @@ pub(super) enum Stored {
     U32,
     F32,
     F64,
+    I64,
+    U64,
 }
 
 impl Stored {
@@ -39,6 +41,8 @@ impl Stored {
             6 => Self::U32,
             7 => Self::F32,
             9 => Self::F64,
+            12 => Self::I64,
+            13 => Self::U64,
             _ => return None,
         })
     }
@@ -48,7 +52,7 @@ impl Stored {
             Self::I8 | Self::U8 => 1,
             Self::I16 | Self::U16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::F64 => 8,
+            Self::F64 | Self::I64 | Self::U64 => 8,
         }
     }
 }
@@ -118,6 +122,8 @@ impl Array<'_> {
                 Stored::U32 => f64::from(self.order.u32(four)),
                 Stored::F32 => f64::from(f32::from_le_bytes(self.order.array(four))),
                 Stored::F64 => f64::from_le_bytes(self.order.array(bytes)),
+                Stored::I64 => i64::from_le_bytes(self.order.array(bytes)) as f64,
+                Stored::U64 => u64::from_le_bytes(self.order.array(bytes)) as f64,
             });
         }
         Ok(numbers)

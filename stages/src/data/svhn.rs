@@ -151,7 +151,10 @@ fn read(path: &Path, all: &mut Digits) -> Result<()> {
     })?;
     let (Some(images), Some(labels)) = (images, labels) else {
         let lacking = if images.is_none() { "images X" } else { "labels y" };
-        bail!("it has no {lacking}; expected are X, uint8 [32, 32, 3, N], and y, [N, 1]");
+        bail!(
+            "it has no {lacking}; expected are two arrays of numbers: X, uint8 [32, 32, 3, N], and \
+             y, [N, 1]"
+        );
     };
     ensure!(
         images == labels.len(),
@@ -305,12 +308,19 @@ mod tests {
             let bytes = |v: f64| if big { v.to_be_bytes() } else { v.to_le_bytes() };
             array("y", 6, &[3, 1], 9, &labels.map(bytes).concat(), big)
         };
+        // What NumPy makes of whole numbers.
+        let integers = |big: bool| -> Vec<u8> {
+            let bytes = |v: i64| if big { v.to_be_bytes() } else { v.to_le_bytes() };
+            array("y", 12, &[1, 3], 12, &[10, 1, 9].map(bytes).concat(), big)
+        };
         let other = array("note", 4, &[1, 5], 4, b"h e l l o ", false);
         for content in [
             file(&[x(3, false), y(&[10, 1, 9])], false),
             file(&[y(&[10, 1, 9]), other, x(3, false)], false),
             file(&[packed(&x(3, false), false), packed(&doubles(false), false)], false),
             file(&[x(3, true), packed(&doubles(true), true)], true),
+            file(&[x(3, false), integers(false)], false),
+            file(&[x(3, true), integers(true)], true),
         ] {
             let data = load(&content).expect("loaded");
             assert_eq!((&*data.labels, data.classes.len()), (&[0, 1, 9][..], 10));
@@ -336,6 +346,14 @@ mod tests {
         says(&two(&[0, 1]), &["label 0 (counted from 0) is 0", "digit 0 has label 10"]);
         says(&file(&[x(2, false)], false), &["no labels y", "[32, 32, 3, N]"]);
         says(&file(&[y(&[1])], false), &["no images X"]);
+        let structure = array("X", 2, &[1, 1], 5, &[0; 8], false);
+        says(&file(&[structure, y(&[1])], false), &["no images X", "two arrays of numbers"]);
+        let table = array("y", 9, &[2, 2], 2, &[1; 4], false);
+        says(&file(&[x(2, false), table], false), &["array y", "expected [N, 1]", "U8 [2, 2]"]);
+        for (label, told) in [(1.5_f64, "is 1.5"), (-1.0, "is -1"), (f64::NAN, "is NaN")] {
+            let labels = array("y", 6, &[1, 1], 9, &label.to_le_bytes(), false);
+            says(&file(&[x(1, false), labels], false), &["label 0", told, "expected 1 to 10"]);
+        }
         let shape = |sizes: &[u32], kind, bytes: usize| {
             file(&[array("X", 9, sizes, kind, &vec![0; bytes], false)], false)
         };

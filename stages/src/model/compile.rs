@@ -14,10 +14,19 @@ pub struct ListedLayer {
     pub name: Option<String>,
     /// The layers it reads, if not the one before it; `images` is the model's input.
     pub from: Option<Vec<String>>,
+    /// Whether its weights are trained; if not, they stay as they are.
+    pub trainable: bool,
     /// Its kind.
     pub kind: &'static str,
     /// Its fields.
     pub layer: Arc<dyn Layer>,
+}
+
+impl ListedLayer {
+    /// A layer without a name that is trained and reads the one before it.
+    pub fn of(kind: &'static str, layer: Arc<dyn Layer>) -> Self {
+        Self { name: None, from: None, trainable: true, kind, layer }
+    }
 }
 
 /// The graph of these layers for images of this shape: up to the gradients of a batch. The mean loss
@@ -42,9 +51,16 @@ pub fn compile(
             return Err(at(Mismatch::field("name", message).help("give one another name")));
         }
         let inputs = inputs_of(listed, &graph, &mut outputs).map_err(at)?;
-        graph.begin_layer(&name, listed.kind);
+        graph.begin_layer(&name, listed.kind, &inputs);
+        if !listed.trainable {
+            graph.freeze_layer();
+        }
         let loss_before = graph.image_loss();
         let tensor = listed.layer.lower(&mut graph, &inputs).map_err(at)?;
+        if graph.is_frozen() && !graph.has_weights() {
+            let message = format!("a `{}` has no weights that could stay as they are", listed.kind);
+            return Err(at(Mismatch::field("trainable", message).help("remove `trainable` here")));
+        }
         if graph.image_loss() != loss_before {
             losses.push(index);
         }
@@ -61,10 +77,10 @@ struct Output {
     read: bool,
 }
 
-/// A layer's own fields are below its kind; `name` and `from` stand beside it.
+/// A layer's own fields are below its kind; `name`, `from` and `trainable` stand beside it.
 fn place_in_layer(mismatch: Mismatch, place: &str, kind: &str) -> Mismatch {
     match mismatch.field.first().map(String::as_str) {
-        Some("name" | "from") => mismatch.below(&["layers", place]),
+        Some("name" | "from" | "trainable") => mismatch.below(&["layers", place]),
         _ => mismatch.below(&["layers", place, kind]),
     }
 }
@@ -164,7 +180,7 @@ mod tests {
     use crate::model::window::Padding;
 
     fn listed(kind: &'static str, layer: impl Layer) -> ListedLayer {
-        ListedLayer { name: None, from: None, kind, layer: Arc::new(layer) }
+        ListedLayer::of(kind, Arc::new(layer))
     }
 
     fn conv(channels: usize) -> ListedLayer {
@@ -272,7 +288,7 @@ mod tests {
         let Some(layer) = (kind.parse)(document.node(), &path, &mut problems) else {
             return problems[0].path.to_string();
         };
-        let first = ListedLayer { name: None, from: None, kind: kind.name, layer: layer.value };
+        let first = ListedLayer::of(kind.name, layer.value);
         let layers = [vec![first], end(10).to_vec()].concat();
         compile(&layers, [24, 24, 3], 10).expect_err("it is wrong").field.join(".")
     }

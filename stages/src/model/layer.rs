@@ -29,7 +29,8 @@ pub trait Layer: Debug + Send + Sync + 'static {
         bail!("it has no form in ONNX; `Layer::onnx` is where it would say it")
     }
 
-    /// The fields whose effect a person should know before the run, said as warnings by `check`.
+    /// The fields whose effect on training a person should know before the run, said as warnings by
+    /// `check`.
     fn warnings(&self) -> Vec<Mismatch> {
         Vec::new()
     }

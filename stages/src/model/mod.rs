@@ -53,9 +53,10 @@ pub(crate) fn splits(length: usize) -> usize {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Fields {
-    /// Layers, in order. Each is `{ name: .., from: .., KIND: { .. } }`; a name is made of the
-    /// kind if none is given, and without `from` a layer reads the one before it. Left out where
-    /// `weights` come from a reducer: they bring their layers.
+    /// Layers, in order. Each is `{ name: .., from: .., trainable: .., KIND: { .. } }`; a name is made
+    /// of the kind if none is given, without `from` a layer reads the one before it, and with
+    /// `trainable: false` its weights stay as they are. Left out where `weights` come from a reducer:
+    /// they bring their layers.
     #[serde(default)]
     #[allow(dead_code, reason = "read by a parser of its own; declared for the schema")]
     layers: Option<Vec<serde_json::Value>>,
@@ -69,6 +70,24 @@ struct Fields {
 
 fn yes() -> bool {
     true
+}
+
+/// What may stand beside a layer's kind.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "declared for the schema")]
+struct Beside {
+    /// A name of one's own choice. Weights go by it in checkpoints.
+    #[serde(default)]
+    name: Option<String>,
+    /// The names of what this reads, if not what stands before it.
+    #[serde(default)]
+    #[schemars(extend("type" = ["string", "array", "null"]))]
+    from: Option<Vec<String>>,
+    /// Whether its weights are trained. With `false` they stay as they are: no gradients, no weight
+    /// decay, no step; a `batch_norm` takes its running statistics in training as well. Only for
+    /// layers with weights, which `init_from` of the reducer gives them.
+    #[serde(default = "yes")]
+    trainable: bool,
 }
 
 /// A model.
@@ -93,6 +112,7 @@ pub fn kind(layers: Vec<LayerKind>) -> Kind {
             Some(parsed.map(|model| Box::new(model) as Box<dyn Config>))
         }),
         parts,
+        beside_parts: Some(schemars::schema_for!(Beside)),
         downloads: Vec::new(),
     }
 }
@@ -149,11 +169,14 @@ fn parse_layer(
     problems: &mut Problems,
 ) -> Option<Parsed<ListedLayer>> {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
-    let found = entry(node, path, &["name", "from"], &names, "layer", problems)?;
+    let found = entry(node, path, &["name", "from", "trainable"], &names, "layer", problems)?;
     let kind = &kinds[found.kind];
     let name =
         node.get("name").map(|name| decode::decode::<String>(name, &path.join("name"), problems));
     let from = node.get("from").map(|from| parse_from(from, &path.join("from"), problems));
+    let trainable = node
+        .get("trainable")
+        .map(|value| decode::decode::<bool>(value, &path.join("trainable"), problems));
     let layer = (kind.parse)(found.body, &found.body_path, problems);
     // A field that is there must have been read.
     let name = match name {
@@ -164,6 +187,10 @@ fn parse_layer(
         Some(from) => Some(from?),
         None => None,
     };
+    let trainable = match trainable {
+        Some(trainable) => trainable?,
+        None => true,
+    };
     let layer = layer?;
     let mut entries = Vec::new();
     entries.extend(name.iter().map(|name| ("name".to_owned(), Node::Text(name.clone()))));
@@ -171,8 +198,11 @@ fn parse_layer(
         let names = from.iter().cloned().map(Node::Text).collect();
         ("from".to_owned(), Node::List(names))
     }));
+    if !trainable {
+        entries.push(("trainable".to_owned(), Node::Bool(false)));
+    }
     entries.push((kind.name.to_owned(), layer.fields));
-    let value = ListedLayer { name, from, kind: kind.name, layer: layer.value };
+    let value = ListedLayer { name, from, trainable, kind: kind.name, layer: layer.value };
     Some(Parsed { value, fields: Node::Map(entries) })
 }
 
@@ -290,7 +320,8 @@ impl Config for Model {
     fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
         let of_layer = |(place, listed): (usize, &ListedLayer)| {
             let place = place.to_string();
-            let warnings = listed.layer.warnings().into_iter();
+            // They are about training it.
+            let warnings = listed.layer.warnings().into_iter().filter(|_| listed.trainable);
             let located = warnings.map(|one| one.below(&["layers", &place, listed.kind]));
             located.collect::<Vec<_>>()
         };
@@ -341,7 +372,7 @@ fn table(graph: &Graph) -> String {
         text.push_str(&format!(
             "{:<24}{:<24}{output:>14}{:>14}{:>16}\n",
             layer.name,
-            layer.kind,
+            if layer.frozen { format!("{}, frozen", layer.kind) } else { layer.kind.to_owned() },
             thousands(layer.parameters as u64),
             thousands(layer.multiply_adds),
         ));
@@ -349,9 +380,14 @@ fn table(graph: &Graph) -> String {
     text.push_str(&format!(
         "{:<62}{:>14}{:>16}\n",
         "in all, per image (products with padding counted)",
-        thousands(graph.parameter_count() as u64),
+        thousands((graph.parameter_count() + graph.frozen_count()) as u64),
         thousands(graph.multiply_adds()),
     ));
+    if graph.frozen().next().is_some() {
+        let trained = thousands(graph.parameter_count() as u64);
+        let frozen = thousands(graph.frozen_count() as u64);
+        text.push_str(&format!("{:<62}{trained:>14}\n{:<62}{frozen:>14}\n", "trained", "frozen"));
+    }
     text
 }
 

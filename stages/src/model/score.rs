@@ -253,17 +253,17 @@ mod tests {
             let constants = Constants::default().with("INPUTS", 3).with("OUTPUTS", 10);
             let tensors = [x, weights.value, offset, y];
             graph.forward(&shaders::dense_forward::KERNEL, &tensors, constants.clone());
-            let dy = graph.gradient_of(y);
-            let tensors = [x, dy, weights.gradient];
-            graph.backward(&shaders::dense_backward_weights::KERNEL, &tensors, constants);
+            if let (Some(dy), Some(to)) = (graph.gradient_of(y), weights.gradient) {
+                let kernel = &shaders::dense_backward_weights::KERNEL;
+                graph.backward(kernel, &[x, dy, to], constants);
+            }
             Ok(y)
         }
     }
 
     #[test]
     fn what_layers_keep_without_training_it_is_there_when_scoring() {
-        let listed =
-            |kind, layer: Arc<dyn Layer>| ListedLayer { name: None, from: None, kind, layer };
+        let listed = |kind, layer: Arc<dyn Layer>| ListedLayer::of(kind, layer);
         let layers = [
             listed("offset", Arc::new(Offset)),
             listed("softmax_cross_entropy", Arc::new(SoftmaxCrossEntropy::default())),

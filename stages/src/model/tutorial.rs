@@ -54,7 +54,7 @@ pub fn layers(deviation: f64) -> Vec<ListedLayer> {
 }
 
 fn listed(name: &str, kind: &'static str, layer: impl Layer) -> ListedLayer {
-    ListedLayer { name: Some(name.to_owned()), from: None, kind, layer: Arc::new(layer) }
+    ListedLayer { name: Some(name.to_owned()), ..ListedLayer::of(kind, Arc::new(layer)) }
 }
 
 #[cfg(test)]

@@ -160,6 +160,18 @@ impl Config for Reducer {
         true
     }
 
+    fn notes(&self, inputs: &[Port]) -> Vec<String> {
+        let [Port::Gradients(graph, _)] = inputs else { return Vec::new() };
+        let frozen: Vec<&str> = graph.frozen().map(|layer| layer.name.as_str()).collect();
+        if self.init_from.is_some() || frozen.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "without `init_from`, what is frozen keeps the weights that are drawn at first: {}",
+            frozen.join(", ")
+        )]
+    }
+
     fn adjustable(&self) -> &'static [&'static str] {
         &[
             "learning_rate",
@@ -199,6 +211,9 @@ impl Config for Reducer {
             (None, Some(path)) => {
                 let (weights, start) = start::read(path, graph, context)?;
                 trainer.load(&weights)?;
+                if let Some(told) = start.frozen_anew(graph) {
+                    context.events.emit(Event::Warning(told));
+                }
                 started = Some(start);
             }
         }
@@ -239,12 +254,16 @@ impl Config for Reducer {
             elsewhere,
             processes,
         })));
+        let frozen = match graph.frozen_count() {
+            0 => String::new(),
+            count => format!(", {} of them frozen", thousands(count as u64)),
+        };
         context.events.fact("adapter", format!("{told}{in_precision}"));
         context.events.fact(
             "model",
             format!(
-                "{} parameters, {} multiply-adds an image, batch {batch}{parts}",
-                thousands(graph.parameter_count() as u64),
+                "{} parameters{frozen}, {} multiply-adds an image, batch {batch}{parts}",
+                thousands((graph.parameter_count() + graph.frozen_count()) as u64),
                 thousands(graph.multiply_adds()),
             ),
         );

@@ -51,7 +51,7 @@ pub(super) fn read(
             list(&taken.left)
         );
     }
-    let last = graph.parameters.last().and_then(|last| graph.layers.get(last.layer));
+    let last = graph.layers.iter().rfind(|layer| layer.parameters > 0);
     let start = Start {
         path,
         steps: stored.progress.steps,
@@ -92,6 +92,20 @@ impl Start {
             told += &format!("; not used: {}", list(&self.taken.left));
         }
         told
+    }
+
+    /// What to say of layers that are frozen and were not in the checkpoint.
+    pub(super) fn frozen_anew(&self, graph: &Graph) -> Option<String> {
+        let anew = |name: &&str| !self.taken.layers.iter().any(|taken| taken == name);
+        let names: Vec<&str> = graph.frozen().map(|layer| &*layer.name).filter(anew).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "{} has no weights for what is frozen here, which keeps those that were drawn at \
+                 first: {}",
+                self.path,
+                names.join(", ")
+            )
+        })
     }
 
     /// What to say where the images are of other classes than those were.

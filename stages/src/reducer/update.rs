@@ -3,9 +3,9 @@
 //! In this order: the terms of weight decay and their part of the gradients, which are whole by
 //! then; clipping; for each parameter the optimiser's step and then its moving average, which is so
 //! of the weights after the step, with the flags of weights that are not finite; the same for what
-//! layers keep; the averages of the losses, and their flags.
+//! layers keep; the averages of the losses, and their flags. What is frozen has no part in it.
 
-use runtime::graph::{Extension, Graph, Parameter, TensorId};
+use runtime::graph::{Extension, Graph, Kept, Parameter, TensorId};
 use runtime::kernel::Constants;
 use runtime::stage::Mismatch;
 
@@ -42,9 +42,10 @@ impl Update {
             self.optimizer.lower(&mut graph, &parameter);
             flags.lower_average(&mut graph, (parameter.value, parameter.average), first);
         }
-        for ((at, kept), first) in graph.kept().to_vec().into_iter().enumerate().zip(first) {
+        let kept: Vec<Kept> = graph.changing().cloned().collect();
+        for (kept, first) in kept.into_iter().zip(first) {
             graph.select_layer(kept.layer);
-            let average = graph.average_of_kept(at);
+            let average = graph.average_of_kept(kept.value);
             flags.lower_average(&mut graph, (kept.value, average), first);
         }
         lower_loss_averages(&mut graph, losses);
@@ -193,7 +194,7 @@ struct Flags {
 impl Flags {
     fn of(graph: &mut Extension, losses: TensorId) -> Self {
         let weights = graph.parameters().iter().map(|parameter| parameter.value);
-        let kept = graph.kept().iter().map(|kept| kept.value);
+        let kept = graph.changing().map(|kept| kept.value);
         let watched: Vec<TensorId> = std::iter::once(losses).chain(weights).chain(kept).collect();
         let stretches = watched.iter().map(|id| shaders::finite_flags::stretches(graph.len(*id)));
         let watched: Vec<(TensorId, usize)> = watched.iter().copied().zip(stretches).collect();

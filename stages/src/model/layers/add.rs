@@ -37,7 +37,7 @@ impl Layer for Add {
         let constants = Constants::default().with("LENGTH", length);
         let y = graph.activation(&shape);
         graph.forward(&shaders::add_forward::KERNEL, &[*left, *right, y], constants.clone());
-        let dy = graph.gradient_of(y);
+        let Some(dy) = graph.gradient_of(y) else { return Ok(y) };
         for input in [*left, *right] {
             if let Some(dx) = graph.gradient_for(input) {
                 graph.backward(&shaders::copy::KERNEL, &[dy, dx], constants.clone());

@@ -64,8 +64,7 @@ impl Layer for AvgPool {
 /// Both passes of an average over windows.
 pub(super) fn lower(graph: &mut GraphBuilder, x: TensorId, y: TensorId, constants: Constants) {
     graph.forward(&shaders::avg_pool_forward::KERNEL, &[x, y], constants.clone());
-    let dy = graph.gradient_of(y);
-    if let Some(dx) = graph.gradient_for(x) {
+    if let (Some(dy), Some(dx)) = (graph.gradient_of(y), graph.gradient_for(x)) {
         graph.backward(&shaders::avg_pool_backward::KERNEL, &[dy, dx], constants);
     }
 }

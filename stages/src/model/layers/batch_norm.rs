@@ -16,7 +16,8 @@ use crate::model::splits;
 /// batch (Ioffe, Szegedy, 2015). Scoring takes running statistics instead, which are kept in training
 /// as PyTorch does: `running += momentum * (batch - running)`, begun at mean 0 and variance 1, with the
 /// batch's variance divided by one pixel less than there are. With averaged weights go averages of
-/// these statistics.
+/// these statistics. With `trainable: false`, the running statistics are taken in training as well, and
+/// none of its numbers changes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNorm {
@@ -109,7 +110,19 @@ impl Layer for BatchNorm {
         let running_mean = graph.state("running_mean", &[channels], Initial::Constant(0.0));
         let running_variance = graph.state("running_variance", &[channels], Initial::Constant(1.0));
         let y = graph.activation(&shape);
+        let running = [running_mean, running_variance];
+        let normalized =
+            |[mean, variance]: [TensorId; 2]| [x, mean, variance, scale.value, offset.value, y];
 
+        let (Some(dscale), Some(doffset)) = (scale.gradient, offset.gradient) else {
+            let kernel = &shaders::batch_norm_forward::KERNEL;
+            graph.forward(kernel, &normalized(running), constants.clone());
+            if let (Some(dy), Some(dx)) = (graph.gradient_of(y), graph.gradient_for(x)) {
+                let kernel = &shaders::batch_norm_backward_frozen::KERNEL;
+                graph.backward(kernel, &[dy, running_variance, scale.value, dx], constants);
+            }
+            return Ok(y);
+        };
         let partials = graph.partial("statistics/partials", &[parts, 1 + 2 * channels]);
         let mean = graph.partial("mean", &[channels]);
         let variance = graph.partial("variance", &[channels]);
@@ -125,23 +138,20 @@ impl Layer for BatchNorm {
         if self.sync {
             graph.forward_all_reduce(variance);
         }
-        let running = [running_mean, running_variance];
         let kernel = &shaders::batch_norm_running::KERNEL;
         let tensors = [mean, variance, running[0], running[1]];
         graph.forward_training(kernel, &tensors, constants.clone());
-        let normalized =
-            |[mean, variance]: [TensorId; 2]| [x, mean, variance, scale.value, offset.value, y];
         let kernel = &shaders::batch_norm_forward::KERNEL;
         graph.forward_training(kernel, &normalized([mean, variance]), constants.clone());
         graph.forward_scoring(kernel, &normalized(running), constants.clone());
 
-        let dy = graph.gradient_of(y);
+        let Some(dy) = graph.gradient_of(y) else { return Ok(y) };
         let sums = graph.partial("gradients/partials", &[parts, 2 * channels]);
         let means = graph.partial("gradients/means", &[2 * channels]);
         let kernel = &shaders::batch_norm_backward_statistics::KERNEL;
         graph.backward(kernel, &[x, dy, mean, variance, sums], constants.clone());
         let kernel = &shaders::batch_norm_backward_weights::KERNEL;
-        let tensors = [sums, scale.gradient, offset.gradient, means];
+        let tensors = [sums, dscale, doffset, means];
         graph.backward(kernel, &tensors, constants.clone());
         if let Some(dx) = graph.gradient_for(x) {
             if self.sync {

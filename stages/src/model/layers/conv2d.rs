@@ -92,15 +92,17 @@ impl Layer for Conv2d {
             constants.clone(),
         );
 
-        let dy = graph.gradient_of(y);
-        let parts = splits(length);
-        let partials = graph.partial("weights/partials", &[parts, length]);
-        graph.backward(
-            &shaders::conv2d_backward_weights::KERNEL,
-            &[x, dy, partials],
-            constants.clone().with("SPLITS", parts),
-        );
-        super::sum(graph, partials, weights.gradient, parts, length);
+        let Some(dy) = graph.gradient_of(y) else { return Ok(y) };
+        if let Some(dw) = weights.gradient {
+            let parts = splits(length);
+            let partials = graph.partial("weights/partials", &[parts, length]);
+            graph.backward(
+                &shaders::conv2d_backward_weights::KERNEL,
+                &[x, dy, partials],
+                constants.clone().with("SPLITS", parts),
+            );
+            super::sum(graph, partials, dw, parts, length);
+        }
         super::bias_gradient(graph, dy, biases.gradient, out_height * out_width, self.channels);
         if let Some(dx) = graph.gradient_for(x) {
             graph.backward(

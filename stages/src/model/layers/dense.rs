@@ -72,12 +72,11 @@ impl Layer for Dense {
             constants.clone(),
         );
 
-        let dy = graph.gradient_of(y);
-        graph.backward(
-            &shaders::dense_backward_weights::KERNEL,
-            &[x, dy, weights.gradient],
-            constants.clone(),
-        );
+        let Some(dy) = graph.gradient_of(y) else { return Ok(y) };
+        if let Some(dw) = weights.gradient {
+            let kernel = &shaders::dense_backward_weights::KERNEL;
+            graph.backward(kernel, &[x, dy, dw], constants.clone());
+        }
         super::bias_gradient(graph, dy, biases.gradient, 1, self.units);
         if let Some(dx) = graph.gradient_for(x) {
             graph.backward(

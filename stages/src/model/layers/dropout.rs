@@ -48,8 +48,7 @@ impl Layer for Dropout {
         let constants = shaders::dropout::constants(shape.iter().product(), self.rate, key);
         let (ids, y) = (graph.sample_ids(), graph.activation(&shape));
         graph.forward(&shaders::dropout::KERNEL, &[x, ids, y], constants.clone());
-        let dy = graph.gradient_of(y);
-        if let Some(dx) = graph.gradient_for(x) {
+        if let (Some(dy), Some(dx)) = (graph.gradient_of(y), graph.gradient_for(x)) {
             // The same numbers are drawn again.
             graph.backward(&shaders::dropout::KERNEL, &[dy, ids, dx], constants);
         }

@@ -80,8 +80,7 @@ impl Layer for LocalResponseNorm {
             .with_real("BETA", self.beta);
         let y = graph.activation(&shape);
         graph.forward(&shaders::local_response_norm_forward::KERNEL, &[x, y], constants.clone());
-        let dy = graph.gradient_of(y);
-        if let Some(dx) = graph.gradient_for(x) {
+        if let (Some(dy), Some(dx)) = (graph.gradient_of(y), graph.gradient_for(x)) {
             let kernel = &shaders::local_response_norm_backward::KERNEL;
             graph.backward(kernel, &[x, dy, dx], constants);
         }

@@ -92,12 +92,11 @@ impl Layer for LocallyConnected {
             constants.clone(),
         );
 
-        let dy = graph.gradient_of(y);
-        graph.backward(
-            &shaders::locally_connected_backward_weights::KERNEL,
-            &[x, dy, weights.gradient],
-            constants.clone(),
-        );
+        let Some(dy) = graph.gradient_of(y) else { return Ok(y) };
+        if let Some(dw) = weights.gradient {
+            let kernel = &shaders::locally_connected_backward_weights::KERNEL;
+            graph.backward(kernel, &[x, dy, dw], constants.clone());
+        }
         // Biases of their own at each position: those of a single position with all channels.
         super::bias_gradient(graph, dy, biases.gradient, 1, outputs);
         if let Some(dx) = graph.gradient_for(x) {

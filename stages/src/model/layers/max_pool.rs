@@ -54,8 +54,7 @@ impl Layer for MaxPool {
         let y = graph.activation(&shape);
         let winners = graph.indices("winners", &shape);
         graph.forward(&shaders::max_pool_forward::KERNEL, &[x, y, winners], constants.clone());
-        let dy = graph.gradient_of(y);
-        if let Some(dx) = graph.gradient_for(x) {
+        if let (Some(dy), Some(dx)) = (graph.gradient_of(y), graph.gradient_for(x)) {
             graph.backward(&shaders::max_pool_backward::KERNEL, &[dy, winners, dx], constants);
         }
         Ok(y)

@@ -62,14 +62,15 @@ fn bias_splits(positions: usize, channels: usize) -> usize {
     super::splits(channels).min(most)
 }
 
-/// The gradient of biases that were added at each of `positions` pixels.
+/// The gradient of biases that were added at each of `positions` pixels, if they are trained.
 fn bias_gradient(
     graph: &mut GraphBuilder,
     dy: TensorId,
-    to: TensorId,
+    to: Option<TensorId>,
     positions: usize,
     channels: usize,
 ) {
+    let Some(to) = to else { return };
     let parts = bias_splits(positions, channels);
     let partials = graph.partial("biases/partials", &[parts, channels]);
     let constants = Constants::default()

@@ -27,8 +27,7 @@ impl Layer for Silu {
         let constants = Constants::default().with("LENGTH", shape.iter().product());
         let y = graph.activation(&shape);
         graph.forward(&shaders::silu_forward::KERNEL, &[x, y], constants.clone());
-        let dy = graph.gradient_of(y);
-        if let Some(dx) = graph.gradient_for(x) {
+        if let (Some(dy), Some(dx)) = (graph.gradient_of(y), graph.gradient_for(x)) {
             graph.backward(&shaders::silu_backward::KERNEL, &[x, dy, dx], constants);
         }
         Ok(y)

@@ -31,8 +31,7 @@ impl Layer for Softmax {
             .with("CHANNELS", channels);
         let y = graph.activation(&shape);
         graph.forward(&shaders::softmax_forward::KERNEL, &[x, y], constants.clone());
-        let dy = graph.gradient_of(y);
-        if let Some(dx) = graph.gradient_for(x) {
+        if let (Some(dy), Some(dx)) = (graph.gradient_of(y), graph.gradient_for(x)) {
             graph.backward(&shaders::softmax_backward::KERNEL, &[y, dy, dx], constants);
         }
         Ok(y)

@@ -47,7 +47,10 @@ impl Layer for SoftmaxCrossEntropy {
         }
         let image_loss = graph.per_image("image_loss", &[1]);
         let Some(gradients) = graph.gradient_for(logits) else {
-            return Err(Mismatch::new("the loss needs at least one layer before it"));
+            return Err(Mismatch::new(
+                "nothing is left to train: no layer before the loss has weights that are trained",
+            )
+            .help("remove `trainable: false` from a layer, or add one with weights, as `dense`"));
         };
         let labels = graph.labels();
         graph.loss(
