@@ -73,7 +73,9 @@ fn each_gradient_is_handed_out_once_with_the_bits_that_it_has_at_the_end() {
     adapters.extend(common::gpus().into_iter().map(|gpu| Arc::new(gpu) as Arc<dyn Adapter>));
     let (batch, step) = (batch(&graph), Step::of(IMAGES));
     for adapter in adapters {
-        for micro_batches in [&[0..IMAGES][..], &[0..3, 3..IMAGES]] {
+        for cuts in [&[0, IMAGES][..], &[0, 3, IMAGES]] {
+            let micro_batches: Vec<_> = cuts.windows(2).map(|cut| cut[0]..cut[1]).collect();
+            let micro_batches = micro_batches.as_slice();
             let mut whole = session(adapter.as_ref(), &graph);
             whole.part_of_gradient(&batch, micro_batches, &step).expect("a gradient");
             let mut in_buckets = session(adapter.as_ref(), &graph);
@@ -188,8 +190,9 @@ fn an_adapter_has_more_to_do_whenever_a_bucket_is_waited_for() {
     session.join(Box::new(Alike));
     let handed_out = Mutex::new(0);
     let count = |_| *handed_out.lock().expect("no panic") += 1;
+    let all = std::slice::from_ref(&(0..IMAGES));
     session
-        .part_in_buckets(&batch(&graph), &[0..IMAGES], &Step::of(IMAGES), Vec::new(), count)
+        .part_in_buckets(&batch(&graph), all, &Step::of(IMAGES), Vec::new(), count)
         .expect("nothing fails");
     assert_eq!(*handed_out.lock().expect("no panic"), buckets);
     let notes = notes.lock().expect("no panic");
