@@ -7,6 +7,7 @@ mod replica;
 mod staging;
 mod timing;
 mod trial;
+mod watchdog;
 
 use std::sync::Arc;
 

@@ -5,23 +5,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::wgpu as gpu;
 use anyhow::{Context as _, Result, anyhow};
 
+use super::watchdog::Watchdog;
+
 /// A device, its queue, and what is noticed between calls.
 pub(super) struct Device {
     pub(super) device: gpu::Device,
     pub(super) queue: gpu::Queue,
+    watchdog: Watchdog,
     failure: Failure,
 }
 
 impl Device {
     pub(super) fn new(device: gpu::Device, queue: gpu::Queue) -> Self {
         let failure = Failure::watch(&device);
-        Self { device, queue, failure }
+        Self { device, queue, watchdog: Watchdog::new(), failure }
     }
 
     /// Waits for a submit, or for all of them.
     pub(super) fn wait(&self, submit: Option<gpu::SubmissionIndex>) -> Result<()> {
-        let wait = gpu::PollType::Wait { submission_index: submit, timeout: None };
-        self.device.poll(wait).context("the device stopped answering")?;
+        if let Err(error) = self.watchdog.wait(&self.device, submit.as_ref()) {
+            // Whatever else is asked of it would wait as long.
+            self.failure.note(error.to_string());
+        }
         self.check()
     }
 
@@ -42,7 +47,9 @@ impl Device {
         let pass = gpu::ComputePassDescriptor { timestamp_writes, ..Default::default() };
         encode(&mut encoder.begin_compute_pass(&pass));
         behind(&mut encoder);
-        self.queue.submit([encoder.finish()])
+        let submit = self.queue.submit([encoder.finish()]);
+        self.watchdog.submitted(&self.queue);
+        submit
     }
 
     /// Waits for what was submitted, then appends the first bytes of a buffer that can be mapped.

@@ -1,0 +1,134 @@
+//! Notices a driver that does not finish what it was given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ::wgpu as gpu;
+use anyhow::{Context as _, Result, bail};
+
+/// How long a device may finish nothing. A submit is planned to take half a second; this leaves
+/// room for a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Counts what a device finishes, and waits for it no longer than it goes on finishing something.
+pub(super) struct Watchdog {
+    finished: Arc<AtomicU64>,
+    patience: Duration,
+}
+
+impl Watchdog {
+    pub(super) fn new() -> Self {
+        Self { finished: Arc::default(), patience: PATIENCE }
+    }
+
+    /// To be called after each submit.
+    pub(super) fn submitted(&self, queue: &gpu::Queue) {
+        let finished = Arc::clone(&self.finished);
+        queue.on_submitted_work_done(move || {
+            finished.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    /// Waits for a submit, or for all of them.
+    pub(super) fn wait(
+        &self,
+        device: &gpu::Device,
+        submit: Option<&gpu::SubmissionIndex>,
+    ) -> Result<()> {
+        let mut last = (self.finished.load(Ordering::Relaxed), Instant::now());
+        loop {
+            let wait = gpu::PollType::Wait {
+                submission_index: submit.cloned(),
+                timeout: Some(self.patience / 4),
+            };
+            match device.poll(wait) {
+                Ok(_) => return Ok(()),
+                Err(gpu::PollError::Timeout) => {}
+                Err(error) => return Err(error).context("the device stopped answering"),
+            }
+            let finished = self.finished.load(Ordering::Relaxed);
+            if finished != last.0 {
+                last = (finished, Instant::now());
+            } else if last.1.elapsed() >= self.patience {
+                bail!(
+                    "the device has finished nothing for {} s: its driver hangs, or takes far \
+                     longer than was measured",
+                    self.patience.as_secs_f32()
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::enumerate;
+    use super::*;
+    use crate::adapter::Lowering;
+
+    /// Numbers that cannot be had without going through all that come before.
+    const SLOW: &str = "
+        @group(0) @binding(0) var<storage, read_write> word: u32;
+        @compute @workgroup_size(1) fn main() {
+            var x = word | 1u;
+            for (var i = 0u; i < 300000000u; i++) {
+                x ^= x << 13u;
+                x ^= x >> 17u;
+                x ^= x << 5u;
+            }
+            word = x;
+        }";
+
+    fn start(device: &gpu::Device, queue: &gpu::Queue) {
+        let buffer = device.create_buffer(&gpu::BufferDescriptor {
+            label: None,
+            size: 4,
+            usage: gpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        });
+        let module = device.create_shader_module(gpu::ShaderModuleDescriptor {
+            label: None,
+            source: gpu::ShaderSource::Wgsl(SLOW.into()),
+        });
+        let pipeline = device.create_compute_pipeline(&gpu::ComputePipelineDescriptor {
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: None,
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let group = device.create_bind_group(&gpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &[gpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+        });
+        let mut encoder = device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups(1, 1, 1);
+        }
+        queue.submit([encoder.finish()]);
+    }
+
+    #[test]
+    fn a_device_that_finishes_nothing_is_told_and_one_that_is_slow_is_waited_for() {
+        // Drivers for Vulkan can wait for a limited time.
+        let Some(adapter) = enumerate().into_iter().find(|one| one.info.backend == "vulkan") else {
+            return;
+        };
+        let device = adapter.open(&Lowering::of(1)).expect("a device");
+        let mut dog = Watchdog { patience: Duration::from_millis(20), ..Watchdog::new() };
+        start(&device.device, &device.queue);
+        dog.submitted(&device.queue);
+        let error = dog.wait(&device.device, None).expect_err("it is still at it");
+        assert!(error.to_string().contains("finished nothing for 0.02 s"), "{error}");
+
+        dog.patience = PATIENCE;
+        dog.wait(&device.device, None).expect("it comes to its end");
+        assert_eq!(dog.finished.load(Ordering::Relaxed), 1);
+    }
+}
