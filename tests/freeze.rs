@@ -166,7 +166,8 @@ fn what_is_frozen_may_not_change_when_a_run_goes_on() {
         place.say(&["--resume", "net"], &["steps=4", &set]).refused(&[&told]);
         assert!(place.run("net").files() == before, "{set} left something");
     }
-    // What it is in any case may be written out.
+    // What it is in any case may be written out, or left open.
+    place.say(&["--resume", "net"], &["steps=2", &format!("{layers}.4.trainable=null")]).done();
     place.resume("net", &["steps=3", &format!("{layers}.4.trainable=true")]);
 }
 

@@ -89,6 +89,11 @@ impl Conv2d {
         self.kernel_height * self.kernel_width * self.channels
     }
 
+    /// Whether each position sees a single pixel, and none lies in padding.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.kernel_height == 1 && self.kernel_width == 1 && self.top == 0 && self.left == 0
+    }
+
     /// The most taps that lie inside the image at one position.
     pub(crate) fn taps_inside(&self) -> usize {
         self.axes().map(|axis| axis.most(|met| met.position)).iter().product()
@@ -290,6 +295,9 @@ pub(crate) fn sizes() -> Vec<(usize, Constants)> {
         // Steps beyond the kernel leave elements that nothing looks at.
         (2, size([9, 9, 2], [3, 3, 3], [2, 2], [3, 3], [0, 0])),
         (3, size([8, 9, 4], [4, 5, 4], [1, 1], [2, 2], [0, 0])),
+        // A pixel under each position, without and with steps.
+        (2, size([5, 7, 20], [5, 7, 64], [1, 1], [1, 1], [0, 0])),
+        (2, size([5, 7, 20], [3, 4, 32], [1, 1], [2, 2], [0, 0])),
         // A few channels beyond whole vectors, which lie across, without and with steps.
         (2, size([6, 20, 17], [6, 20, 19], [3, 3], [1, 1], [1, 1])),
         (2, size([5, 33, 26], [3, 17, 19], [3, 3], [2, 2], [1, 1])),

@@ -2,7 +2,9 @@
 //!
 //! A tile is some positions of a row times two vectors of output channels. Its inner loop goes
 //! over the input channels under one tap: it needs the columns of a row side by side, which
-//! [`planes`] brings about, and the weights of a channel in vectors, see [`Panels`].
+//! [`Planes`] bring about, and the weights of a channel in vectors, see [`Panels`]. Where a position
+//! sees a single pixel, copying would take as long as a good part of the products, and the pixels
+//! are read where they are.
 
 use std::iter;
 use std::ops::Range;
@@ -239,19 +241,20 @@ impl Vectorized for Convolve<'_> {
         let of_block = conv.kernel_height * conv.kernel_width * conv.channels * block;
         assert!(panels.len() >= of_block * conv.out_channels.div_ceil(block));
         assert_eq!(memory.len(), planes.len(&conv));
-        memory.fill(0.0);
         // The channels from here on lie across.
         let rows = (conv.out_height, conv.out_width);
         let filled = conv.out_channels - channels_across(conv.out_channels, rows, S::LANES);
+        let blocks = conv.out_channels.div_ceil(block);
+        if conv.is_pointwise() && filled == conv.out_channels && blocks <= MOST_BLOCKS_IN_PLACE {
+            return in_place(simd, conv, input, (panels, biases), output);
+        }
+        memory.fill(0.0);
         let images = input.chunks_exact(conv.input()).zip(output.chunks_exact_mut(conv.output()));
         for (input, output) in images {
             planes.fill(&conv, input, memory);
             for (from, panel) in (0..filled).step_by(block).zip(panels.chunks_exact(of_block)) {
                 let width = block.min(filled - from);
-                let mut first = [0.0; 2 * MOST_LANES];
-                if let Some(biases) = biases {
-                    first[..width].copy_from_slice(&biases[from..][..width]);
-                }
+                let first = first_sums(biases, from..from + width);
                 let rows = output.chunks_exact_mut(conv.out_width * conv.out_channels);
                 for (y, row) in rows.enumerate() {
                     for (left, right) in cut(conv.out_width, S::ROWS) {
@@ -303,6 +306,61 @@ impl Vectorized for Convolve<'_> {
                     PositionsAcross { conv: &conv, planes, memory, panel, biases, from: filled };
                 // SAFETY: as above.
                 unsafe { rest.run(simd, output) };
+            }
+        }
+    }
+}
+
+/// Blocks of output channels up to which pixels are read where they are. Tiles read columns that lie
+/// side by side a little faster, and with many blocks that makes up for laying them so.
+const MOST_BLOCKS_IN_PLACE: usize = 8;
+
+/// What the sums of a block of channels begin with.
+fn first_sums(biases: Option<&[f32]>, block: Range<usize>) -> [f32; 2 * MOST_LANES] {
+    let mut first = [0.0; 2 * MOST_LANES];
+    if let Some(biases) = biases {
+        first[..block.len()].copy_from_slice(&biases[block]);
+    }
+    first
+}
+
+/// Convolves images of which each position sees a single pixel.
+#[inline(always)]
+fn in_place<S: Simd>(
+    simd: S,
+    conv: Conv2d,
+    input: &[f32],
+    (panels, biases): (&[f32], Option<&[f32]>),
+    output: &mut [f32],
+) {
+    let images = input.chunks_exact(conv.input()).zip(output.chunks_exact_mut(conv.output()));
+    assert!((conv.out_height - 1) * conv.stride_y < conv.height);
+    assert!((conv.out_width - 1) * conv.stride_x < conv.width);
+    // Without steps, rows go on where the ones before end.
+    let conv = match conv.out_height == conv.height && conv.out_width == conv.width {
+        true => Conv2d::dense(conv.positions(), conv.channels, conv.out_channels),
+        false => conv,
+    };
+    let block = 2 * S::LANES;
+    for (input, output) in images {
+        let of_block = panels.chunks_exact(conv.channels * block);
+        for (from, panel) in (0..conv.out_channels).step_by(block).zip(of_block) {
+            let width = block.min(conv.out_channels - from);
+            let first = first_sums(biases, from..from + width);
+            let rows = output.chunks_exact_mut(conv.out_width * conv.out_channels);
+            for (y, row) in rows.enumerate() {
+                let pixels = &input[y * conv.stride_y * conv.width * conv.channels..];
+                for (left, right) in cut(conv.out_width, S::ROWS) {
+                    let to = Numbers {
+                        first: row[left * conv.out_channels + from..].as_mut_ptr(),
+                        stride: conv.out_channels,
+                        width,
+                    };
+                    let tile = Pixels { conv: &conv, pixels, panel, first: &first, left, to };
+                    // SAFETY: the row has a pixel for each of the tile's positions, and the panel
+                    // the weights of all channels; the positions and channels lie in the output.
+                    unsafe { with_size(simd, right - left, width.div_ceil(S::LANES), &tile) };
+                }
             }
         }
     }
@@ -363,6 +421,50 @@ impl Tile for Positions<'_> {
     }
 }
 
+/// Positions of a row that each see one pixel, and a block of output channels.
+struct Pixels<'a> {
+    conv: &'a Conv2d,
+    /// Those of the row.
+    pixels: &'a [f32],
+    panel: &'a [f32],
+    /// What the sums begin with.
+    first: &'a [f32; 2 * MOST_LANES],
+    left: usize,
+    to: Numbers,
+}
+
+impl Tile for Pixels<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd, const R: usize, const V: usize>(&self, simd: S) {
+        let conv = self.conv;
+        let step = conv.stride_x * conv.channels;
+        // SAFETY: two vectors of the longest kind, and the caller's promise.
+        unsafe {
+            let first = self.first.as_ptr().cast_mut();
+            let first = Numbers { first, stride: 0, width: V * S::LANES };
+            let mut sums: [[S::Vector; V]; R] = first.load(simd);
+            let mut pixels = [self.pixels.as_ptr().add(self.left * step); R];
+            for (r, pixel) in pixels.iter_mut().enumerate() {
+                *pixel = pixel.add(r * step);
+            }
+            for channel in 0..conv.channels {
+                let weights = self.panel.as_ptr().add(channel * 2 * S::LANES);
+                let mut factors = [simd.splat(0.0); V];
+                for (v, factor) in factors.iter_mut().enumerate() {
+                    *factor = simd.load(weights.add(v * S::LANES));
+                }
+                for (sums, pixel) in sums.iter_mut().zip(pixels) {
+                    let number = simd.splat(pixel.add(channel).read());
+                    for (sum, factor) in sums.iter_mut().zip(factors) {
+                        *sum = simd.add_products(number, factor, *sum);
+                    }
+                }
+            }
+            self.to.store(simd, sums);
+        }
+    }
+}
+
 /// Adds to the gradients of weights what some images give.
 pub(crate) fn weigh(
     args: &Args<'_, f32>,
@@ -376,6 +478,10 @@ pub(crate) fn weigh(
     }
     let padded = Padded::of(&conv);
     let images = input.len() / conv.input();
+    if padded.width == conv.width && padded.is_whole(&conv) {
+        // All that tiles read of the images lies in them.
+        return simd::run(args.isa, Weigh { conv, images, copies: input, gradients, sums });
+    }
     with_scratch(padded.len(&conv, images), |memory| {
         memory.fill(0.0);
         let (copies, whole) = memory.split_at_mut(padded.copies(&conv, images));
@@ -449,7 +555,7 @@ impl Vectorized for Weigh<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Self { conv, images, copies, gradients, sums } = self;
         let padded = Padded::of(&conv);
-        assert_eq!(copies.len(), padded.copies(&conv, images));
+        assert!(copies.len() >= images * padded.image(&conv));
         assert_eq!(gradients.len(), images * conv.positions() * padded.out_channels);
         assert_eq!(sums.len(), conv.weights());
         let block = 2 * S::LANES;
@@ -485,6 +591,7 @@ impl Vectorized for Weigh<'_> {
             }
         }
         if filled < conv.out_channels {
+            assert!(copies.len() >= padded.copies(&conv, images));
             let rest = TapsAcross { conv: &conv, padded, images, copies, gradients, from: filled };
             // SAFETY: as above.
             unsafe { rest.run(simd, sums) };

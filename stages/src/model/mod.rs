@@ -171,11 +171,11 @@ fn parse_layer(
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
     let found = entry(node, path, &["name", "from", "trainable"], &names, "layer", problems)?;
     let kind = &kinds[found.kind];
+    let given = |key: &str| node.get(key).filter(|value| **value != Node::Null);
     let name =
-        node.get("name").map(|name| decode::decode::<String>(name, &path.join("name"), problems));
-    let from = node.get("from").map(|from| parse_from(from, &path.join("from"), problems));
-    let trainable = node
-        .get("trainable")
+        given("name").map(|name| decode::decode::<String>(name, &path.join("name"), problems));
+    let from = given("from").map(|from| parse_from(from, &path.join("from"), problems));
+    let trainable = given("trainable")
         .map(|value| decode::decode::<bool>(value, &path.join("trainable"), problems));
     let layer = (kind.parse)(found.body, &found.body_path, problems);
     // A field that is there must have been read.
