@@ -27,7 +27,7 @@ const IMAGES: usize = 8;
 
 fn listed<L: Layer + DeserializeOwned>(kind: &'static str, json: &str) -> ListedLayer {
     let layer: L = serde_json::from_str(json).expect("valid fields");
-    ListedLayer { name: None, from: None, kind, layer: Arc::new(layer) }
+    ListedLayer::of(kind, Arc::new(layer))
 }
 
 /// A small network in which a layer in the middle has the statistics of a whole batch.
