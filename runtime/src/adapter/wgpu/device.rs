@@ -22,8 +22,8 @@ impl Device {
     }
 
     /// Waits for a submit, or for all of them.
-    pub(super) fn wait(&self, submit: Option<gpu::SubmissionIndex>) -> Result<()> {
-        if let Err(error) = self.watchdog.wait(&self.device, submit.as_ref()) {
+    pub(super) fn wait(&self, submit: Option<&gpu::SubmissionIndex>) -> Result<()> {
+        if let Err(error) = self.watchdog.wait(&self.device, submit) {
             // Whatever else is asked of it would wait as long.
             self.failure.note(error.to_string());
         }

@@ -227,7 +227,7 @@ impl WgpuReplica {
             copies.into_iter().for_each(|copies| copies.encode(encoder, &self.memory.tensors));
         });
         if let Some(one) = unknown {
-            self.device.wait(Some(submit.clone()))?;
+            self.device.wait(Some(&submit))?;
             self.dispatches[one].pace.took(images, start.elapsed().as_secs_f64());
         }
         Ok(submit)
@@ -312,7 +312,7 @@ impl Replica for WgpuReplica {
         self.in_flight.extend(last);
         if self.in_flight.len() > RUNS_IN_FLIGHT {
             let oldest = self.in_flight.pop_front();
-            self.device.wait(oldest)?;
+            self.device.wait(oldest.as_ref())?;
         }
         self.device.check()
     }

@@ -99,7 +99,7 @@ impl Staging {
     /// Waits for the copies, and appends their words.
     pub(super) fn take(&mut self, device: &Device, to: &mut Vec<u32>) -> Result<()> {
         let Some(begun) = self.begun.take() else { bail!("nothing was begun to be read back") };
-        device.wait(Some(begun.submit))?;
+        device.wait(Some(&begun.submit))?;
         for (Mapped { buffer, parts }, mapped) in self.buffers.iter().zip(begun.mapped) {
             mapped.recv_blocking().context("the device dropped a read")??;
             let bytes = buffer.get_mapped_range(0..total(parts))?;

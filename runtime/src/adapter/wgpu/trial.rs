@@ -62,7 +62,7 @@ impl<'a, 'c> Bench<'a, 'c> {
             (0..repeats).for_each(|_| dispatch.encode(pass, images));
         };
         let submit = self.device.submit(None, encode, |_| {});
-        self.device.wait(Some(submit))
+        self.device.wait(Some(&submit))
     }
 
     /// Gives a tensor these values, over and over.
