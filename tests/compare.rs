@@ -44,7 +44,8 @@ fn runs_are_told_drawn_and_kept_and_nothing_is_replaced() {
     assert!(drawn.contains("second") && drawn.contains("<path"), "{drawn}");
 
     let (status, _, told) = compare(&place, &["first", "--svg", "curves.svg"]);
-    assert_eq!(status, Some(1), "{told}");
+    assert_eq!(status, Some(2), "{told}");
+    assert!(told.contains("curves.svg is there already"), "{told}");
     assert_eq!(fs::read_to_string(place.path().join("curves.svg")).expect("there"), drawn);
     let (status, _, told) = compare(&place, &["third"]);
     assert_eq!(status, Some(2), "{told}");

@@ -97,7 +97,12 @@ impl Session {
         mut how: Lowering,
         limits: &Limits,
     ) -> Result<Self> {
-        how.micro_batch = micro_batch::plan(graph, how.micro_batch, limits)
+        // What is handed out while it computes is copied beside the tensors.
+        let handed_out = how.buckets.iter().flat_map(|bucket| &bucket.tensors);
+        let copies: u64 = handed_out.map(|id| 4 * graph.tensor(*id).len() as u64).sum();
+        let memory_bytes = limits.memory_bytes.map(|bytes| bytes.saturating_sub(copies));
+        let limits = Limits { memory_bytes, ..*limits };
+        how.micro_batch = micro_batch::plan(graph, how.micro_batch, &limits)
             .with_context(|| format!("the model does not fit {}", adapter.info().name))?;
         let micro_batch = how.micro_batch;
         let replica = adapter.lower(graph, &how)?;

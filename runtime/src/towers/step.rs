@@ -56,8 +56,9 @@ impl Towers {
                 self.across(all, false)?;
                 return Ok(vec![0.0; self.towers.len()]);
             }
-            // Processes that still wait for this one in the middle of a pass have no sums yet.
-            match self.gather(batch, &micro_batches, step, idle == 0) {
+            // Where processes meet in the middle of a pass, one that waited here for another's sums
+            // could not tell it that its own tower, for which that one waits, has failed.
+            match self.gather(batch, &micro_batches, step, self.reduces == 0) {
                 Ok(busy_s) => {
                     self.stand_by(idle)?;
                     self.across(all, true)?;

@@ -11,7 +11,7 @@ use super::watchdog::Watchdog;
 pub(super) struct Device {
     pub(super) device: gpu::Device,
     pub(super) queue: gpu::Queue,
-    watchdog: Watchdog,
+    pub(super) watchdog: Watchdog,
     failure: Failure,
 }
 
@@ -69,6 +69,15 @@ impl Device {
         to.extend_from_slice(&staging.get_mapped_range(0..bytes)?);
         staging.unmap();
         Ok(())
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // The last owner of a queue waits until it is idle, which one that was given up may never be.
+        if self.watchdog.gave_up() {
+            std::mem::forget(self.queue.clone());
+        }
     }
 }
 

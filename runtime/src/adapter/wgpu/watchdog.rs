@@ -1,7 +1,7 @@
 //! Notices a driver that does not finish what it was given.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ::wgpu as gpu;
@@ -15,11 +15,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Watchdog {
     finished: Arc<AtomicU64>,
     patience: Duration,
+    lost: AtomicBool,
 }
 
 impl Watchdog {
     pub(super) fn new() -> Self {
-        Self { finished: Arc::default(), patience: PATIENCE }
+        Self { finished: Arc::default(), patience: PATIENCE, lost: AtomicBool::new(false) }
+    }
+
+    /// Whether the device was given up.
+    pub(super) fn gave_up(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// To be called after each submit.
@@ -51,6 +57,7 @@ impl Watchdog {
             if finished != last.0 {
                 last = (finished, Instant::now());
             } else if last.1.elapsed() >= self.patience {
+                self.lost.store(true, Ordering::Relaxed);
                 bail!(
                     "the device has finished nothing for {} s: its driver hangs, or takes far \
                      longer than was measured",
@@ -121,20 +128,31 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_finishes_nothing_is_told_and_one_that_is_slow_is_waited_for() {
+    fn a_device_that_finishes_nothing_is_given_up_without_waiting_for_it() {
         // Drivers for Vulkan can wait for a limited time.
         let Some(adapter) = enumerate().into_iter().find(|one| one.info.backend == "vulkan") else {
+            // On a machine that is known to have everything, nothing may be skipped.
+            assert!(std::env::var("GRADFLOW_NO_SKIP").as_deref() != Ok("1"), "no Vulkan");
+            eprintln!("skipped: no Vulkan");
             return;
         };
-        let device = adapter.open(&Lowering::of(1)).expect("a device");
-        let mut dog = Watchdog { patience: Duration::from_millis(20), ..Watchdog::new() };
+        let mut device = adapter.open(&Lowering::of(1)).expect("a device");
+        device.watchdog.patience = Duration::from_millis(20);
         start(&device.device, &device.queue);
-        dog.submitted(&device.queue);
-        let error = dog.wait(&device.device, None).expect_err("it is still at it");
+        device.watchdog.submitted(&device.queue);
+        let error = device.wait(None).expect_err("it is still at it");
         assert!(error.to_string().contains("finished nothing for 0.02 s"), "{error}");
+        assert!(device.check().is_err() && device.watchdog.gave_up());
 
-        dog.patience = PATIENCE;
-        dog.wait(&device.device, None).expect("it comes to its end");
-        assert_eq!(dog.finished.load(Ordering::Relaxed), 1);
+        let (same, finished) = (device.device.clone(), Arc::clone(&device.watchdog.finished));
+        drop(device);
+        let glance = gpu::PollType::Wait { submission_index: None, timeout: Some(Duration::ZERO) };
+        assert!(matches!(same.poll(glance), Err(gpu::PollError::Timeout)), "it was waited for");
+
+        // One that is slow, but not that slow, comes to its end.
+        Watchdog { finished: Arc::clone(&finished), ..Watchdog::new() }
+            .wait(&same, None)
+            .expect("it comes to its end");
+        assert_eq!(finished.load(Ordering::Relaxed), 1);
     }
 }
