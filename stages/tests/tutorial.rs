@@ -133,7 +133,7 @@ fn its_stages_are_the_tutorials_value_by_value() {
                 "moving_average": 0.9999,
                 "blow_up": 100.0,
                 "evaluate": { "seconds": 300.0 },
-                "batch": "per_adapter", "balance": "speed", "weights": "host", "on_loss": "continue",
+                "batch": "per_adapter", "balance": "speed", "on_loss": "continue",
             }),
         ),
         ("read_test", json!(null), "reader", reader("test")),
