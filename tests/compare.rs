@@ -44,9 +44,13 @@ fn runs_are_told_drawn_and_kept_and_nothing_is_replaced() {
     assert!(drawn.contains("second") && drawn.contains("<path"), "{drawn}");
 
     let (status, _, told) = compare(&place, &["first", "--svg", "curves.svg"]);
-    assert_eq!(status, Some(2), "{told}");
-    assert!(told.contains("curves.svg is there already"), "{told}");
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("could not make curves.svg"), "{told}");
     assert_eq!(fs::read_to_string(place.path().join("curves.svg")).expect("there"), drawn);
+    // Of two files of which one is there, the other is not made.
+    let (status, _, _) = compare(&place, &["first", "--svg", "new.svg", "--csv", "curves.csv"]);
+    assert_eq!(status, Some(1));
+    assert!(!place.path().join("new.svg").exists());
     let (status, _, told) = compare(&place, &["third"]);
     assert_eq!(status, Some(2), "{told}");
     assert!(told.contains("first") && told.contains("second"), "{told}");

@@ -47,18 +47,13 @@ pub(super) fn compare(arguments: &Arguments) -> Result<(), Failure> {
     let find = |named: &PathBuf| trained::find(named, &arguments.runs);
     let folders: Vec<PathBuf> = arguments.named.iter().map(find).collect::<Result<_, _>>()?;
     let runs = Run::read_all(&folders).map_err(Failure::Run)?;
-    for path in [&arguments.svg, &arguments.csv].into_iter().flatten() {
-        if path.exists() {
-            let message = format!("{} is there already", path.display());
-            let help = Some("name another file, or move that one away".to_owned());
-            return Err(Failure::Usage { message, help });
-        }
+    let svg = arguments.svg.as_deref().map(NewFile::create).transpose()?;
+    let csv = arguments.csv.as_deref().map(NewFile::create).transpose()?;
+    if let Some(file) = svg {
+        file.write(&compare::svg(&runs, arguments.of))?;
     }
-    if let Some(path) = &arguments.svg {
-        NewFile::create(path)?.write(&compare::svg(&runs, arguments.of))?;
-    }
-    if let Some(path) = &arguments.csv {
-        NewFile::create(path)?.write(&compare::csv(&runs))?;
+    if let Some(file) = csv {
+        file.write(&compare::csv(&runs))?;
     }
     print(&compare::markdown(&runs))
 }

@@ -10,11 +10,13 @@ use serde::Serialize;
 use super::output::Failure;
 
 /// A file that was not there before. It is made before the work that fills it, which is not to be
-/// lost because there is no room for the result; nothing that is there already is replaced.
+/// lost because there is no room for the result; nothing that is there already is replaced. If the work
+/// fails, it is taken away again.
 #[derive(Debug)]
 pub(super) struct NewFile {
     path: PathBuf,
     file: File,
+    written: bool,
 }
 
 impl NewFile {
@@ -22,7 +24,7 @@ impl NewFile {
         let file = File::create_new(path)
             .with_context(|| format!("could not make {}", path.display()))
             .map_err(Failure::Run)?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, written: false })
     }
 
     pub(super) fn write(self, text: &str) -> Result<(), Failure> {
@@ -30,6 +32,7 @@ impl NewFile {
     }
 
     pub(super) fn write_bytes(mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.written = true;
         self.file
             .write_all(bytes)
             .with_context(|| format!("could not write {}", self.path.display()))
@@ -43,6 +46,15 @@ impl NewFile {
     }
 }
 
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.written {
+            // It is empty; whoever cannot remove it keeps an empty file.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +65,9 @@ mod tests {
         let path = folder.path().join("file");
         NewFile::create(&path).expect("it is new").write_json(&[1]).expect("there is room");
         assert!(NewFile::create(&path).is_err());
+        let other = folder.path().join("other");
+        drop(NewFile::create(&other).expect("it is new"));
+        assert!(!other.exists(), "nothing was written to it");
         assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "[\n  1\n]");
     }
 }
