@@ -21,6 +21,9 @@ use runtime::session::Session;
 use runtime::towers::journal::Change;
 use runtime::towers::{Lost, NoneLeft, OnLoss, Rules, Stopped, Towers, Watch};
 use stages::model::compile::ListedLayer;
+use stages::model::layer::Layer;
+use stages::model::layers::batch_norm::BatchNorm;
+use stages::model::layers::conv2d::Conv2d;
 use stages::model::tutorial;
 use stages::reducer::update::trainable;
 
@@ -609,6 +612,48 @@ fn the_others_have_the_weights_from_before_the_step_in_which_a_process_leaves() 
         held(towers)
     });
     assert!(found.iter().all(|other| *other == found[0]));
+}
+
+/// Two layers that take statistics of a whole batch, between and behind which there are gradients.
+fn normalized() -> Arc<Graph> {
+    let listed = |kind, layer: Arc<dyn Layer>| ListedLayer::of(kind, layer);
+    let conv = || {
+        let layer: Conv2d =
+            serde_json::from_str(r#"{ "channels": 4, "kernel": 3 }"#).expect("valid fields");
+        listed("conv2d", Arc::new(layer))
+    };
+    let norm = || {
+        let layer: BatchNorm = serde_json::from_str("{}").expect("valid fields");
+        listed("batch_norm", Arc::new(layer))
+    };
+    let last = tutorial::layers(0.05);
+    let kept = |layer: &ListedLayer| {
+        ["softmax_linear", "loss"].contains(&layer.name.as_deref().unwrap_or_default())
+    };
+    let layers = [conv(), norm(), conv(), norm()].into_iter();
+    let layers: Vec<_> = layers.chain(last.into_iter().filter(kept)).collect();
+    Arc::new(trainable(&layers, SHAPE, 10).expect("a valid network"))
+}
+
+/// One process has handed out a part of its gradient, and another one hands out nothing before the
+/// end: until then it waits for statistics that never come.
+#[test]
+fn no_process_waits_for_one_whose_adapter_fails_between_statistics_of_the_batch() {
+    const IMAGES: usize = 8;
+    let errors = common::within(Duration::from_secs(60), || {
+        let adapter = |rank: usize, _: usize| -> Arc<dyn Adapter> {
+            match rank {
+                0 => Arc::new(Wrapped::failing(cpu(), Fault::BackwardAfterRead, 0).in_buckets()),
+                _ => cpu(),
+            }
+        };
+        in_processes_of(&[1, 1], adapter, &normalized(), IMAGES, |job, towers| {
+            let own = own(&batch(0, IMAGES, SHAPE), &job.seats());
+            towers.train(&own, &step(0, IMAGES)).expect_err("an adapter is lost")
+        })
+    });
+    assert!(format!("{:#}", errors[0]).contains("the device was lost"), "{:#}", errors[0]);
+    assert!(errors[1].is::<Left>(), "{:#}", errors[1]);
 }
 
 /// Adapters that share no hardware: what they compute takes no time beside that which they sleep.

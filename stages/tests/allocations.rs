@@ -36,6 +36,7 @@ static ALLOCATOR: Counted = Counted;
 fn no_step_allocates_once_training_is_under_way() {
     const IMAGES: usize = 32;
     const STEPS: usize = 32;
+    const STRETCHES: usize = 6;
     let graph = golden::graph().expect("the tutorial's network compiles");
     let adapter = Cpu::new(2).expect("the cpu adapter starts");
     let how = Lowering { buckets: graph.buckets(usize::MAX), ..Lowering::of(IMAGES) };
@@ -57,11 +58,16 @@ fn no_step_allocates_once_training_is_under_way() {
             replica.take(readback, to).expect("it was begun");
         }
     };
-    // Threads get their memory when they first need it, which may not be in the first step.
-    (0..STEPS).for_each(|_| train());
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    (0..STEPS).for_each(|_| train());
-    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    // A thread gets a kernel's working memory when it first has work of that kernel, which may be many
+    // steps on where it is the slower one; what a step allocates shows in every stretch of steps.
+    let made: Vec<usize> = (0..STRETCHES)
+        .map(|_| {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            (0..STEPS).for_each(|_| train());
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        })
+        .collect();
     // The queue by which threads are given work grows in blocks of many steps.
-    assert!(made <= STEPS / 8, "{made} allocations in {STEPS} steps");
+    let least = made.iter().min().expect("there are stretches");
+    assert!(*least <= STEPS / 8, "{made:?} allocations in {STEPS} steps each");
 }

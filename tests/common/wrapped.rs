@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Upload,
     Forward,
     Backward,
+    /// On the way back, once the first bucket has been read.
+    BackwardAfterRead,
     /// When the last bucket of the gradient is asked for.
     Copy,
     /// While the first bucket is read.
@@ -84,6 +86,7 @@ impl Adapter for Wrapped {
             fault: self.fault,
             image_time: self.image_time,
             steps: 0,
+            has_read: false,
             lost: false,
         }))
     }
@@ -96,6 +99,8 @@ struct WrappedReplica {
     fault: Option<(Fault, u32)>,
     image_time: Duration,
     steps: u32,
+    /// Whether the first bucket of the step's gradient has been read.
+    has_read: bool,
     lost: bool,
 }
 
@@ -137,8 +142,12 @@ impl Replica for WrappedReplica {
     fn run(&mut self, spans: &[Span], step: &Step) -> Result<()> {
         for span in spans {
             match span.phase {
-                Phase::Forward => self.pass(Fault::Forward)?,
+                Phase::Forward => {
+                    self.has_read = false;
+                    self.pass(Fault::Forward)?;
+                }
                 Phase::Loss => self.pass(Fault::Panic)?,
+                Phase::Backward if self.has_read => self.pass(Fault::BackwardAfterRead)?,
                 Phase::Backward => self.pass(Fault::Backward)?,
                 Phase::Update => self.pass(Fault::Update)?,
             }
@@ -173,6 +182,7 @@ impl Replica for WrappedReplica {
     fn take(&mut self, readback: Readback, to: &mut Vec<u32>) -> Result<()> {
         if readback == Readback::Bucket(0) {
             self.pass(Fault::Read)?;
+            self.has_read = true;
         }
         if self.is_last(readback) {
             self.pass(Fault::LastRead)?;
