@@ -51,6 +51,9 @@ fn runs_are_told_drawn_and_kept_and_nothing_is_replaced() {
     let (status, _, _) = compare(&place, &["first", "--svg", "new.svg", "--csv", "curves.csv"]);
     assert_eq!(status, Some(1));
     assert!(!place.path().join("new.svg").exists());
+    let (status, _, told) = compare(&place, &["runs"]);
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("runs is not the folder of a run"), "{told}");
     let (status, _, told) = compare(&place, &["third"]);
     assert_eq!(status, Some(2), "{told}");
     assert!(told.contains("first") && told.contains("second"), "{told}");

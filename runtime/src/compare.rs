@@ -1,10 +1,11 @@
 //! Several runs beside each other, from what their folders hold.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::event::EvaluationReport;
 use crate::metrics::{self, History};
@@ -47,6 +48,11 @@ impl Run {
             names = folders.iter().map(|folder| folder.display().to_string()).collect();
         }
         let read = |(folder, name): (&PathBuf, String)| {
+            ensure!(
+                run_folder::is_run(folder),
+                "{} is not the folder of a run, which has a file run.json",
+                folder.display()
+            );
             let about = run_folder::read_json(&run_folder::about(folder))?;
             let history = metrics::read(&folder.join("metrics.jsonl"))?;
             Ok(Self { name, about, history })
@@ -120,7 +126,7 @@ pub fn markdown(runs: &[Run]) -> String {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            run.name,
+            run.name.replace('|', "\\|"),
             run.adapters(),
             run.about.seed,
             last.map_or(0, |report| report.step + 1),
@@ -149,21 +155,29 @@ pub fn markdown(runs: &[Run]) -> String {
 pub fn csv(runs: &[Run]) -> String {
     let mut text = "run,kind,step,epoch,loss,precision_at_1\n".to_owned();
     for run in runs {
-        let steps = &run.history.steps;
+        let (name, steps) = (field(&run.name), &run.history.steps);
         let every = steps.len().div_ceil(MOST_POINTS).max(1);
         let last = steps.len().saturating_sub(1);
         let kept = steps.iter().enumerate().filter(|(at, _)| at % every == 0 || *at == last);
         for (_, report) in kept {
             let (step, epoch, loss) = (report.step, report.epoch, report.loss_average);
-            let _ = writeln!(text, "{},step,{step},{epoch:.3},{loss:.4},", run.name);
+            let _ = writeln!(text, "{name},step,{step},{epoch:.3},{loss:.4},");
         }
         for report in run.evaluations() {
             let EvaluationReport { step, epoch, loss, precision_at_1, .. } = report;
             let line = format!("{step},{epoch:.3},{loss:.4},{precision_at_1:.4}");
-            let _ = writeln!(text, "{},evaluation,{line}", run.name);
+            let _ = writeln!(text, "{name},evaluation,{line}");
         }
     }
     text
+}
+
+/// A name as a field of a CSV file (RFC 4180).
+fn field(name: &str) -> Cow<'_, str> {
+    match name.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", name.replace('"', "\"\"")).into(),
+        false => name.into(),
+    }
 }
 
 /// A picture in SVG, a curve for each run.
@@ -279,6 +293,14 @@ mod tests {
         assert!(numbers.contains("b,evaluation,30,1.000,2.3000,0.7000\n"), "{numbers}");
         let picture = svg(&runs, Shown::Precision);
         assert!(picture.contains("a: 0.5") && picture.contains("epoch"), "{picture}");
+    }
+
+    #[test]
+    fn names_stay_in_their_cells() {
+        let runs = [run("a,\"b\"|c", &[0.5])];
+        let numbers = csv(&runs);
+        assert!(numbers.contains("\n\"a,\"\"b\"\"|c\",evaluation,30,"), "{numbers}");
+        assert!(markdown(&runs).contains("\n| a,\"b\"\\|c | cpu/cpu |"));
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! What the kernels of batch normalisation share: how statistics lie in memory, and sizes to test on.
 
-use runtime::kernel::Constants;
+use runtime::kernel::{Case, Constants};
 
 use crate::strips::lanes;
 
 /// Channels of a workgroup of the kernels that take sums over positions.
 pub(crate) const WORKGROUP_CHANNELS: usize = 32;
+
+/// Numbers of an image.
+pub(crate) fn length(c: &Constants) -> usize {
+    c.size("POSITIONS") * c.size("CHANNELS")
+}
 
 /// Numbers of a part of the statistics: how many positions it has, then for each channel their mean,
 /// then for each channel the sum of their squared distances from that mean.
@@ -52,8 +57,17 @@ pub(crate) fn sizes() -> Vec<(usize, Constants)> {
     ]
 }
 
+/// What kernels that are given statistics are tested on.
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |(images, constants): (usize, Constants)| {
+        let variances = variances(&constants);
+        Case::new(images, constants).given("variance", variances)
+    };
+    sizes().into_iter().map(case).collect()
+}
+
 /// Variances to test with: above 0, and not all alike.
-pub(crate) fn variances(c: &Constants) -> Vec<f64> {
+fn variances(c: &Constants) -> Vec<f64> {
     (0..c.size("CHANNELS")).map(|channel| 0.25 + (channel % 5) as f64).collect()
 }
 

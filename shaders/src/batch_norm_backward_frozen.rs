@@ -1,10 +1,8 @@
 //! The derivative of batch normalisation's input where its statistics are given.
 
-use runtime::kernel::{
-    Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel, linear_workgroups,
-};
+use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, linear_workgroups};
 
-use crate::batch_norm::{inverse_deviations, sizes, variances};
+use crate::batch_norm::{cases, inverse_deviations, length};
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
@@ -32,18 +30,8 @@ pub static KERNEL: Kernel = Kernel {
     )],
     cpu,
     reference,
-    cases: || {
-        let cases = sizes().into_iter().map(|(images, constants)| {
-            let variances = variances(&constants);
-            Case::new(images, constants).given("variance", variances)
-        });
-        cases.collect()
-    },
+    cases,
 };
-
-fn length(c: &Constants) -> usize {
-    c.size("POSITIONS") * c.size("CHANNELS")
-}
 
 fn cpu(args: &mut Args<'_, f32>) {
     let work = Back {

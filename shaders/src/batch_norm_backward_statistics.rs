@@ -1,10 +1,8 @@
 //! The sums behind the derivative of batch normalisation.
 
-use runtime::kernel::{
-    Args, Binding, Case, Extent::PerImage, Extent::PerPart, Extent::Whole, Kernel,
-};
+use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::PerPart, Extent::Whole, Kernel};
 
-use crate::batch_norm::{WORKGROUP_CHANNELS, inverse_deviations, sizes, variances};
+use crate::batch_norm::{WORKGROUP_CHANNELS, cases, inverse_deviations, length};
 use crate::form::only;
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
@@ -23,8 +21,7 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| {
         let channels = c.size("CHANNELS");
-        let image = c.size("POSITIONS") * channels;
-        vec![image, image, channels, channels, c.size("SPLITS") * 2 * channels]
+        vec![length(c), length(c), channels, channels, c.size("SPLITS") * 2 * channels]
     },
     terms: |c, images| images.div_ceil(c.size("SPLITS")) * c.size("POSITIONS") + 2,
     variants: &[only(
@@ -37,13 +34,7 @@ pub static KERNEL: Kernel = Kernel {
     )],
     cpu,
     reference,
-    cases: || {
-        let cases = sizes().into_iter().map(|(images, constants)| {
-            let variances = variances(&constants);
-            Case::new(images, constants).given("variance", variances)
-        });
-        cases.collect()
-    },
+    cases,
 };
 
 fn cpu(args: &mut Args<'_, f32>) {
@@ -55,8 +46,7 @@ fn cpu(args: &mut Args<'_, f32>) {
         epsilon: args.constants.real("EPSILON") as f32,
         partials: args.write("partials"),
     };
-    let image = args.size("POSITIONS") * args.size("CHANNELS");
-    add_images(args.isa, work, image);
+    add_images(args.isa, work, length(args.constants));
 }
 
 /// The images at hand; or one, which is added to the sums of those before it.

@@ -297,6 +297,7 @@ pub(crate) fn sizes() -> Vec<(usize, Constants)> {
         (3, size([8, 9, 4], [4, 5, 4], [1, 1], [2, 2], [0, 0])),
         // A pixel under each position, without and with steps.
         (2, size([5, 7, 20], [5, 7, 64], [1, 1], [1, 1], [0, 0])),
+        (3, size([1, 49, 64], [1, 49, 32], [1, 1], [1, 1], [0, 0])),
         (2, size([5, 7, 20], [3, 4, 32], [1, 1], [2, 2], [0, 0])),
         // A few channels beyond whole vectors, which lie across, without and with steps.
         (2, size([6, 20, 17], [6, 20, 19], [3, 3], [1, 1], [1, 1])),

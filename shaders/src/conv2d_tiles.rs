@@ -336,11 +336,6 @@ fn in_place<S: Simd>(
     let images = input.chunks_exact(conv.input()).zip(output.chunks_exact_mut(conv.output()));
     assert!((conv.out_height - 1) * conv.stride_y < conv.height);
     assert!((conv.out_width - 1) * conv.stride_x < conv.width);
-    // Without steps, rows go on where the ones before end.
-    let conv = match conv.out_height == conv.height && conv.out_width == conv.width {
-        true => Conv2d::dense(conv.positions(), conv.channels, conv.out_channels),
-        false => conv,
-    };
     let block = 2 * S::LANES;
     for (input, output) in images {
         let of_block = panels.chunks_exact(conv.channels * block);

@@ -94,6 +94,19 @@ impl Window {
         Ok(window)
     }
 
+    /// The same convolution over images that are a single row of pixels, if each position sees its own
+    /// pixel only: where rows end makes no difference then, and one that is long is cut into pieces
+    /// that fill the tiles of kernels.
+    pub fn in_one_row(self) -> Self {
+        match self.kernel == [1, 1] && self.stride == [1, 1] {
+            true => {
+                let row = [1, self.input[0] * self.input[1]];
+                Self { input: row, output: row, ..self }
+            }
+            false => self,
+        }
+    }
+
     /// The same over an input in an ONNX file, whose channels it gives as well.
     ///
     /// # Errors
@@ -186,5 +199,18 @@ mod tests {
             assert_eq!(field(one, Extent { height: 1, width: size }), "stride");
         }
         assert_eq!(same(24, MOST_PIXELS, MOST_PIXELS), (1, (MOST_PIXELS - 24) / 2));
+    }
+
+    #[test]
+    fn only_windows_over_single_pixels_pass_over_the_ends_of_rows() {
+        let window = |kernel, stride| {
+            let [kernel, stride] = [kernel, stride].map(Extent::square);
+            Window::new([5, 7], kernel, stride, Padding::Same).expect("it fits")
+        };
+        let row = window(1, 1).in_one_row();
+        assert_eq!((row.input, row.output, row.before), ([1, 35], [1, 35], [0, 0]));
+        for other in [window(3, 1), window(1, 2)] {
+            assert_eq!(other.in_one_row(), other);
+        }
     }
 }

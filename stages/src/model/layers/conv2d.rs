@@ -84,8 +84,8 @@ impl Layer for Conv2d {
         let y = graph.activation(&[out_height, out_width, self.channels]);
 
         graph.count_multiply_adds(out_height * out_width * taps * self.channels);
-        let constants =
-            window.constants().with("IN_CHANNELS", channels).with("OUT_CHANNELS", self.channels);
+        let constants = window.in_one_row().constants();
+        let constants = constants.with("IN_CHANNELS", channels).with("OUT_CHANNELS", self.channels);
         graph.forward(
             &shaders::conv2d_forward::KERNEL,
             &[x, weights.value, biases.value, y],
