@@ -43,6 +43,13 @@ fn runs_are_told_drawn_and_kept_and_nothing_is_replaced() {
     let drawn = fs::read_to_string(place.path().join("curves.svg")).expect("written");
     assert!(drawn.contains("second") && drawn.contains("<path"), "{drawn}");
 
+    let (status, out, _) = compare(&place, &["first", "--epochs", "2"]);
+    assert_eq!(status, Some(0));
+    assert!(out.contains("| 7 | 6 | 1.9 |"), "{out}");
+    let (status, _, told) = compare(&place, &["first", "--epochs", "0"]);
+    assert_eq!(status, Some(2), "{told}");
+    assert!(told.contains("expected a number of epochs above 0"), "{told}");
+
     let (status, _, told) = compare(&place, &["first", "--svg", "curves.svg"]);
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("could not make curves.svg"), "{told}");

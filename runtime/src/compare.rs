@@ -60,6 +60,12 @@ impl Run {
         folders.iter().zip(names).map(read).collect()
     }
 
+    /// Forgets what came after so many epochs.
+    pub fn keep_epochs(&mut self, epochs: f64) {
+        self.history.steps.retain(|report| report.epoch <= epochs);
+        self.history.evaluations.retain(|report| report.epoch <= epochs);
+    }
+
     /// The evaluations of the stage that evaluated last.
     fn evaluations(&self) -> Vec<&EvaluationReport> {
         let all = &self.history.evaluations;
@@ -293,6 +299,15 @@ mod tests {
         assert!(numbers.contains("b,evaluation,30,1.000,2.3000,0.7000\n"), "{numbers}");
         let picture = svg(&runs, Shown::Precision);
         assert!(picture.contains("a: 0.5") && picture.contains("epoch"), "{picture}");
+    }
+
+    #[test]
+    fn a_run_is_taken_as_far_as_is_asked() {
+        // An epoch is 30 steps, each evaluated at its end.
+        let mut run = run("a", &[0.5, 0.9, 0.8]);
+        run.keep_epochs(2.0);
+        let text = markdown(&[run]);
+        assert!(text.contains("| a | cpu/cpu | 3 | 51 | 1.7 | 0.9000 | 0.9000 |"), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   runtime compare pipeline-001 pipeline-002
   runtime compare runs/* --svg precision.svg --csv curves.csv
-  runtime compare runs/* --svg loss.svg --of loss
+  runtime compare runs/* --svg loss.svg --of loss --epochs 10
 
 Runs that are at work are told as far as they are. Nothing is written but what --svg and --csv name.";
 
@@ -29,6 +29,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = "runs")]
     runs: PathBuf,
 
+    /// Takes each run as far as this many epochs, so that a longer one is told as it stood then.
+    #[arg(long, value_name = "N", value_parser = epochs)]
+    epochs: Option<f64>,
+
     /// Draws curves over epochs into this file, which must not be there yet.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -43,10 +47,20 @@ pub(super) struct Arguments {
     csv: Option<PathBuf>,
 }
 
+fn epochs(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(epochs) if epochs > 0.0 => Ok(epochs),
+        _ => Err("expected a number of epochs above 0".to_owned()),
+    }
+}
+
 pub(super) fn compare(arguments: &Arguments) -> Result<(), Failure> {
     let find = |named: &PathBuf| trained::find(named, &arguments.runs);
     let folders: Vec<PathBuf> = arguments.named.iter().map(find).collect::<Result<_, _>>()?;
-    let runs = Run::read_all(&folders).map_err(Failure::Run)?;
+    let mut runs = Run::read_all(&folders).map_err(Failure::Run)?;
+    if let Some(epochs) = arguments.epochs {
+        runs.iter_mut().for_each(|run| run.keep_epochs(epochs));
+    }
     let svg = arguments.svg.as_deref().map(NewFile::create).transpose()?;
     let csv = arguments.csv.as_deref().map(NewFile::create).transpose()?;
     if let Some(file) = svg {
