@@ -45,7 +45,7 @@ fn runs_are_told_drawn_and_kept_and_nothing_is_replaced() {
 
     let (status, out, _) = compare(&place, &["first", "--epochs", "2"]);
     assert_eq!(status, Some(0));
-    assert!(out.contains("| 7 | 6 | 1.9 |"), "{out}");
+    assert!(out.contains("| 7 | 7 | 2.2 |"), "{out}");
     let (status, _, told) = compare(&place, &["first", "--epochs", "0"]);
     assert_eq!(status, Some(2), "{told}");
     assert!(told.contains("expected a number of epochs above 0"), "{told}");

@@ -60,10 +60,13 @@ impl Run {
         folders.iter().zip(names).map(read).collect()
     }
 
-    /// Forgets what came after so many epochs.
+    /// Forgets what came after so many epochs. The step that an epoch ends within belongs to it, and
+    /// so does the evaluation behind that step.
     pub fn keep_epochs(&mut self, epochs: f64) {
-        self.history.steps.retain(|report| report.epoch <= epochs);
-        self.history.evaluations.retain(|report| report.epoch <= epochs);
+        // Where the last of these steps began, and a thousandth of it on, for rounding's sake.
+        let began = |epoch: f64, steps: u64| epoch * (1.0 - 0.999 / steps.max(1) as f64);
+        self.history.steps.retain(|report| began(report.epoch, report.step + 1) < epochs);
+        self.history.evaluations.retain(|report| began(report.epoch, report.step) < epochs);
     }
 
     /// The evaluations of the stage that evaluated last.
@@ -303,11 +306,18 @@ mod tests {
 
     #[test]
     fn a_run_is_taken_as_far_as_is_asked() {
-        // An epoch is 30 steps, each evaluated at its end.
-        let mut run = run("a", &[0.5, 0.9, 0.8]);
-        run.keep_epochs(2.0);
-        let text = markdown(&[run]);
-        assert!(text.contains("| a | cpu/cpu | 3 | 51 | 1.7 | 0.9000 | 0.9000 |"), "{text}");
+        // An epoch is 30 steps, each evaluated at its end; every tenth step is told.
+        for (epochs, told) in [
+            (2.0, "51 | 1.7 | 0.9000"),
+            (1.99, "51 | 1.7 | 0.9000"),
+            (1.96, "51 | 1.7 | 0.5000"),
+            (2.01, "61 | 2.0 | 0.9000"),
+        ] {
+            let mut run = run("a", &[0.5, 0.9, 0.8]);
+            run.keep_epochs(epochs);
+            let text = markdown(&[run]);
+            assert!(text.contains(&format!("| a | cpu/cpu | 3 | {told} |")), "{epochs}: {text}");
+        }
     }
 
     #[test]
