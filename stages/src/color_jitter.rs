@@ -11,6 +11,7 @@ use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::idle;
 use crate::inputs;
 use crate::probability;
 use crate::switch::Switch;
@@ -125,10 +126,18 @@ impl Config for ColorJitter {
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
-        if self.hue.on().is_some() || self.saturation.on().is_some() {
-            return Vec::new();
-        }
-        vec![Mismatch::new("it changes nothing with both off").help("leave the stage out")]
+        let idle = |part: &str, probability, does_nothing| {
+            let instead = format!("write `{part}: false` if that is meant");
+            idle::warning(part, probability, does_nothing, &instead)
+        };
+        let hue = self.hue.on();
+        let saturation = self.saturation.on();
+        let both_off = (hue.is_none() && saturation.is_none())
+            .then(|| Mismatch::new("it changes nothing with both off").help("leave the stage out"));
+        let hue = hue.and_then(|on| idle("hue", on.probability, on.max_turn == 0.0));
+        let saturation = saturation
+            .and_then(|on| idle("saturation", on.probability, (on.lower, on.upper) == (1.0, 1.0)));
+        [hue, saturation, both_off].into_iter().flatten().collect()
     }
 }
 
@@ -253,6 +262,13 @@ mod tests {
         let values: Vec<Vec<f32>> = samples.iter().map(reals).collect();
         assert_eq!(changed(&OFF, &samples, 1), values);
         assert_eq!(OFF.warnings(&[bytes_port(SHAPE)]).len(), 1);
+        let idle = ColorJitter {
+            hue: Switch::On(Hue { max_turn: 0.0, ..Hue::default() }),
+            saturation: Switch::On(Saturation { lower: 1.0, upper: 1.0, probability: 1.0 }),
+            ..OFF
+        };
+        let warnings = idle.warnings(&[bytes_port(SHAPE)]);
+        assert_eq!([&*warnings[0].field, &*warnings[1].field], [["hue"], ["saturation"]]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::idle;
 use crate::inputs;
 use crate::lanes;
 use crate::patch::Patch;
@@ -94,6 +95,10 @@ impl Config for Cutout {
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
         Ok(Runner::Map { map: Arc::new(Cover(self.clone())), workers: self.workers.count() })
+    }
+
+    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
+        idle::warning("", self.probability, false, "leave the stage out").into_iter().collect()
     }
 
     fn offset(&self) -> Offset {
@@ -304,6 +309,9 @@ mod tests {
         let after = covered(&config, &before, 1);
         let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
         assert!((240..360).contains(&changed), "{changed} of 1000");
+        assert!(config.warnings(&[bytes_port(SHAPE)]).is_empty());
+        let none = Cutout { probability: 0.0, ..config };
+        assert_eq!(none.warnings(&[bytes_port(SHAPE)])[0].field, ["probability"]);
     }
 
     #[test]

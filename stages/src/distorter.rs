@@ -10,6 +10,7 @@ use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::idle;
 use crate::inputs;
 use crate::lanes;
 use crate::mirror;
@@ -101,6 +102,15 @@ fn check_probability(part: &str, probability: f64) -> Result<(), Mismatch> {
     probability::check(&format!("{part}.probability"), probability, &never)
 }
 
+fn idle(part: &str, probability: f64, does_nothing: bool) -> Option<Mismatch> {
+    idle::warning(
+        part,
+        probability,
+        does_nothing,
+        &format!("write `{part}: false` if that is meant"),
+    )
+}
+
 impl Config for Distorter {
     fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
         let image = inputs::one_samples("distorter", inputs)?;
@@ -152,6 +162,24 @@ impl Config for Distorter {
 
     fn offset(&self) -> Offset {
         Offset::Stays
+    }
+
+    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
+        let flip = self.flip.on().filter(|flip| !flip.alternating);
+        let flip = flip.and_then(|flip| idle("flip", flip.probability, false));
+        let brightness = self.brightness.on();
+        let brightness =
+            brightness.and_then(|on| idle("brightness", on.probability, on.max_delta == 0.0));
+        let contrast = self.contrast.on();
+        let contrast = contrast
+            .and_then(|on| idle("contrast", on.probability, (on.lower, on.upper) == (1.0, 1.0)));
+        let off = self.flip.on().is_none()
+            && self.brightness.on().is_none()
+            && self.contrast.on().is_none();
+        let all_off = off.then(|| {
+            Mismatch::new("it changes nothing with all three off").help("leave the stage out")
+        });
+        [flip, brightness, contrast, all_off].into_iter().flatten().collect()
     }
 
     fn adds_offset(&self) -> Option<&'static str> {
@@ -364,6 +392,22 @@ mod tests {
         reversed.reverse();
         assert_eq!(distorted(&Distorter::default(), &forth, 1), reversed);
         assert_ne!(distorted(&Distorter::default(), &forth, 2), reversed);
+    }
+
+    #[test]
+    fn what_changes_nothing_is_told() {
+        let told = |text| {
+            let config: Distorter = serde_json::from_str(text).expect(text);
+            let warnings = config.warnings(&[bytes_port(SHAPE)]);
+            warnings.iter().map(|warning| warning.field.join(".")).collect::<Vec<_>>()
+        };
+        assert!(told("{}").is_empty());
+        assert_eq!(told(r#"{"flip": false, "brightness": false, "contrast": false}"#), [""]);
+        let idle = r#"{"flip": {"probability": 0}, "brightness": {"max_delta": 0},
+                       "contrast": {"lower": 1, "upper": 1}}"#;
+        assert_eq!(told(idle), ["flip.probability", "brightness", "contrast"]);
+        // Mirrored in every other epoch.
+        assert!(told(r#"{"flip": {"probability": 0, "alternating": true}}"#).is_empty());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod data;
 pub mod distorter;
 pub mod evaluator;
 pub mod extent;
+pub mod idle;
 pub mod inputs;
 pub mod lanes;
 pub mod mirror;

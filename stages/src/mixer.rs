@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::beta::beta;
+use crate::idle;
 use crate::model::train::check_labels;
 use crate::patch::Patch;
 use crate::probability;
@@ -116,6 +117,15 @@ impl Config for Mixer {
         Mismatch::all(wrong)?;
         // No image is there by itself any more, so that nothing can be evaluated on them.
         Ok(Some(Port::Batches(ImageType { whole_epochs: false, ..image }, size)))
+    }
+
+    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
+        let mixup = self.mixup.map(|mixup| ("mixup", mixup.probability));
+        let cutmix = self.cutmix.map(|cutmix| ("cutmix", cutmix.probability));
+        let idle = |(part, probability)| {
+            idle::warning(part, probability, false, &format!("leave `{part}` out"))
+        };
+        mixup.into_iter().chain(cutmix).filter_map(idle).collect()
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
@@ -370,6 +380,10 @@ mod tests {
     fn what_cannot_be_mixed_is_told() {
         let field = |config: Mixer| config.check(&[port(128)]).expect_err("wrong").field.join(".");
         assert_eq!(field(Mixer::default()), "");
+        let none = Some(Mixup { alpha: 1.0, probability: 0.0 });
+        let warnings = Mixer { mixup: none, ..only_cutmix() }.warnings(&[port(128)]);
+        assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings[0].field, ["mixup", "probability"]);
         let mixup = Some(Mixup { alpha: 0.0, ..Mixup::default() });
         assert_eq!(field(Mixer { mixup, ..Mixer::default() }), "mixup.alpha");
         let cutmix = Some(Cutmix { probability: 0.6, ..Cutmix::default() });
