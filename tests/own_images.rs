@@ -105,6 +105,15 @@ fn folders_of_too_few_classes_are_told() {
 }
 
 #[test]
+fn other_classes_to_evaluate_on_are_told_before_the_first_step() {
+    let place = place();
+    let test = place.path().join("photos/test");
+    fs::rename(test.join("bee"), test.join("dog")).expect("renamed");
+    let told = "class 1 was `bee`, and here it is `cow`";
+    fails(&place, &[], &["stage score", "trained on other classes", told]);
+}
+
+#[test]
 fn a_damaged_file_in_the_middle_ends_the_run_or_is_counted() {
     let place = place();
     let [cut, text] =

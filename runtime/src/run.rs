@@ -15,7 +15,7 @@ use futures::future::{self, Either};
 
 use crate::channel::{Counters, EdgeCounters, Ports, ReceiveHalf, SendHalf, Stop, Tap, edge, room};
 use crate::event::{Event, Events};
-use crate::item::{Block, Item, Pixels, Sample};
+use crate::item::{Block, Item, Pixels, Sample, Source};
 use crate::job::dealer::Dealer;
 use crate::plan::Plan;
 use crate::random::Random;
@@ -271,17 +271,25 @@ impl Running {
     fn build(plan: &Plan, stop: Stop, events: &Events) -> Result<Self> {
         let mut segments: Vec<Segment> = Vec::new();
         let mut stages: Vec<RunningStage> = Vec::new();
+        let mut sources: Vec<Option<Arc<Source>>> = Vec::new();
         let starts = plan.starts();
         for (index, stage) in plan.stages.iter().enumerate() {
+            let of_inputs: Vec<_> = stage.from.iter().map(|from| sources[*from].clone()).collect();
             let context = Context {
                 stage: &stage.id,
                 inputs: &stage.inputs,
+                sources: &of_inputs,
                 start: starts[index],
                 run: &plan.settings,
                 events: events.clone(),
                 stop: stop.clone(),
             };
             let runner = blame(&stage.id, || stage.config.build(&context))?;
+            let own = match &runner {
+                Runner::Stage(runner) => runner.source(),
+                Runner::Map { .. } => None,
+            };
+            sources.push(own.or_else(|| of_inputs.into_iter().next().flatten()));
             let at = match runner {
                 Runner::Stage(runner) => {
                     segments.push(Segment {

@@ -2,6 +2,7 @@
 //! built from it. Writing a stage means implementing [`Config`] and one of [`Map`] and [`Stage`],
 //! and adding one [`Kind`] to a list.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
 use crate::event::Events;
 use crate::fetch::{self, Download};
-use crate::item::{Limit, Position, Sample, Weights};
+use crate::item::{Limit, Position, Sample, Source, Weights};
 use crate::job::Job;
 use crate::onnx;
 use crate::period::Period;
@@ -30,7 +31,7 @@ use crate::random::Random;
 use crate::towers::journal::Change;
 
 /// The YAML of one stage: plain data.
-pub trait Config: Debug + Send + Sync + 'static {
+pub trait Config: Any + Debug + Send + Sync {
     /// What the stage puts out given what comes in (`None`: nothing, it ends a flow), or what is
     /// wrong. Opens no file and touches no GPU.
     fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch>;
@@ -61,6 +62,15 @@ pub trait Config: Debug + Send + Sync + 'static {
     /// The stages' fields that change nothing here, said as warnings by `check`.
     fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
         Vec::new()
+    }
+
+    /// What is wrong with this stage beside another of the same pipeline; each is asked about each
+    /// other. A stage knows others of its own kind by asking the config what it is.
+    ///
+    /// # Errors
+    /// If the two together do what nobody can want.
+    fn check_beside(&self, _other: &dyn Config) -> Result<(), Mismatch> {
+        Ok(())
     }
 
     /// What a person may want to know of fields that are as they wrote them, told by `check`.
@@ -174,6 +184,8 @@ pub struct Context<'a> {
     pub stage: &'a str,
     /// What comes in.
     pub inputs: &'a [Port],
+    /// Where the images of each input come from, as far as that is known.
+    pub sources: &'a [Option<Arc<Source>>],
     /// Where its output begins: not at 0 if the run is resumed. Its inputs begin where
     /// [`Config::start_of_input`] said.
     pub start: Position,
@@ -327,6 +339,11 @@ pub trait Map: Send + Sync {
 pub trait Stage: Send {
     /// Receives and sends until there is nothing more to do.
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>>;
+
+    /// Where its images come from, if it brings them; else they are those of its first input.
+    fn source(&self) -> Option<Arc<Source>> {
+        None
+    }
 }
 
 /// Something read from YAML.

@@ -1,7 +1,9 @@
 //! Reads a data set into memory and gives out its images, epoch after epoch.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -238,6 +240,33 @@ impl Config for Reader {
         &["path"]
     }
 
+    fn check_beside(&self, other: &dyn Config) -> Result<(), Mismatch> {
+        let Some(other) = (other as &dyn Any).downcast_ref::<Self>() else { return Ok(()) };
+        let same_format = mem::discriminant(&self.format) == mem::discriminant(&other.format);
+        let splits = (self.split, other.split);
+        if splits != (Split::Validation, Split::Train) || !same_format || self.path != other.path {
+            return Ok(());
+        }
+        match (self.validation, other.validation) {
+            (Some(here), Some(there)) if here != there => {
+                let message = format!(
+                    "{here} is kept back for validation here, and {there} where the rest is read \
+                     to train on: images would be in both"
+                );
+                Err(Mismatch::field("validation", message).help("write the same in both readers"))
+            }
+            (Some(here), None) => {
+                let message = format!(
+                    "{here} is kept back for validation here, and nothing where images are read to \
+                     train on: all of these would be trained on"
+                );
+                Err(Mismatch::field("validation", message)
+                    .help("add the same `validation` to the reader of `split: train`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
         let made_up = matches!(self.format.origin(), Origin::Drawn(_));
         [("path", self.path.is_some()), ("otherwise", self.otherwise.is_some())]
@@ -384,12 +413,16 @@ impl Reading {
 }
 
 impl Stage for Reading {
+    fn source(&self) -> Option<Arc<Source>> {
+        Some(Arc::clone(&self.source))
+    }
+
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
         async move {
             let images = self.data.labels.len() as u64;
             let mut begin = (self.start % images) as usize;
             for epoch in self.start / images.. {
-                for block in self.epoch(epoch, std::mem::take(&mut begin)) {
+                for block in self.epoch(epoch, mem::take(&mut begin)) {
                     if ports.send(Item::Block(block)).await.is_err() {
                         return Ok(());
                     }
@@ -442,6 +475,7 @@ mod tests {
         let context = Context {
             stage: "read",
             inputs: &[],
+            sources: &[],
             start: Position::default(),
             run,
             events,
@@ -557,6 +591,28 @@ mod tests {
     }
 
     #[test]
+    fn what_one_reader_keeps_back_the_other_must_not_train_on() {
+        let config = |split: &str, rest: &str| {
+            reader(&format!(r#"{{"format": "cifar10", "split": "{split}"{rest}}}"#))
+        };
+        let share = r#", "validation": 0.1"#;
+        let kept = config("validation", share);
+        let train = |rest| config("train", rest);
+        let told = |other: &Reader| kept.check_beside(other).expect_err("both train and validate");
+        assert_eq!(kept.check_beside(&train(share)), Ok(()));
+        assert!(
+            told(&train("")).message.contains("0.1 is kept back for validation here, and nothing")
+        );
+        for other in [r#", "validation": 0.2"#, r#", "validation": {"fraction": 0.1, "seed": 1}"#] {
+            assert!(told(&train(other)).message.contains("images would be in both"), "{other}");
+        }
+        // Other images, or none to train on.
+        assert_eq!(kept.check_beside(&train(r#", "path": "other""#)), Ok(()));
+        assert_eq!(kept.check_beside(&config("test", "")), Ok(()));
+        assert_eq!(train("").check_beside(&kept), Ok(()), "told once");
+    }
+
+    #[test]
     fn a_share_is_kept_back_for_validation() {
         let config = |rest: &str| {
             reader(&format!(
@@ -568,7 +624,15 @@ mod tests {
             let (events, said) = Events::new();
             let (run, stop) = (settings(4), Stop::default());
             let start = Position::default();
-            let context = Context { stage: "read", inputs: &[], start, run: &run, events, stop };
+            let context = Context {
+                stage: "read",
+                inputs: &[],
+                sources: &[],
+                start,
+                run: &run,
+                events,
+                stop,
+            };
             config.build(&context).map(drop).expect("built");
             let reports = std::iter::from_fn(|| said.try_recv().ok());
             let report = reports.filter_map(|event| match event {
@@ -608,6 +672,7 @@ mod tests {
         let context = Context {
             stage: "read",
             inputs: &[],
+            sources: &[],
             start: Position::default(),
             run: &settings(4),
             events,

@@ -100,6 +100,7 @@ pub(crate) fn try_run(
     let context = Context {
         stage: "stage",
         inputs: &inputs,
+        sources: &[],
         start,
         run: settings,
         events,
@@ -123,6 +124,7 @@ pub(crate) fn map(config: &dyn Config, port: Port, samples: &mut [Sample], seed:
     let context = Context {
         stage: "stage",
         inputs: &inputs,
+        sources: &[],
         start,
         run: &run,
         events,

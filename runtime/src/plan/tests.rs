@@ -45,6 +45,17 @@ impl Config for Reader {
     fn build(&self, _: &Context<'_>) -> anyhow::Result<Runner> {
         nothing_runs()
     }
+
+    fn check_beside(&self, other: &dyn Config) -> Result<(), Mismatch> {
+        let other = (other as &dyn std::any::Any).downcast_ref::<Self>();
+        match other {
+            Some(other) if self.split == "rest" => {
+                let message = format!("there is {} as well", other.split);
+                Err(Mismatch::field("split", message))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Config for Cropper {
@@ -182,6 +193,14 @@ stages:
         "p.yaml:10 `read` `twice` reads from `read` twice",
     ];
     assert_eq!(told(text, &[]), expected);
+}
+
+#[test]
+fn a_stage_is_asked_about_each_other() {
+    let rest =
+        GOOD.replace("read2: { reader: { split: train } }", "read2: { reader: { split: rest } }");
+    let told = told(&rest, &[]);
+    assert_eq!(told, ["p.yaml:9 `rest` read2: there is train as well"]);
 }
 
 #[test]

@@ -79,6 +79,15 @@ impl JsonSchema for Validation {
     }
 }
 
+impl fmt::Display for Validation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seed {
+            None => write!(f, "{}", self.fraction),
+            Some(seed) => write!(f, "{{ fraction: {}, seed: {seed} }}", self.fraction),
+        }
+    }
+}
+
 impl Validation {
     /// What is wrong with it.
     pub fn check(&self) -> Option<Mismatch> {

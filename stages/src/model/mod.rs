@@ -335,6 +335,10 @@ impl Config for Model {
                 Ok(Runner::Stage(Box::new(train::Train::new(image.classes))))
             }
             Reads::Scoring { batches, weights, graph, size, views } => {
+                let source = |input| context.sources.get(input).and_then(Option::as_ref);
+                if let (Some(scored), Some(trained)) = (source(batches), source(weights)) {
+                    score::check_classes(&trained.classes, scored)?;
+                }
                 let asked = self.adapter.as_deref().or(context.run.adapter.as_deref());
                 let precision = context.run.precision;
                 let (adapter, offered) =

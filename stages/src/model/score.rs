@@ -10,7 +10,7 @@ use runtime::adapter::{Adapter, Lowering};
 use runtime::channel::Ports;
 use runtime::event::{Event, Events};
 use runtime::graph::Graph;
-use runtime::item::{Batch, Item, Scores, Weights};
+use runtime::item::{Batch, Item, Scores, Source, Weights};
 use runtime::job::{Lane, Left};
 use runtime::precision::Precision;
 use runtime::session::{Scored, Session};
@@ -18,6 +18,21 @@ use runtime::stage::Stage;
 
 use super::train::check_labels;
 use crate::data::classes::differ;
+
+/// Refuses images of other classes than the model was trained on.
+///
+/// # Errors
+/// With the first class that differs.
+pub fn check_classes(trained: &[String], scored: &Source) -> Result<()> {
+    if let Some(other) = differ(trained, &scored.classes) {
+        bail!(
+            "the model was trained on other classes than those of {}: {other}; score data with the \
+             same classes in the same order",
+            scored.description
+        );
+    }
+    Ok(())
+}
 
 /// Waits for weights, scores as many epochs of images with them as there are views, and waits
 /// again.
@@ -152,14 +167,7 @@ impl Score {
     /// Refuses a batch that is no data of the model's.
     fn check(&self, weights: &Weights, batch: &Batch) -> Result<()> {
         check_labels(batch, self.classes())?;
-        if let Some(other) = differ(&weights.source.classes, &batch.source.classes) {
-            bail!(
-                "the model was trained on other classes than those of {}: {other}; score data with \
-                 the same classes in the same order",
-                batch.source.description
-            );
-        }
-        Ok(())
+        check_classes(&weights.source.classes, &batch.source)
     }
 
     /// The values of the model's tensor of this name; `None` if there is none.
