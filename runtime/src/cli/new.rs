@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::new_file::NewFile;
+use super::new_file::{NewFile, not_made};
 use super::output::{Failure, print};
 
 const EXAMPLES: &str = "\
@@ -87,23 +87,48 @@ fn package(arguments: &Arguments) -> Result<(), Failure> {
         message: format!("{error:#}"),
         help: Some("say with `--source DIR` where Gradflow's sources are".to_owned()),
     })?;
-    write(Path::new(name), name, &source).map_err(Failure::Run)?;
+    write(Path::new(name), name, &source)?;
     print(&format!(
         "{name} is a crate with a stage and a layer of its own. Next:\n  cd {name}\n  cargo test \
          --release\n  cargo run --release -- run pipeline.yaml\n"
     ))
 }
 
+/// Folders that Cargo builds into, and crates that come with Rust.
+const OF_CARGO: [&str; 10] = [
+    "alloc",
+    "build",
+    "core",
+    "deps",
+    "examples",
+    "incremental",
+    "proc-macro",
+    "proc_macro",
+    "std",
+    "test",
+];
+
+/// Keywords, from the Rust reference, edition 2024, those that are reserved among them.
+const OF_RUST: [&str; 51] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
 fn wrong_name(name: &str) -> Option<&'static str> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
     if !name.starts_with(|letter: char| letter.is_ascii_alphabetic()) {
         Some("it begins with no letter")
     } else if !name.chars().all(is_plain) {
-        Some("it is made of letters, digits, `_` and `-`")
+        Some("it has more than letters, digits, `_` and `-`")
     } else if name.len() > 64 {
         Some("it is longer than 64 letters")
-    } else if ["runtime", "shaders", "stages", "test"].contains(&name) {
+    } else if ["runtime", "shaders", "stages"].contains(&name) {
         Some("there is another crate of that name")
+    } else if OF_CARGO.contains(&name) || OF_RUST.contains(&name) {
+        Some("it means something else to Rust or Cargo")
     } else {
         None
     }
@@ -123,8 +148,12 @@ fn sources(folder: &Path) -> Result<String> {
 }
 
 /// Writes the crate into a folder that is not there yet.
-fn write(folder: &Path, name: &str, source: &str) -> Result<()> {
-    fs::create_dir(folder).with_context(|| format!("could not make {}", folder.display()))?;
+fn write(folder: &Path, name: &str, source: &str) -> Result<(), Failure> {
+    fs::create_dir(folder).map_err(|error| not_made(folder, error))?;
+    fill(folder, name, source).map_err(Failure::Run)
+}
+
+fn fill(folder: &Path, name: &str, source: &str) -> Result<()> {
     fs::create_dir(folder.join("src")).context("could not make its folder `src`")?;
     for (file, text) in FILES {
         let text = match file {
@@ -148,7 +177,9 @@ mod tests {
         for right in ["a", "my_stage", "my-stages2"] {
             assert_eq!(wrong_name(right), None);
         }
-        for wrong in ["", "2d", "../up", "a b", "été", "stages", &"a".repeat(65)] {
+        for wrong in
+            ["", "2d", "../up", "a b", "été", "stages", "deps", "core", "async", &"a".repeat(65)]
+        {
             assert!(wrong_name(wrong).is_some(), "{wrong}");
         }
     }

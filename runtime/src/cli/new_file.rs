@@ -1,10 +1,10 @@
 //! A file that a verb was asked to write.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 
 use super::output::Failure;
@@ -21,9 +21,7 @@ pub(super) struct NewFile {
 
 impl NewFile {
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
-        let file = File::create_new(path)
-            .with_context(|| format!("could not make {}", path.display()))
-            .map_err(Failure::Run)?;
+        let file = File::create_new(path).map_err(|error| not_made(path, error))?;
         Ok(Self { path: path.to_owned(), file, written: false })
     }
 
@@ -46,6 +44,21 @@ impl NewFile {
     }
 }
 
+/// Says why there is no such new file or folder.
+pub(super) fn not_made(path: &Path, error: io::Error) -> Failure {
+    let why = match error.kind() {
+        ErrorKind::AlreadyExists => {
+            anyhow!("it is there already, and nothing is replaced; choose another name")
+        }
+        ErrorKind::NotFound => match path.parent() {
+            Some(folder) => anyhow!("there is no folder {}", folder.display()),
+            None => error.into(),
+        },
+        _ => error.into(),
+    };
+    Failure::Run(why.context(format!("could not make {}", path.display())))
+}
+
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.written {
@@ -64,7 +77,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         NewFile::create(&path).expect("it is new").write_json(&[1]).expect("there is room");
-        assert!(NewFile::create(&path).is_err());
+        let Err(Failure::Run(error)) = NewFile::create(&path) else { panic!("it was replaced") };
+        assert!(format!("{error:#}").contains("it is there already"), "{error:#}");
+        let nowhere = folder.path().join("no/file");
+        let Err(Failure::Run(error)) = NewFile::create(&nowhere) else { panic!("it was made") };
+        assert!(format!("{error:#}").contains("there is no folder"), "{error:#}");
         let other = folder.path().join("other");
         drop(NewFile::create(&other).expect("it is new"));
         assert!(!other.exists(), "nothing was written to it");
