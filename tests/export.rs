@@ -7,18 +7,21 @@ mod python;
 mod runs;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use runs::{Place, Said};
+use runtime::channel::{Ports, Stop};
 use runtime::checkpoint;
-use runtime::item::{Batch, Label, SampleId};
+use runtime::config::node::Node;
+use runtime::item::{Batch, Item, Label, SampleId};
 use runtime::plan::Plan;
 use runtime::port::Port;
 use runtime::random::Random;
 use runtime::session::Session;
-use runtime::stage::RunSettings;
+use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, RunSettings, Runner, Stage};
 
 const IMAGES: usize = 100;
 
@@ -116,6 +119,62 @@ fn logits(checkpoint: &Path, images: &[f32], averaged: bool) -> Vec<f32> {
     session.score(&batch).expect("it is scored").logits
 }
 
+/// A stage that keeps the images of the first batch that comes.
+#[derive(Clone, Debug, Default)]
+struct Keep(Arc<Mutex<Vec<f32>>>);
+
+impl Config for Keep {
+    fn check(&self, _: &[Port]) -> Result<Option<Port>, Mismatch> {
+        Ok(None)
+    }
+
+    fn build(&self, _: &Context<'_>) -> anyhow::Result<Runner> {
+        Ok(Runner::Stage(Box::new(self.clone())))
+    }
+}
+
+impl Stage for Keep {
+    fn run<'a>(
+        &'a mut self,
+        ports: &'a mut Ports,
+    ) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 'a>> {
+        Box::pin(async move {
+            if let Some(Item::Batch(batch)) = ports.receive(0).await {
+                *self.0.lock().expect("nobody panicked") = batch.images.to_vec();
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The first test images as the tutorial's evaluation sees them: those of CIFAR-10 where
+/// `GRADFLOW_DATA` says where it is, else drawings.
+fn test_images() -> Vec<f32> {
+    let kept = Keep::default();
+    let keep = kept.clone();
+    let parse = Arc::new(move |_: &_, _: &_, _: &mut _| {
+        let value: Box<dyn Config> = Box::new(keep.clone());
+        Some(Parsed { value, fields: Node::Null })
+    });
+    let kind = Kind { name: "keep", parse, ..stages::batcher::kind() };
+    let kinds = [stages::kinds(stages::model::layers::all()), vec![kind]].concat();
+    let text = format!(
+        "
+stages:
+  read: {{ reader: {{ split: test, otherwise: synthetic }} }}
+  centre: {{ from: read, cropper: {{ size: 24, mode: central }} }}
+  standard: {{ from: centre, whitening: {{}} }}
+  test: {{ from: standard, batcher: {{ size: {IMAGES}, partial: keep }} }}
+  end: {{ from: test, keep: }}
+"
+    );
+    let data_default = std::env::var_os("GRADFLOW_DATA").map(PathBuf::from);
+    let settings = RunSettings { data_default, ..RunSettings::default() };
+    let (plan, _) = Plan::load(&kinds, "test.yaml", &text, &[], &settings).expect("a plan");
+    runtime::run::run(&plan, Stop::default(), |_| {}).expect("it runs");
+    kept.0.lock().expect("nobody panicked").clone()
+}
+
 /// Numbers as whitening leaves them.
 fn draw(length: usize) -> Vec<f32> {
     let mut random = Random::keyed(1, "export", 0, 0);
@@ -135,18 +194,18 @@ fn agree(found: &serde_json::Value, expected: &[f32]) {
 }
 
 /// Trains, exports raw and averaged weights, and holds both against onnxruntime.
-fn holds(place: &Place, set: &[&str], step: u64, side: usize) {
+fn holds(place: &Place, set: &[&str], step: u64, side: usize, images: &[f32]) {
     let Some(python) = python::find() else { return };
     let run = place.train("net", set);
     let folder = place.path();
-    let images = draw(IMAGES * side * side * 3);
+    assert_eq!(images.len(), IMAGES * side * side * 3);
     let bytes: Vec<u8> = images.iter().flat_map(|value| value.to_le_bytes()).collect();
     fs::write(folder.join("images.bin"), bytes).expect("written");
     export(place, &["runs/net", "--onnx", "averaged.onnx"]).done();
     export(place, &["runs/net", "--onnx", "raw.onnx", "--raw"]).done();
     let found = python::ask(&python, "onnx.py", folder);
     for (name, averaged) in [("averaged", true), ("raw", false)] {
-        agree(&found[name], &logits(&run.checkpoint(step), &images, averaged));
+        agree(&found[name], &logits(&run.checkpoint(step), images, averaged));
         let metadata = &found[name]["metadata"];
         assert_eq!(metadata["weights"], name);
         let before = metadata["preprocessing"].as_str().expect("a text");
@@ -166,12 +225,12 @@ fn onnxruntime_gives_the_logits_of_the_tutorials_network() {
         "stages.read.reader.otherwise.synthetic={ train: 20, test: 8 }",
         "stages.read_test.reader.otherwise.synthetic={ train: 20, test: 8 }",
     ];
-    holds(&place, &set, 2, 24);
+    holds(&place, &set, 2, 24, &test_images());
 }
 
 #[test]
 fn onnxruntime_gives_the_logits_of_the_other_layers() {
-    holds(&Place::new(OTHER_LAYERS), &[], 3, 13);
+    holds(&Place::new(OTHER_LAYERS), &[], 3, 13, &draw(IMAGES * 13 * 13 * 3));
 }
 
 /// The same images, whitened there and beforehand.

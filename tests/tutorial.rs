@@ -1,9 +1,13 @@
-//! Every command of `docs/tutorial.md`, in the order of the page and in a short form.
+//! Every `runtime` command of `docs/tutorial.md`, in the order of the page and in a short form.
 
+#[path = "common/cifar10.rs"]
+mod cifar10;
 mod common;
+#[path = "common/python.rs"]
+mod python;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
@@ -18,23 +22,6 @@ fn commands(page: &str) -> Vec<Vec<String>> {
     let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or(""));
     let lines = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("runtime "));
     lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
-}
-
-/// A folder with CIFAR-10, or with files like its.
-fn data(folder: &Path) -> PathBuf {
-    if let Some(real) = std::env::var_os("GRADFLOW_DATA") {
-        return real.into();
-    }
-    let records: Vec<u8> = (0..10_000)
-        .flat_map(|image| {
-            std::iter::once((image % 10) as u8).chain((0..3072).map(move |at| (image ^ at) as u8))
-        })
-        .collect();
-    let names = (1..=5).map(|number| format!("data_batch_{number}.bin"));
-    for name in names.chain(["test_batch.bin".to_owned()]) {
-        fs::write(folder.join(name), &records).expect("written");
-    }
-    folder.to_owned()
 }
 
 #[test]
@@ -52,11 +39,26 @@ fn every_command_runs() {
         .save(at("photo.png"))
         .expect("saved");
     fs::create_dir(at("data")).expect("made");
-    let data = data(&at("data"));
+    let data = cifar10::find_or_write(&at("data"));
+
+    // House numbers as SciPy writes them.
+    let python = python::find();
+    if let Some(python) = &python {
+        fs::create_dir(at("written")).expect("made");
+        python::ask(python, "datasets.py", &at("written"));
+    }
 
     let commands = commands("docs/tutorial.md");
     assert!(commands.len() > 10, "{commands:?}");
     for mut arguments in commands {
+        if arguments[0] == "run" && arguments[1] == "examples/svhn.yaml" {
+            if python.is_none() {
+                continue;
+            }
+            let written = at("written/svhn-plain").display().to_string();
+            let batch = "stages.batch.batcher.size=16".to_owned();
+            arguments.extend(["--data".to_owned(), written, "--set".to_owned(), batch]);
+        }
         if let Some((_, more)) = SHORTER.iter().find(|(name, _)| *name == arguments[0]) {
             arguments.extend(more.iter().map(|part| (*part).to_owned()));
         }
