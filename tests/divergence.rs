@@ -361,6 +361,8 @@ fn a_run_that_diverges_keeps_what_was_good_and_says_how_to_go_on() {
     let named =
         ["in step 31, the first layer to go bad is top: ", "at step 31: its loss is not fin"];
     let ran = place.train("jump", &[&jump_to("1e20")]).failed(1, &named);
+    let log = std::fs::read_to_string(place.run("jump").join("log.txt")).expect("it is kept");
+    assert!(log.lines().last().is_some_and(|line| line.starts_with("error: ")), "{log}");
     go_on(&place, "jump", 20, &ran.told);
 
     // The weights after the step with that rate are finite, and no good.

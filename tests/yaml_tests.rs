@@ -84,3 +84,18 @@ fn no_tests_are_a_mistake_of_the_command_line() {
     assert_eq!(status, Some(2), "{told}");
     assert!(told.contains("there are no tests in p.yaml"), "{told}");
 }
+
+#[test]
+fn tests_that_nothing_can_pass_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tests = "tests:
+  upside_down: { image: 0, stage: crop, range: [10, 0] }
+  negative: { image: 0, stage: crop, mean: 0, tolerance: -1 }
+";
+    fs::write(folder.path().join("p.yaml"), format!("{STAGES}{tests}")).expect("written");
+    let (status, _, told) = test(folder.path(), &["p.yaml"]);
+    assert_eq!(status, Some(2), "{told}");
+    for part in ["expected the least and the largest, found 10, 0", "from 0 upwards, found -1"] {
+        assert!(told.contains(part), "{part:?} is not in {told}");
+    }
+}

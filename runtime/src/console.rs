@@ -244,13 +244,18 @@ impl Console {
         ));
     }
 
-    /// Prints a line and keeps it.
-    pub fn line(&mut self, text: &str) {
+    /// Keeps a line that is printed elsewhere.
+    pub fn keep(&mut self, text: &str) {
         match &mut self.log {
             // What cannot be kept is printed all the same.
             Some(log) => drop(writeln!(log, "{text}")),
             None => self.unlogged += &format!("{text}\n"),
         }
+    }
+
+    /// Prints a line and keeps it.
+    pub fn line(&mut self, text: &str) {
+        self.keep(text);
         let mut print = || writeln!(self.out, "{text}").and_then(|()| self.out.flush());
         let printed = match &self.bar {
             Some(bar) => bar.suspend(print),

@@ -375,8 +375,11 @@ pub(super) fn execute(
         last = recorder.last().clone();
     }
     console.finish();
-    if let (Ok(outcome), None) = (&result, &failure) {
-        console.closing_lines(outcome, &last);
+    match (&result, &failure) {
+        (Ok(outcome), None) => console.closing_lines(outcome, &last),
+        // Whoever started the run prints what it failed by.
+        (Err(_), _) if how != Ended::INTERRUPTED => console.keep(&format!("error: {how}")),
+        _ => {}
     }
     if let Some(error) = console.failure() {
         return Err(Failure::Output(error));

@@ -35,7 +35,11 @@ pub fn entry<'n>(
         path,
         on_key,
         message: format!("there is no {what} `{}`", short(name)),
-        help: suggest::help(name, kinds),
+        // Nothing near may be something of one's own, which only one's own program has.
+        help: suggest::help(name, kinds).map(|help| match suggest::nearest(name, kinds) {
+            Some(_) => help,
+            None => format!("{help}; a {what} of your own crate is known to that crate's program"),
+        }),
     };
     let entries = match node {
         Node::Map(entries) => entries,
@@ -131,7 +135,7 @@ mod tests {
             messages(&map(&[("rellu", Node::Null), ("x", Node::Null)])),
             [
                 r#"there is no layer `rellu` Some("did you mean `relu`?")"#,
-                r#"there is no layer `x` Some("known are `relu`, `pool`")"#
+                r#"there is no layer `x` Some("known are `relu`, `pool`; a layer of your own crate is known to that crate's program")"#
             ]
         );
         assert!(

@@ -43,6 +43,18 @@ pub(super) fn read(node: Option<&Node>, problems: &mut Problems) -> Vec<(String,
                 help: Some("add `shape`, `range`, `mean`, `deviation` or `crc32c`".to_owned()),
             });
         }
+        let mut impossible = |field: &str, message: String| {
+            let path = place(name).join(field);
+            problems.push(Problem { path, on_key: false, message, help: None });
+        };
+        // Not `low > high`: what is no number is in no order.
+        if let Some([low, high]) = trial.range.filter(|[low, high]| !(low <= high)) {
+            impossible("range", format!("expected the least and the largest, found {low}, {high}"));
+        }
+        if !(trial.tolerance.is_finite() && trial.tolerance >= 0.0) {
+            let found = trial.tolerance;
+            impossible("tolerance", format!("expected a number from 0 upwards, found {found}"));
+        }
         let is_hex = |crc: &String| crc.len() == 8 && crc.chars().all(|c| c.is_ascii_hexdigit());
         if let Some(crc) = trial.crc32c.as_ref().filter(|crc| !is_hex(crc)) {
             problems.push(Problem {
