@@ -162,6 +162,9 @@ fn fetch_knows_its_data_sets() {
     let (status, told) = place.runtime(&nowhere(), &["fetch", "cifar11"]);
     assert_eq!(status, 2, "{told}");
     assert!(told.contains("known are cifar10, cifar100, svhn"), "{told}");
+    let (status, told) = place.runtime(&nowhere(), &["fetch", "cifar10", "--mirror", "my.server"]);
+    assert_eq!(status, 2, "{told}");
+    assert!(told.contains("expected an address such as http://"), "{told}");
 }
 
 #[test]
@@ -200,7 +203,7 @@ fn real_archive() -> Option<PathBuf> {
     let folder = std::env::var_os("GRADFLOW_DATA").map(PathBuf::from);
     let folder = folder.filter(|folder| folder.join("cifar-10-binary.tar.gz").is_file());
     if folder.is_none() {
-        eprintln!("skipped: GRADFLOW_DATA names no folder with cifar-10-binary.tar.gz");
+        common::skip("folder with cifar-10-binary.tar.gz in GRADFLOW_DATA");
     }
     folder
 }
@@ -239,6 +242,16 @@ fn the_real_data_arrives_whatever_happens() {
     assert_eq!(server.asked()[1], format!("/cifar-10-binary.tar.gz {kept}"));
     let (status, told) = place.runtime(&nowhere(), &["fetch", "cifar10"]);
     assert_eq!(status, 0, "what is there is not asked for again: {told}");
-    assert!(place.cache().join("data/cifar10/cifar-10-batches-bin/test_batch.bin").is_file());
+    let member = place.cache().join("data/cifar10/cifar-10-batches-bin/test_batch.bin");
     assert!(!part.exists());
+
+    // What was damaged since is found when somebody asks.
+    let right = fs::read(&member).expect("there");
+    let mut damaged = right.clone();
+    damaged[5000..5004].fill(0xff);
+    fs::write(&member, &damaged).expect("written");
+    let (status, told) = place.runtime(&server.url, &["fetch", "cifar10"]);
+    assert_eq!(status, 0, "{told}");
+    assert!(told.contains("test_batch.bin is damaged"), "{told}");
+    assert!(fs::read(&member).expect("there") == right, "it is not repaired");
 }

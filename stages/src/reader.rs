@@ -301,7 +301,11 @@ impl Reader {
         }
         let why = match self.download(format, context) {
             Ok(folder) => {
-                let said = format!("the cache, {}", folder.display());
+                let name = format.download().map_or("", |download| download.name);
+                let said = format!(
+                    "the cache, {} (`runtime fetch {name}` checks and repairs it)",
+                    folder.display()
+                );
                 let place = format.find(&folder, self.split)?;
                 let place = place.with_context(|| format!("{said} is not as it was left"))?;
                 return self.read(format, &place, &said, context);

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 
 use anyhow::Context as _;
 use clap::Args;
+use ureq::http::Uri;
 
 use super::App;
 use super::interrupt::listen;
 use super::output::{Failure, complain, print, table};
-use super::pipeline::fetch_settings;
+use super::pipeline::{MIRROR_VARIABLE, fetch_settings};
 use crate::channel::Stop;
 use crate::fetch::{Download, Fetcher, Progress, Shown};
 
@@ -36,15 +37,26 @@ pub(super) struct Arguments {
     all: bool,
 
     /// An address to download from in place of each data set's own; names of files are appended.
-    /// Counts more than the environment variable GRADFLOW_MIRROR.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = MIRROR_VARIABLE, value_parser = address)]
     mirror: Option<String>,
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let address: Result<Uri, _> = text.parse();
+    let right = address.is_ok_and(|address| {
+        matches!(address.scheme_str(), Some("http" | "https")) && address.host().is_some()
+    });
+    // A variable that is set to nothing is not set.
+    match right || text.is_empty() {
+        true => Ok(text.to_owned()),
+        false => Err("expected an address such as http://my.server/data".to_owned()),
+    }
 }
 
 pub(super) fn fetch(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let known: Vec<&Download> =
         app.kinds.iter().flat_map(|kind| &kind.downloads).copied().collect();
-    let mut settings = fetch_settings(arguments.mirror.as_deref());
+    let mut settings = fetch_settings(arguments.mirror.as_deref().filter(|url| !url.is_empty()));
     // Whoever asks for a download wants it.
     settings.offline = false;
     if arguments.names.is_empty() {
@@ -77,7 +89,8 @@ pub(super) fn fetch(app: &App, arguments: &Arguments) -> Result<(), Failure> {
             true => download.files.iter().map(|file| file.name).collect(),
             false => Vec::new(),
         };
-        let fetched = fetcher.fetch(download, &files);
+        let fetched =
+            fetcher.repair(download, &files).and_then(|()| fetcher.fetch(download, &files));
         shown.borrow_mut().finish();
         let folder = fetched.with_context(|| format!("{} could not be had", download.title));
         print(&format!("{}\n", folder.map_err(Failure::of_run)?.display()))?;

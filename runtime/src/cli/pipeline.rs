@@ -19,7 +19,7 @@ use crate::stage::RunSettings;
 const DATA_VARIABLE: &str = "GRADFLOW_DATA";
 
 /// An address that data is downloaded from instead of each data set's own.
-const MIRROR_VARIABLE: &str = "GRADFLOW_MIRROR";
+pub(super) const MIRROR_VARIABLE: &str = "GRADFLOW_MIRROR";
 
 /// Whether nothing is downloaded.
 const OFFLINE_VARIABLE: &str = "GRADFLOW_OFFLINE";

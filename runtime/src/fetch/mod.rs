@@ -13,6 +13,7 @@ mod unpack;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -127,14 +128,19 @@ impl Settings {
     }
 
     /// The folder of a data set in the cache, if these files of it are there; all that are not
-    /// optional, if none are named.
+    /// optional, if none are named. Their contents are not looked at: [`Fetcher::repair`] does that.
     pub fn cached(&self, download: &Download, wanted: &[&str]) -> Option<PathBuf> {
         let folder = self.cache.as_ref()?.join(download.name);
-        let files = download.wanted(wanted).all(|file| folder.join(file.name).is_file());
-        let archive = download.archive.as_ref();
-        let unpacked = archive.is_none_or(|archive| folder.join(archive.folder).is_dir());
-        (files && unpacked).then_some(folder)
+        let there = download.parts(wanted).all(|part| folder.join(part.place).is_file());
+        there.then_some(folder)
     }
+}
+
+/// A file of a data set in the cache.
+struct Part {
+    /// Its path in the data set's folder.
+    place: PathBuf,
+    check: Option<Check>,
 }
 
 impl Download {
@@ -144,6 +150,19 @@ impl Download {
             _ => wanted.contains(&file.name),
         };
         self.files.iter().filter(named)
+    }
+
+    /// The files of it that a cache has, members of an archive unpacked.
+    fn parts(&self, wanted: &[&str]) -> impl Iterator<Item = Part> {
+        let files = self.wanted(wanted);
+        let files = files.map(|file| Part { place: file.name.into(), check: Some(file.check) });
+        let members = self.archive.iter().flat_map(|archive| {
+            archive.members.iter().map(|member| Part {
+                place: Path::new(archive.folder).join(member.name),
+                check: member.check,
+            })
+        });
+        files.chain(members)
     }
 }
 
@@ -168,11 +187,46 @@ impl Fetcher<'_> {
         fetched
     }
 
-    fn fetch_now(&self, download: &Download, wanted: &[&str]) -> Result<PathBuf> {
+    /// Removes files of a data set from the cache whose checksum is known and is not theirs, so that
+    /// they are downloaded again, and says which.
+    ///
+    /// # Errors
+    /// If they cannot be read or removed; [`Interrupted`] if it was asked to stop.
+    pub fn repair(&self, download: &Download, wanted: &[&str]) -> Result<()> {
+        let Some(cache) = &self.settings.cache else { return Ok(()) };
+        let folder = cache.join(download.name);
+        let damaged = || {
+            let mut damaged = Vec::new();
+            for Part { place, check } in download.parts(wanted) {
+                ensure!(!self.stop.is_stopped(), Interrupted);
+                let path = folder.join(place);
+                let Some(check) = check.filter(|_| path.is_file()) else { continue };
+                match check.verify(&path) {
+                    // What cannot be read may be right.
+                    Err(error) if error.root_cause().is::<io::Error>() => return Err(error),
+                    Err(error) => damaged.push((path, error)),
+                    Ok(()) => {}
+                }
+            }
+            Ok(damaged)
+        };
+        // A cache that may only be read from, and is right, needs no lock.
+        if damaged()?.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.locked(download)?;
+        for (path, error) in damaged()? {
+            self.note(format!("{} is damaged: {error:#}; it is downloaded again", path.display()));
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the data set's folder, and keeps other processes from it as long as this is held.
+    fn locked(&self, download: &Download) -> Result<File> {
         let cache = self.settings.cache.as_ref().context(
             "there is no place for downloads: set GRADFLOW_CACHE to a folder that may be written to",
         )?;
-        let folder = cache.join(download.name);
         let cannot_write = || {
             format!(
                 "cannot write to the cache {}: check who may write there, or set GRADFLOW_CACHE to \
@@ -180,10 +234,16 @@ impl Fetcher<'_> {
                 cache.display()
             )
         };
-        fs::create_dir_all(&folder).with_context(cannot_write)?;
+        fs::create_dir_all(cache.join(download.name)).with_context(cannot_write)?;
         let lock = cache.join(format!("{}.lock", download.name));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock);
-        let _lock = self.lock(file.with_context(cannot_write)?, &lock)?;
+        self.lock(file.with_context(cannot_write)?, &lock)
+    }
+
+    fn fetch_now(&self, download: &Download, wanted: &[&str]) -> Result<PathBuf> {
+        let _lock = self.locked(download)?;
+        let cache = self.settings.cache.as_deref().unwrap_or(Path::new(""));
+        let folder = cache.join(download.name);
         // Another process may have done it meanwhile.
         if self.settings.cached(download, wanted).is_some() {
             return Ok(folder);
@@ -202,7 +262,11 @@ impl Fetcher<'_> {
                 })?;
             }
         }
-        if let Some(archive) = &download.archive {
+        let whole = |archive: &&Archive| {
+            let unpacked = folder.join(archive.folder);
+            archive.members.iter().all(|member| unpacked.join(member.name).is_file())
+        };
+        if let Some(archive) = download.archive.as_ref().filter(|archive| !whole(archive)) {
             self.unpacked(download, archive, &folder)?;
         }
         self.note(format!("{} is in {}", download.title, folder.display()));
@@ -318,7 +382,16 @@ impl Fetcher<'_> {
             }
             return Err(error);
         }
-        rename(&aside, &folder.join(archive.folder))?;
+        let unpacked = folder.join(archive.folder);
+        if unpacked.is_dir() {
+            // Some of it was lost; what else is there stays.
+            for member in archive.members {
+                rename(&aside.join(member.name), &unpacked.join(member.name))?;
+            }
+            let _ = fs::remove_dir(&aside);
+        } else {
+            rename(&aside, &unpacked)?;
+        }
         // What is unpacked needs it no more; if it stays, it only takes up room.
         let _ = fs::remove_file(place);
         Ok(())

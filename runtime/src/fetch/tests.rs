@@ -37,6 +37,10 @@ enum Answer {
     Status(u16),
     /// Never ends.
     Endless,
+    /// Takes the question and says nothing.
+    Silent,
+    /// Takes the question and hangs up.
+    HangUp,
 }
 
 /// A server that answers each request as listed, and then rightly.
@@ -73,7 +77,7 @@ fn serve(
     answer: Answer,
     content: &[u8],
     log: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -91,6 +95,11 @@ fn serve(
     log.lock().expect("no panic").push(format!("{path}{range}"));
     let mut out = stream;
     let total = content.len();
+    match answer {
+        Answer::HangUp => return Ok(()),
+        Answer::Silent => return wait_for_the_end(&mut out),
+        _ => {}
+    }
     if let Answer::Status(status) = answer {
         return write!(out, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
     }
@@ -134,12 +143,15 @@ fn serve(
         Answer::Stall(bytes) => {
             out.write_all(&body[..bytes.min(body.len())])?;
             out.flush()?;
-            // Until the other side gives up.
-            let _ = std::io::Read::read(&mut out, &mut [0]);
-            Ok(())
+            wait_for_the_end(&mut out)
         }
         _ => out.write_all(&body),
     }
+}
+
+/// Until the other side gives up.
+fn wait_for_the_end(stream: &mut TcpStream) -> io::Result<()> {
+    io::Read::read(stream, &mut [0]).map(drop)
 }
 
 /// Bytes that do not repeat.
@@ -244,6 +256,7 @@ fn what_was_lost_on_the_way_is_asked_for_again_and_no_more() {
     assert_eq!(arrives(&[Answer::Redirect]), ["/data.mat", "/else"]);
     assert_eq!(arrives(&[Answer::Status(503), Answer::Status(429)]).len(), 3);
     assert_eq!(arrives(&[Answer::Cut(0), Answer::Cut(0)]).len(), 3);
+    assert_eq!(arrives(&[Answer::Silent, Answer::HangUp]).len(), 3);
 }
 
 #[test]
@@ -265,6 +278,8 @@ fn what_cannot_be_had_is_told() {
     assert_eq!(fails(&[Answer::Status(404)], &["answered 404"]).len(), 1);
     let six = fails(&[Answer::Status(500); 9], &["answered 500", "after 6 attempts"]);
     assert_eq!(six.len(), 6);
+    let three = fails(&[Answer::Silent; 9], &["does not answer", "after 3 attempts"]);
+    assert_eq!(three.len(), 3);
     fails(&[Answer::Endless], &["400000 at most", "is the address right?"]);
     fails(&[Answer::Cut(1000); 9], &["the first 6000 bytes are kept", "next start goes on"]);
 }
@@ -457,6 +472,44 @@ mod archives {
         let wrong: Vec<u8> = packed.iter().map(|byte| !byte).collect();
         assert_eq!(begin(&|folder| write(folder.join("data.tar.gz"), &wrong)), 1);
         assert_eq!(begin(&|folder| write(folder.join("data.tar.gz.part"), &wrong[..9000])), 2);
+    }
+
+    #[test]
+    fn what_was_lost_or_damaged_in_the_cache_is_had_again_and_all_else_stays() {
+        let (download, packed) = download();
+        let server = Server::new(packed, &[]);
+        let place = Place::new(&server.url);
+        let member = place.file("packed/data/train.bin");
+        place.fetch(download).0.expect("it arrives");
+        fs::write(place.file("packed/data/own.txt"), "mine").expect("written");
+        fs::remove_file(&member).expect("removed");
+        assert_eq!(place.settings.cached(download, &[]), None);
+        place.fetch(download).0.expect("it arrives again");
+        assert_eq!(fs::read(&member).expect("there"), content());
+
+        let mut damaged = content();
+        damaged[1000] ^= 1;
+        fs::write(&member, &damaged).expect("written");
+        let notes = Mutex::new(Vec::new());
+        let progress = |progress| {
+            if let Progress::Note(text) = progress {
+                notes.lock().expect("no panic").push(text);
+            }
+        };
+        let stop = Stop::default();
+        let fetcher = Fetcher { settings: &place.settings, stop: &stop, progress: &progress };
+        fetcher.repair(download, &[]).expect("it can be removed");
+        assert!(!member.exists());
+        let told = notes.lock().expect("no panic").concat();
+        assert!(told.contains("train.bin is damaged") && told.contains("SHA-256"), "{told}");
+        fetcher.fetch(download, &[]).expect("it arrives a third time");
+        assert_eq!(fs::read(&member).expect("there"), content());
+        // There is nothing to repair any more.
+        notes.lock().expect("no panic").clear();
+        fetcher.repair(download, &[]).expect("it is right");
+        assert!(notes.lock().expect("no panic").is_empty());
+        assert_eq!(fs::read(place.file("packed/data/own.txt")).expect("there"), b"mine");
+        assert_eq!(server.asked().len(), 3);
     }
 
     #[test]

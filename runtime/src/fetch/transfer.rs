@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use ureq::http::{Response, StatusCode};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Timeout};
 
 use super::{Fetcher, Interrupted, Progress};
 
@@ -34,6 +34,8 @@ impl Default for Patience {
 
 /// Attempts in a row that bring next to nothing before it is given up.
 const ATTEMPTS: u32 = 6;
+/// The same as long as nothing was ever heard of the server: time-outs take long.
+const ATTEMPTS_AT_FIRST: u32 = 3;
 /// Bytes that are more than next to nothing.
 const SOME: u64 = 1 << 20;
 /// Time between two words about progress.
@@ -54,6 +56,8 @@ pub(super) struct Transfer<'a> {
 enum Failure {
     /// Another one may do better.
     Passing(Error),
+    /// Another one may do better if there is a network, of which nothing was seen.
+    Unreachable(Error),
     /// Another one will not.
     Lasting(Error),
 }
@@ -82,17 +86,16 @@ impl Transfer<'_> {
             let failure = match self.attempt(&agent, before, &mut began_at, &mut answered) {
                 Ok(()) => return Ok(began_at == 0),
                 Err(Failure::Lasting(error)) => return Err(error),
-                Err(Failure::Passing(error)) => error,
+                // Without a network, there is nothing to wait for.
+                Err(Failure::Unreachable(error)) if !answered => return Err(error),
+                Err(Failure::Unreachable(error) | Failure::Passing(error)) => error,
             };
-            // Without a network, there is nothing to wait for.
-            if !answered {
-                return Err(failure);
-            }
             let have = self.have()?;
             failures = if have >= before + SOME { 1 } else { failures + 1 };
-            if failures >= ATTEMPTS {
+            let attempts = if answered { ATTEMPTS } else { ATTEMPTS_AT_FIRST };
+            if failures >= attempts {
                 return Err(failure.context(format!(
-                    "given up after {ATTEMPTS} attempts; the first {have} bytes are kept in {}, and \
+                    "given up after {failures} attempts; the first {have} bytes are kept in {}, and \
                      the next start goes on behind them",
                     self.part.display()
                 )));
@@ -254,16 +257,21 @@ impl Transfer<'_> {
     }
 
     fn unanswered(&self, error: ureq::Error) -> Failure {
-        match error {
-            ureq::Error::Timeout(_)
-            | ureq::Error::HostNotFound
+        let no_connection = match &error {
+            ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
-            | ureq::Error::Io(_)
-            | ureq::Error::Protocol(_) => {
-                Failure::Passing(Error::from(error).context("the server does not answer"))
-            }
-            other => Failure::lasting(other),
-        }
+            | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+            ureq::Error::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+            ),
+            ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => false,
+            _ => return Failure::lasting(error),
+        };
+        let error = Error::from(error).context("the server does not answer");
+        if no_connection { Failure::Unreachable(error) } else { Failure::Passing(error) }
     }
 }
 
