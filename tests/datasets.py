@@ -25,10 +25,10 @@ def images(count, *shape):
     return random.integers(0, 256, (count, *shape), numpy.uint8)
 
 
-def svhn(place, compressed, kind):
+def svhn(place, compressed, kinds):
     """MATLAB level 5: X with the images last, y with 10 for the digit 0."""
     first = {}
-    for name, count in (("train", 60), ("test", 20)):
+    for (name, count), kind in zip((("train", 60), ("test", 20)), kinds):
         all_images = images(count, 32, 32, 3)
         labels = numpy.arange(count) % 10
         written = numpy.where(labels == 0, 10, labels).astype(kind).reshape(-1, 1)
@@ -68,7 +68,9 @@ def photos(place):
                 picture = Image.fromarray(images(1, size[1], size[0], 3)[0])
                 mode = ("RGB", "L", "RGBA", "P", "LA", "RGB")[at]
                 ending = "jpg" if at in (1, 5) else "png"
-                picture.convert(mode).save(below(place, split, name, f"{at}.{ending}"))
+                path = below(place, split, name, f"{at}.{ending}")
+                # One JPEG in several scans; a PNG is what it would be anyway.
+                picture.convert(mode).save(path, progressive=at == 5)
     # One that ends in its middle.
     with open(below(place, "train", "cat", "5.jpg"), "r+b") as file:
         file.truncate(os.path.getsize(file.name) // 2)
@@ -77,8 +79,8 @@ def photos(place):
 print(
     json.dumps(
         {
-            "packed": svhn("svhn-packed", True, numpy.uint8),
-            "plain": svhn("svhn-plain", False, numpy.float64),
+            "packed": svhn("svhn-packed", True, (numpy.uint8, numpy.int64)),
+            "plain": svhn("svhn-plain", False, (numpy.float64, numpy.uint64)),
         }
     )
 )

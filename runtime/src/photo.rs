@@ -15,7 +15,7 @@ use crate::port::{ImageType, PixelType};
 /// Pixels beyond which an image is refused before it is decoded, which takes memory.
 const MOST_PIXELS: u64 = 100_000_000;
 /// Width and height below which there is nothing to be seen.
-const LEAST_SIDE: u32 = 8;
+const LEAST_SIDE: usize = 8;
 /// The most memory that a decoder may take: 100 megapixels of four 16-bit numbers, and as much
 /// again.
 const MOST_BYTES: u64 = 16 * MOST_PIXELS;
@@ -27,6 +27,8 @@ pub struct Refused {
     pub grey: bool,
     /// Photos with transparent parts, or that could have some.
     pub alpha: bool,
+    /// Photos with sides of so few pixels that nothing is to be seen, unless that many are wanted.
+    pub tiny: bool,
 }
 
 /// The photo in a PNG or JPEG file: turned as its camera was held, transparent parts on white, its
@@ -35,15 +37,16 @@ pub struct Refused {
 /// # Errors
 /// If the file is no image, not whole, or too large or small.
 pub fn load(path: &Path, width: usize, height: usize) -> Result<Picture> {
-    load_unless(path, width, height, Refused::default())
+    load_unless(path, width, height, Refused { tiny: true, ..Refused::default() })
 }
 
-/// The same, unless it is of a kind that is refused.
+/// The same, of any size down to one pixel, unless it is of a kind that is refused.
 ///
 /// # Errors
-/// As [`load`], and if it is refused.
+/// If the file is no image, not whole, too large, or refused.
 pub fn load_unless(path: &Path, width: usize, height: usize, refused: Refused) -> Result<Picture> {
-    let photo = decode(path, refused)?;
+    let least = if refused.tiny { LEAST_SIDE.min(width).min(height) } else { 1 };
+    let photo = decode(path, least, refused)?;
     let (wide, high) = photo.dimensions();
     let (across, down) = middle(wide, high, width, height);
     let (left, top) = ((wide - across) / 2, (high - down) / 2);
@@ -82,7 +85,7 @@ pub fn grey(rgb: &[u8]) -> u8 {
     ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
 }
 
-fn decode(path: &Path, refused: Refused) -> Result<RgbImage> {
+fn decode(path: &Path, least_side: usize, refused: Refused) -> Result<RgbImage> {
     let file = File::open(path).context("cannot read it")?;
     let is_file = file.metadata().context("cannot read it")?.is_file();
     ensure!(is_file, "it is not a file");
@@ -105,8 +108,8 @@ fn decode(path: &Path, refused: Refused) -> Result<RgbImage> {
         MOST_PIXELS / 1_000_000
     );
     ensure!(
-        width.min(height) >= LEAST_SIDE,
-        "it has {width} x {height} pixels, and at least {LEAST_SIDE} x {LEAST_SIDE} are needed"
+        width.min(height) as usize >= least_side,
+        "it has {width} x {height} pixels, and at least {least_side} x {least_side} are needed"
     );
     if format == ImageFormat::Jpeg {
         let again = File::open(path).context("cannot read it")?;
@@ -283,8 +286,8 @@ mod tests {
         };
         let grey: DynamicImage = GrayImage::from_pixel(16, 16, Luma([77])).into();
         let clear: DynamicImage = ImageBuffer::from_pixel(16, 16, Rgba([1_u8, 2, 3, 4])).into();
-        let (no_grey, no_alpha) =
-            (Refused { grey: true, alpha: false }, Refused { grey: false, alpha: true });
+        let no_grey = Refused { grey: true, ..Refused::default() };
+        let no_alpha = Refused { alpha: true, ..Refused::default() };
         assert!(told(grey.clone(), no_grey).expect_err("grey").contains("`grey: expand`"));
         assert!(told(clear.clone(), no_alpha).expect_err("alpha").contains("`alpha: white`"));
         for (image, refused) in [(grey, no_alpha), (clear, no_grey), (waves(16, 16), no_grey)] {
@@ -314,6 +317,16 @@ mod tests {
     #[test]
     fn sizes_are_checked_before_anything_is_decoded() {
         assert!(refused(&encoded(&waves(7, 40), ImageFormat::Png)).contains("at least 8 x 8"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("photo");
+        for (wide, high) in [(7, 40), (1, 1)] {
+            waves(wide, high).save_with_format(&path, ImageFormat::Png).expect("it is written");
+            load_unless(&path, 16, 16, Refused::default()).expect("small photos may be allowed");
+        }
+        waves(5, 6).save_with_format(&path, ImageFormat::Png).expect("it is written");
+        load(&path, 5, 4).expect("what is as small as what is wanted may be used");
+        let told = load(&path, 6, 6).expect_err("too small").to_string();
+        assert_eq!(told, "it has 5 x 6 pixels, and at least 6 x 6 are needed");
         // The header of a PNG that says 20,000 x 20,000, and nothing else.
         let mut huge = b"\x89PNG\r\n\x1a\n".to_vec();
         let mut header = b"IHDR".to_vec();

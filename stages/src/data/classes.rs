@@ -155,15 +155,16 @@ pub fn differ(trained: &[String], found: &[String]) -> Option<String> {
 }
 
 /// What a label that is no class should make a person think of: `lowest` and `highest` are the
-/// ends of all labels found.
-pub(super) fn labels_hint(lowest: u64, highest: u64, classes: usize) -> String {
-    let last = classes - 1;
-    if lowest == 1 && highest == classes as u64 {
+/// ends of all labels found, and `first` is the label of the first class.
+pub(super) fn labels_hint(lowest: u64, highest: u64, first: u64, classes: usize) -> String {
+    let last = first + classes as u64 - 1;
+    if lowest.abs_diff(first) == 1 && highest - lowest == last - first {
         return format!(
-            "labels run from 1 to {classes} where 0 to {last} are expected: they are off by one"
+            "labels run from {lowest} to {highest} where {first} to {last} are expected: they are \
+             off by one"
         );
     }
-    format!("labels run from {lowest} to {highest}; expected are 0 to {last}")
+    format!("labels run from {lowest} to {highest}; expected are {first} to {last}")
 }
 
 #[cfg(test)]
@@ -208,7 +209,12 @@ mod tests {
         ] {
             assert!(wrong.check().expect("wrong").message.contains(part), "{wrong:?}");
         }
-        assert!(labels_hint(1, 10, 10).contains("off by one"));
-        assert!(!labels_hint(0, 10, 10).contains("off by one"));
+        for (ends, first) in [((1, 10), 0), ((0, 9), 1)] {
+            let told = labels_hint(ends.0, ends.1, first, 10);
+            let expected = format!("where {first} to {} are expected", first + 9);
+            assert!(told.contains(&expected) && told.contains("off by one"), "{told}");
+        }
+        let wide = labels_hint(0, 10, 1, 10);
+        assert_eq!(wide, "labels run from 0 to 10; expected are 1 to 10");
     }
 }

@@ -31,9 +31,11 @@ pub enum Kind {
     Svhn(Svhn),
     /// MNIST and its family: grey images in IDX files.
     Idx(Idx),
-    /// One's own photos: PNG and JPEG files of any size, of which the largest middle part that has
-    /// the right proportions is scaled to `size_px`, as `runtime predict` does. All are decoded at
-    /// the start, on all processors, and kept: height x width x channels bytes each. `path` is a
+    /// One's own photos: PNG and JPEG files of up to 100 megapixels, of which the largest middle
+    /// part that has the right proportions is scaled to `size_px`, as `runtime predict` does. All are
+    /// decoded at the start, on all processors, and kept: height x width x channels bytes each.
+    /// Files that end in their middle are damaged, and PNG files with wrong bytes; a JPEG has no
+    /// checksum, so that wrong bytes in its middle may go unseen. `path` is a
     /// folder with `train/` and `test/`, which hold a folder for each class; or with `train.csv`
     /// and `test.csv`, lines of file and label, the files relative to the CSV file's folder; or it
     /// holds the classes' folders itself, or is a CSV file, and `validation` splits it.

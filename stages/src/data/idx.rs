@@ -201,7 +201,7 @@ impl Idx {
         if let Some(at) = wrong {
             let ends = (labels.iter().min(), labels.iter().max());
             let (lowest, highest) = (ends.0.unwrap_or(&0), ends.1.unwrap_or(&0));
-            let hint = labels_hint((*lowest).into(), (*highest).into(), classes);
+            let hint = labels_hint((*lowest).into(), (*highest).into(), first.into(), classes);
             bail!(
                 "label {at} (counted from 0) is {}, and there are {classes} classes from \
                  {first} on; {hint}. Set `classes` and `first_label` to fit",
@@ -361,6 +361,10 @@ mod tests {
         says(file(&[u32::MAX, 200, 200], &[]), right(), &["16 GiB"]);
         let packed = gzip(&images());
         says(packed[..packed.len() - 3].to_vec(), right(), &["is damaged"]);
+        let from_1 = Idx { first_label: 1, ..small() };
+        let told = load(&from_1, &folder(&[(IMAGES, images()), (LABELS, right())]));
+        let told = told.expect_err("labels from 0");
+        assert!(told.contains("run from 0 to 2 where 1 to 3 are expected"), "{told}");
         let told = load(&small(), &folder(&[(IMAGES, images())])).expect_err("no labels");
         assert!(told.contains("lacks train-labels-idx1-ubyte"), "{told}");
     }

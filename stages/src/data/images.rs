@@ -2,12 +2,13 @@
 
 mod list;
 
-use std::fmt;
+use std::io::{self, ErrorKind};
+use std::mem;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context as _, Error, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, ensure};
 use runtime::photo::{self, Refused};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
@@ -94,6 +95,8 @@ struct Decoded {
     wrong: Vec<(usize, Error)>,
 }
 
+/// What cannot be, as fields are checked before anything is read.
+const NO_CLASSES: &str = "the classes are not written down";
 /// Files that are named where some are left out.
 const NAMED: usize = 3;
 
@@ -108,6 +111,7 @@ impl Images {
         let refused = Refused {
             grey: self.grey == Grey::Refuse && self.channels.0 == 3,
             alpha: self.alpha == Alpha::Refuse,
+            tiny: false,
         };
         let photo = photo::load_unless(path, width, height, refused)?;
         match self.channels.0 {
@@ -176,7 +180,7 @@ impl Images {
 
 impl Format for Images {
     fn title(&self) -> &str {
-        "the images"
+        "the data set of images"
     }
 
     fn check(&self) -> Result<(), Mismatch> {
@@ -193,7 +197,7 @@ impl Format for Images {
         match self.size_px {
             None => wrong.push(
                 Mismatch::field("size_px", "the size of the images has to be written down")
-                    .help("photos of any size are scaled to it: `size_px: 32`"),
+                    .help("photos of other sizes are scaled to it: `size_px: 32`"),
             ),
             Some(Extent { height, width })
                 if !(1..=MOST_SIDE).contains(&height) || !(1..=MOST_SIDE).contains(&width) =>
@@ -217,29 +221,30 @@ impl Format for Images {
     }
 
     fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
-        list::find(path)
+        list::find(path, self.classes.as_ref().context(NO_CLASSES)?)
     }
 
     fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
-        let classes = self.classes.as_ref().context("the classes are not written down")?;
-        let list = list::list(place, split, classes)?;
-        let Decoded { pixels, wrong } = self.decode_all(&list.files)?;
-        let name_of = |at: usize| list.files[at].path.display();
-        let mut notes = list.notes;
+        let classes = self.classes.as_ref().context(NO_CLASSES)?;
+        let mut list = list::list(place, split, classes)?;
+        let mut notes = mem::take(&mut list.notes);
+        let Decoded { pixels, mut wrong } = self.decode_all(&list.files)?;
         if self.damaged == Damaged::Stop && !wrong.is_empty() {
-            let mut wrong = wrong;
             let (at, error) = wrong.swap_remove(0);
+            let cause = error.root_cause().downcast_ref::<io::Error>();
+            let missing = cause.is_some_and(|cause| cause.kind() == ErrorKind::NotFound);
+            let repair =
+                if missing { "put it there, or do not list it" } else { "repair or remove it" };
             return Err(error.context(format!(
-                "cannot use {}: repair or remove it, or leave such files out with \
-                 `damaged: skip`",
-                name_of(at)
+                "cannot use {}: {repair}, or leave such files out with `damaged: skip`",
+                list.name_of(at)
             )));
         }
         if !wrong.is_empty() {
             let named: Vec<String> = wrong
                 .iter()
                 .take(NAMED)
-                .map(|(at, error)| format!("{}: {error:#}", name_of(*at)))
+                .map(|(at, error)| format!("{}: {error:#}", list.name_of(*at)))
                 .collect();
             let more = if wrong.len() > NAMED { "; .." } else { "" };
             let (left_out, all) = (wrong.len() as u64, list.files.len() as u64);
@@ -247,7 +252,7 @@ impl Format for Images {
                 "{} of {} images are left out: {}{more}",
                 thousands(left_out),
                 thousands(all),
-                Listed(&named)
+                named.join("; ")
             ));
         }
         let data = DataSet {
@@ -273,27 +278,15 @@ impl Format for Images {
         if !notes.is_empty() {
             data.warning = Some(notes.join("\n"));
         }
-        if data.labels.is_empty() {
-            bail!("there are no images in {}", list.folder.display());
-        }
         Ok(data)
     }
 
     fn how_to_get(&self) -> String {
         "Images are a folder with train/ and test/, each with a folder of PNG or JPEG files for each \
          class;\nor with train.csv and test.csv, lines of file and label; or the classes' folders or \
-         a CSV file alone,\nof which `validation: 0.1` keeps a share back. Say where: `path` in the \
-         pipeline, or --data PATH."
+         a CSV file alone,\nof which `validation: 0.1` keeps a share back. Files in no class's folder have no label but that \
+         of a CSV file.\nSay where: `path` in the pipeline, or --data PATH."
             .to_owned()
-    }
-}
-
-/// A list for people.
-struct Listed<'a>(&'a [String]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
     }
 }
 
@@ -476,7 +469,18 @@ mod tests {
         says(listed("a.png,red,3", two()), &["line 1", "found 3 fields"]);
         says(listed("\"a.png,red", two()), &["line 1", "not closed"]);
         says(listed("train/red/a.png,red", two()), &["class `green` is empty"]);
-        says(listed("nowhere.png,red\ntest/green/1.png,green", two()), &["nowhere.png", "read it"]);
+        let missing = "test/green/1.png,green\n\nnowhere.png,red";
+        says(listed(missing, two()), &["nowhere.png (", "all.csv, line 3): put it there"]);
+        let leading = listed("train/red/a.png,00\ntest/green/1.png,01", Some(Classes::Count(2)));
+        assert_eq!(leading.expect("loaded").labels, [0, 1]);
+        let mixed = listed("train/red/a.png,0\ntest/green/1.png,green", Some(Classes::Count(2)));
+        says(mixed, &["line 2", "`green` is no class; expected is a number from 0 to 1"]);
+        let twice = "train/red/a.png,red\ntest/green/1.png,green\n./train/red/a.png,";
+        says(
+            listed(&format!("{twice}green"), two()),
+            &["train/red/a.png is of class `red` in line 1 and of class `green` in line 3"],
+        );
+        assert_eq!(listed(&format!("{twice}red"), two()).expect("loaded").labels, [0, 1, 0]);
         write(path.join("listed.csv"), b"\xff").expect("written");
         says(load(&format(), &path.join("listed.csv"), Split::Train), &["UTF-8"]);
 
@@ -499,9 +503,41 @@ mod tests {
         assert_eq!(field(Images { classes: names(&["one"]), ..format() }), ["classes"]);
         assert!(format().check().is_ok());
         assert_eq!(format().images(), crate::data::Images { shape: [8, 12, 3], classes: 2 });
-        let empty = tempfile::tempdir().expect("a folder");
-        for nothing in [empty.path(), &empty.path().join("nowhere")] {
-            assert_eq!(format().find(nothing, Split::Train).expect("readable"), None);
-        }
+    }
+
+    #[test]
+    fn only_folders_of_classes_are_taken_for_a_data_set() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let found = |classes| {
+            let format = Images { classes, ..format() };
+            format.find(path, Split::Train).expect("readable").is_some()
+        };
+        let counted = || Some(Classes::Count(2));
+        assert!(!found(counted()));
+        assert_eq!(format().find(&path.join("nowhere"), Split::Train).expect("readable"), None);
+        // Files without classes, and what another data set unpacks to.
+        paint(&path.join("1.png"), RED);
+        create_dir_all(path.join("cifar-10-batches-bin")).expect("made");
+        write(path.join("cifar-10-batches-bin/test_batch.bin"), "x").expect("written");
+        assert!(!found(counted()) && !found(names(&["red", "green"])));
+        create_dir_all(path.join("red")).expect("made");
+        assert!(!found(counted()) && found(names(&["red", "green"])));
+        paint(&path.join("red/1.png"), RED);
+        assert!(found(counted()) && found(names(&["blue", "green"])));
+
+        let flat = path.join("flat");
+        paint(&flat.join("train/1.png"), RED);
+        says(load(&format(), &flat, Split::Train), &["holds 1 image files and no folder"]);
+    }
+
+    #[test]
+    fn photos_of_a_few_pixels_are_taken() {
+        let folder = folder();
+        RgbImage::from_pixel(1, 7, Rgb([203, 0, 0]))
+            .save(folder.path().join("train/red/b.png"))
+            .expect("written");
+        let data = load(&format(), folder.path(), Split::Train).expect("loaded");
+        assert_eq!(values(&data)[1], 203);
     }
 }

@@ -76,6 +76,14 @@ impl Order {
     }
 }
 
+/// An array that is passed over, having no numbers.
+pub(super) struct PassedOver {
+    /// Its name.
+    pub(super) name: String,
+    /// What it is, for people.
+    pub(super) what: &'static str,
+}
+
 /// One array, whose numbers follow.
 pub(super) struct Array<'a> {
     /// Its name.
@@ -131,14 +139,15 @@ impl Array<'_> {
 }
 
 /// Hands every array of real numbers to `visit`, which says whether it read all of its numbers.
-/// Anything else in the file is passed over.
+/// Anything else in the file is passed over; gives what has a name.
 ///
 /// # Errors
 /// If the file is of another level, or not whole.
 pub(super) fn arrays(
     mut from: impl io::BufRead,
     mut visit: impl FnMut(&mut Array<'_>) -> Result<bool>,
-) -> Result<()> {
+) -> Result<Vec<PassedOver>> {
+    let mut others = Vec::new();
     let order = header(&mut from)?;
     let mut at = HEADER as u64;
     while let Some((kind, bytes)) = next(&mut from, order, at)? {
@@ -146,14 +155,16 @@ pub(super) fn arrays(
         let mut element = (&mut from).take(bytes.into());
         match kind {
             MATRIX => {
-                matrix(&mut element, order, &mut visit).with_context(place)?;
+                matrix(&mut element, order, &mut visit, &mut others).with_context(place)?;
             }
             COMPRESSED => {
                 let mut unpacked = ZlibDecoder::new(&mut element);
                 let mut tag = [0; 8];
                 unpacked.read_exact(&mut tag).with_context(place)?;
                 let [kind, _] = pair(tag, order);
-                if kind == MATRIX && matrix(&mut unpacked, order, &mut visit).with_context(place)? {
+                if kind == MATRIX
+                    && matrix(&mut unpacked, order, &mut visit, &mut others).with_context(place)?
+                {
                     // Behind the padding is the checksum of all that was read.
                     let rest = io::copy(&mut (&mut unpacked).take(64), &mut io::sink());
                     ensure!(rest.with_context(place)? < 64, "{} is too long", place());
@@ -167,7 +178,7 @@ pub(super) fn arrays(
         // Elements that are not compressed are filled up to eight bytes, with all of their parts.
         at += 8 + u64::from(bytes);
     }
-    Ok(())
+    Ok(others)
 }
 
 /// Checks what the file begins with.
@@ -223,18 +234,35 @@ fn matrix(
     from: &mut dyn Read,
     order: Order,
     visit: &mut impl FnMut(&mut Array<'_>) -> Result<bool>,
+    others: &mut Vec<PassedOver>,
 ) -> Result<bool> {
     let (_, flags) = part(from, order)?;
     let class = flags.get(..4).and_then(|flags| flags.try_into().ok()).map(|f| order.u32(f));
-    // Cells, structures, objects, text and sparse arrays have other parts than numbers.
-    let Some(6..=13) = class.map(|class| class & 0xff) else { return Ok(false) };
+    // These have other parts than numbers, after the same beginning.
+    let passed_over = match class.map(|class| class & 0xff) {
+        Some(1) => Some("a list of cells"),
+        Some(2) => Some("a structure"),
+        Some(3) => Some("an object"),
+        Some(4) => Some("text"),
+        Some(5) => Some("a sparse array"),
+        // Of double, single, and whole numbers of 8 to 64 bits.
+        Some(6..=15) => None,
+        _ => return Ok(false),
+    };
     let (_, sizes) = part(from, order)?;
     let (sizes, _) = sizes.as_chunks::<4>();
     let sizes = sizes.iter().map(|size| order.u32(*size) as usize).collect();
     let (_, name) = part(from, order)?;
     let name = String::from_utf8_lossy(&name).into_owned();
+    if let Some(what) = passed_over {
+        others.push(PassedOver { name, what });
+        return Ok(false);
+    }
     let (kind, bytes, inside) = tag(from, order)?;
-    let Some(stored) = Stored::from_type(kind) else { return Ok(false) };
+    let Some(stored) = Stored::from_type(kind) else {
+        others.push(PassedOver { name, what: "of numbers that are stored in no known way" });
+        return Ok(false);
+    };
     let mut inside = inside.as_slice().take(bytes.into());
     let mut outside = from.take(if inside.get_ref().is_empty() { bytes.into() } else { 0 });
     let mut data = (&mut inside).chain(&mut outside);

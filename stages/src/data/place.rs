@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::thousands;
+
 /// The names that a data set's files go by.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -77,14 +79,37 @@ pub(super) fn look(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
+/// Whether a path is named as photos are.
+pub(super) fn is_image(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg"))
+}
+
 /// What a person sees at a path where nothing was found.
-pub fn describe(path: &Path) -> &'static str {
-    match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => "an empty folder",
-        Ok(false) => "a folder without it",
-        Err(_) if path.is_file() => "a file, and the folder that it lies in is expected",
-        Err(_) => "there is no such folder or file",
+pub fn describe(path: &Path) -> String {
+    let Ok(entries) = fs::read_dir(path) else {
+        return match path.is_file() {
+            true => "a file, and the folder that it lies in is expected",
+            false => "there is no such folder or file",
+        }
+        .to_owned();
+    };
+    let (mut folders, mut images, mut others) = (0, 0, 0);
+    for path in entries.flatten().map(|entry| entry.path()) {
+        match path.is_dir() {
+            true => folders += 1,
+            false if is_image(&path) => images += 1,
+            false => others += 1,
+        }
     }
+    if folders + images + others == 0 {
+        return "an empty folder".to_owned();
+    }
+    let [folders, images, others] = [folders, images, others].map(thousands);
+    format!(
+        "a folder without it, which holds {folders} folders, {images} image files and {others} \
+         other files"
+    )
 }
 
 #[cfg(test)]
@@ -108,7 +133,10 @@ mod tests {
 
         let archive = path.join("all.tar.gz");
         write(&archive, "").expect("written");
-        assert_eq!(describe(path), "a folder without it");
+        write(path.join("holiday.JPG"), "").expect("written");
+        let expected =
+            "a folder without it, which holds 0 folders, 1 image files and 1 other files";
+        assert_eq!(describe(path), expected);
         assert_eq!(find(path), Some(Place::File(archive.clone())));
         assert_eq!(find(&archive), Some(Place::File(archive.clone())));
         assert_eq!(find(&archive.join("below a file")), None);

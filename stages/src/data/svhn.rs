@@ -141,7 +141,7 @@ struct Digits {
 fn read(path: &Path, all: &mut Digits) -> Result<()> {
     let file = File::open(path)?;
     let (mut images, mut labels) = (None, None);
-    mat::arrays(BufReader::with_capacity(1 << 16, file), |array| {
+    let others = mat::arrays(BufReader::with_capacity(1 << 16, file), |array| {
         match array.name.as_str() {
             "X" => images = Some(read_images(array, &mut all.pixels)?),
             "y" => labels = Some(read_labels(array)?),
@@ -150,10 +150,13 @@ fn read(path: &Path, all: &mut Digits) -> Result<()> {
         Ok(true)
     })?;
     let (Some(images), Some(labels)) = (images, labels) else {
-        let lacking = if images.is_none() { "images X" } else { "labels y" };
+        let (name, what) = if images.is_none() { ("X", "images") } else { ("y", "labels") };
+        let found = match others.iter().find(|other| other.name == name) {
+            Some(other) => format!("its {what} {name} are {}", other.what),
+            None => format!("it has no {what} {name}"),
+        };
         bail!(
-            "it has no {lacking}; expected are two arrays of numbers: X, uint8 [32, 32, 3, N], and \
-             y, [N, 1]"
+            "{found}; expected are two arrays of numbers: X, uint8 [32, 32, 3, N], and y, [N, 1]"
         );
     };
     ensure!(
@@ -311,7 +314,7 @@ mod tests {
         // What NumPy makes of whole numbers.
         let integers = |big: bool| -> Vec<u8> {
             let bytes = |v: i64| if big { v.to_be_bytes() } else { v.to_le_bytes() };
-            array("y", 12, &[1, 3], 12, &[10, 1, 9].map(bytes).concat(), big)
+            array("y", 14, &[1, 3], 12, &[10, 1, 9].map(bytes).concat(), big)
         };
         let other = array("note", 4, &[1, 5], 4, b"h e l l o ", false);
         for content in [
@@ -347,7 +350,12 @@ mod tests {
         says(&file(&[x(2, false)], false), &["no labels y", "[32, 32, 3, N]"]);
         says(&file(&[y(&[1])], false), &["no images X"]);
         let structure = array("X", 2, &[1, 1], 5, &[0; 8], false);
-        says(&file(&[structure, y(&[1])], false), &["no images X", "two arrays of numbers"]);
+        let told = ["images X are a structure", "two arrays of numbers"];
+        says(&file(&[structure, y(&[1])], false), &told);
+        let text = array("y", 4, &[1, 2], 4, b"1 2 ", false);
+        says(&file(&[x(2, false), packed(&text, false)], false), &["labels y are text"]);
+        let unknown = array("y", 9, &[1, 2], 8, &[1, 2], false);
+        says(&file(&[x(2, false), unknown], false), &["labels y are of numbers that are stored"]);
         let table = array("y", 9, &[2, 2], 2, &[1; 4], false);
         says(&file(&[x(2, false), table], false), &["array y", "expected [N, 1]", "U8 [2, 2]"]);
         for (label, told) in [(1.5_f64, "is 1.5"), (-1.0, "is -1"), (f64::NAN, "is NaN")] {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::data::classes::{Classes, labels_hint};
 use crate::data::csv;
-use crate::data::place::{Place, look};
+use crate::data::place::{Place, is_image, look};
 use crate::data::{Split, thousands};
 
 /// A photo.
@@ -16,12 +16,14 @@ use crate::data::{Split, thousands};
 pub(super) struct File {
     pub(super) path: PathBuf,
     pub(super) label: u8,
+    /// The line of the CSV file that lists it, if one does.
+    pub(super) line: Option<usize>,
 }
 
 /// All photos of a split.
 #[derive(Debug)]
 pub(super) struct List {
-    /// Where they are.
+    /// Their folder, or the CSV file that lists them.
     pub(super) folder: PathBuf,
     /// In the order of their names within each class, or as the CSV file has them.
     pub(super) files: Vec<File>,
@@ -30,16 +32,39 @@ pub(super) struct List {
     pub(super) notes: Vec<String>,
 }
 
-/// Whether there may be photos at a path: it is a CSV file, or a folder with something in it.
-pub(super) fn find(path: &Path) -> Result<Option<Place>> {
+impl List {
+    /// A file for people, with the line that lists it.
+    pub(super) fn name_of(&self, at: usize) -> String {
+        let File { path, line, .. } = &self.files[at];
+        match line {
+            Some(line) => {
+                format!("{} ({}, line {line})", path.display(), self.folder.display())
+            }
+            None => path.display().to_string(),
+        }
+    }
+}
+
+/// Whether there are photos at a path: it is a CSV file, or a folder with `train`, `test` or
+/// folders of classes. Other data sets lie in folders too, and are not to be taken for classes: one
+/// of a class has its name, or a photo in it.
+pub(super) fn find(path: &Path, classes: &Classes) -> Result<Option<Place>> {
     let Some(found) = look(path)? else { return Ok(None) };
     if !found.is_dir() {
         return Ok(Some(Place::File(path.to_owned())));
     }
-    let wanted = |name: &str| matches!(name, "train" | "test" | "train.csv" | "test.csv");
-    let entries = entries(path)?;
-    let some = entries.iter().any(|entry| entry.is_folder || wanted(&entry.name));
+    let named = |name: &String| matches!(classes, Classes::Names(names) if names.contains(name));
+    let some = entries(path)?.iter().any(|entry| match entry.name.as_str() {
+        "train.csv" | "test.csv" => true,
+        "train" | "test" => entry.is_folder,
+        _ => entry.is_folder && (named(&entry.name) || has_image(&entry.path)),
+    });
     Ok(some.then(|| Place::Folder(path.to_owned())))
+}
+
+/// Whether a photo lies in a folder. One that may not be looked into may be anybody's.
+fn has_image(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| is_image(&entry.path())))
 }
 
 /// Lists the photos of a split.
@@ -102,8 +127,8 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if !name.starts_with('.') {
-                // Links are followed.
-                let is_folder = fs::metadata(entry.path())?.is_dir();
+                // Links are followed; one to nowhere is told where it is read.
+                let is_folder = fs::metadata(entry.path()).is_ok_and(|found| found.is_dir());
                 all.push(Entry { name, path: entry.path(), is_folder });
             }
         }
@@ -117,6 +142,14 @@ fn of_folders(folder: &Path, classes: &Classes) -> Result<List> {
     let found = entries(folder)?;
     let folders: Vec<&Entry> = found.iter().filter(|entry| entry.is_folder).collect();
     let there: Vec<&str> = folders.iter().map(|entry| entry.name.as_str()).collect();
+    let images = found.iter().filter(|entry| is_image(&entry.path)).count();
+    ensure!(
+        images == 0 || !there.is_empty(),
+        "{} holds {} image files and no folder for each class: put them into folders with the \
+         classes' names, or list files and labels in a CSV file",
+        folder.display(),
+        thousands(images as u64)
+    );
     let names = match classes {
         Classes::Names(names) => names.clone(),
         Classes::Count(count) => {
@@ -152,7 +185,8 @@ fn of_folders(folder: &Path, classes: &Classes) -> Result<List> {
         let before = list.files.len();
         for entry in entries(&below)? {
             if is_image(&entry.path) && !entry.is_folder {
-                list.files.push(File { path: entry.path, label: u8::try_from(label)? });
+                let label = u8::try_from(label)?;
+                list.files.push(File { path: entry.path, label, line: None });
             } else {
                 passed_over.push(entry.path);
             }
@@ -174,11 +208,6 @@ fn of_folders(folder: &Path, classes: &Classes) -> Result<List> {
     Ok(list)
 }
 
-fn is_image(path: &Path) -> bool {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-    matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg"))
-}
-
 fn shortened(names: &[&str]) -> String {
     const MOST: usize = 8;
     match names {
@@ -195,8 +224,14 @@ fn of_csv(csv: &Path, classes: &Classes) -> Result<List> {
     let names = classes.names();
     let numbers: HashMap<&str, usize> =
         names.iter().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
+    let number_of = |label: &str| match classes {
+        // However many zeros it begins with.
+        Classes::Count(count) => label.parse().ok().filter(|number| number < count),
+        Classes::Names(_) => numbers.get(label).copied(),
+    };
     let folder = csv.parent().unwrap_or(Path::new("")).to_owned();
-    let mut files = Vec::new();
+    let mut files: Vec<File> = Vec::new();
+    let mut listed: HashMap<PathBuf, usize> = HashMap::new();
     let mut unknown: Option<(usize, String)> = None;
     let mut ends: Option<(u64, u64)> = None;
     let text = text.trim_start_matches('\u{feff}');
@@ -213,22 +248,37 @@ fn of_csv(csv: &Path, classes: &Classes) -> Result<List> {
             let (low, high) = ends.unwrap_or((number, number));
             ends = Some((low.min(number), high.max(number)));
         }
-        match numbers.get(label.as_str()) {
-            Some(number) => {
-                files.push(File { path: folder.join(file), label: u8::try_from(*number)? });
-            }
-            None => {
-                unknown.get_or_insert((at + 1, label.clone()));
-            }
+        let Some(number) = number_of(label) else {
+            unknown.get_or_insert((at + 1, label.clone()));
+            continue;
+        };
+        let (path, label, line) = (folder.join(file), u8::try_from(number)?, Some(at + 1));
+        // The same line twice may be meant so, to see an image more often.
+        let before = &files.get(*listed.entry(path.clone()).or_insert(files.len()));
+        if let Some(before) = before.filter(|before| before.label != label) {
+            bail!(
+                "{}: {file} is of class `{}` in line {} and of class `{}` in line {}: leave one of \
+                 the lines",
+                csv.display(),
+                names[usize::from(before.label)],
+                before.line.unwrap_or_default(),
+                names[number],
+                at + 1
+            );
         }
+        files.push(File { path, label, line });
     }
     if let Some((line, label)) = unknown {
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let hint = match (classes, ends) {
-            (Classes::Count(count), Some((low, high))) => {
-                format!("{}; write them so, or name the classes", labels_hint(low, high, *count))
+            (Classes::Count(count), Some((low, high))) if label.parse::<u64>().is_ok() => {
+                let hint = labels_hint(low, high, 0, *count);
+                format!("{hint}; write them so, or name the classes")
             }
-            _ => format!("the classes are {}", shortened(&known)),
+            (Classes::Count(count), _) => {
+                format!("expected is a number from 0 to {}; or name the classes", count - 1)
+            }
+            (Classes::Names(_), _) => format!("the classes are {}", shortened(&known)),
         };
         bail!("{}, line {line}: the label `{label}` is no class; {hint}", csv.display());
     }
