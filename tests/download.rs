@@ -164,7 +164,18 @@ fn fetch_knows_its_data_sets() {
     assert!(told.contains("known are cifar10, cifar100, svhn"), "{told}");
     let (status, told) = place.runtime(&nowhere(), &["fetch", "cifar10", "--mirror", "my.server"]);
     assert_eq!(status, 2, "{told}");
-    assert!(told.contains("expected an address such as http://"), "{told}");
+    assert!(told.contains("such as http://my.server/data"), "{told}");
+    let (status, told) = place.runtime("my.server", &["fetch", "cifar10"]);
+    assert_eq!(status, 2, "{told}");
+    assert!(told.contains("such as http://my.server/data"), "{told}");
+
+    let some = place.cache().join("data/cifar10/cifar-10-batches-bin");
+    fs::create_dir_all(&some).expect("made");
+    fs::write(some.join("data_batch_1.bin"), [0; 3073]).expect("written");
+    let (status, told) = place.runtime("", &["fetch"]);
+    assert_eq!(status, 0, "{told}");
+    let parts = ["data_batch_1.bin has 3073 bytes", "and 5 more", "`runtime fetch cifar10`"];
+    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
 }
 
 #[test]

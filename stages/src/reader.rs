@@ -294,9 +294,14 @@ impl Reader {
             Origin::Drawn(drawings) => return Ok((drawings.draw(self.split)?, None, None)),
         };
         let looked_at = self.places(context);
-        for (said, path) in &looked_at {
+        for (at, (said, path)) in looked_at.iter().enumerate() {
             if let Some(place) = format.find(path, self.split)? {
-                return self.read(format, &place, said, context);
+                // Data that was meant may be missing where it should be.
+                let said = match at {
+                    0 => said.clone(),
+                    _ => format!("{said}, as it is not at {}", summary(&looked_at[..at])),
+                };
+                return self.read(format, &place, &said, context);
             }
         }
         let why = match self.download(format, context) {
@@ -359,7 +364,6 @@ impl Reader {
         if let Some(folder) = settings.cached(download, &files) {
             return Ok(folder);
         }
-        ensure!(!settings.offline, "downloads are switched off by --offline or GRADFLOW_OFFLINE");
         let progress = |progress| context.events.emit(Event::Download(progress));
         Fetcher { settings, stop: &context.stop, progress: &progress }.fetch(download, &files)
     }
@@ -557,8 +561,12 @@ mod tests {
         fake::write_to(folder.path());
         write(folder.path().join("data_batch_1.bin"), "short").expect("written");
         let run = RunSettings { data_default: Some(folder.path().to_owned()), ..settings(4) };
-        let error = error(&or_drawings(), &run);
-        assert!(error.contains("GRADFLOW_DATA=") && error.contains("data_batch_1.bin"), "{error}");
+        let told = error(&or_drawings(), &run);
+        assert!(told.contains("GRADFLOW_DATA=") && told.contains("data_batch_1.bin"), "{told}");
+        let elsewhere = Reader { path: Some("elsewhere".into()), ..or_drawings() };
+        let told = error(&elsewhere, &run);
+        let why = "as it is not at path: elsewhere: there is no such folder or file";
+        assert!(told.contains("GRADFLOW_DATA=") && told.contains(why), "{told}");
     }
 
     #[test]

@@ -4,14 +4,13 @@ use std::cell::RefCell;
 
 use anyhow::Context as _;
 use clap::Args;
-use ureq::http::Uri;
 
 use super::App;
 use super::interrupt::listen;
 use super::output::{Failure, complain, print, table};
 use super::pipeline::{MIRROR_VARIABLE, fetch_settings};
 use crate::channel::Stop;
-use crate::fetch::{Download, Fetcher, Progress, Shown};
+use crate::fetch::{Download, Fetcher, Progress, Shown, address};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,20 +36,14 @@ pub(super) struct Arguments {
     all: bool,
 
     /// An address to download from in place of each data set's own; names of files are appended.
-    #[arg(long, value_name = "URL", env = MIRROR_VARIABLE, value_parser = address)]
+    #[arg(long, value_name = "URL", env = MIRROR_VARIABLE, hide_env_values = true,
+          value_parser = mirror)]
     mirror: Option<String>,
 }
 
-fn address(text: &str) -> Result<String, String> {
-    let address: Result<Uri, _> = text.parse();
-    let right = address.is_ok_and(|address| {
-        matches!(address.scheme_str(), Some("http" | "https")) && address.host().is_some()
-    });
-    // A variable that is set to nothing is not set.
-    match right || text.is_empty() {
-        true => Ok(text.to_owned()),
-        false => Err("expected an address such as http://my.server/data".to_owned()),
-    }
+/// As `--mirror`, where a variable that is set to nothing is not set.
+fn mirror(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { address(text) }
 }
 
 pub(super) fn fetch(app: &App, arguments: &Arguments) -> Result<(), Failure> {
@@ -62,7 +55,9 @@ pub(super) fn fetch(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.names.is_empty() {
         let row = |download: &&Download| {
             let place = settings.cached(download, &[]);
-            let place = place.map_or("not here".to_owned(), |place| place.display().to_string());
+            let place = place.map(|place| place.display().to_string());
+            let place = place.or_else(|| settings.incomplete(download, &[]));
+            let place = place.unwrap_or_else(|| "not here".to_owned());
             [download.name, download.title, &place].map(str::to_owned).to_vec()
         };
         return print(&table(&known.iter().map(row).collect::<Vec<_>>()));
@@ -89,8 +84,7 @@ pub(super) fn fetch(app: &App, arguments: &Arguments) -> Result<(), Failure> {
             true => download.files.iter().map(|file| file.name).collect(),
             false => Vec::new(),
         };
-        let fetched =
-            fetcher.repair(download, &files).and_then(|()| fetcher.fetch(download, &files));
+        let fetched = fetcher.fetch_checked(download, &files);
         shown.borrow_mut().finish();
         let folder = fetched.with_context(|| format!("{} could not be had", download.title));
         print(&format!("{}\n", folder.map_err(Failure::of_run)?.display()))?;

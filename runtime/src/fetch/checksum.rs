@@ -40,6 +40,15 @@ impl Check {
     }
 }
 
+/// The SHA-256 of a file, in lower-case hexadecimal digits.
+pub(super) fn sha256(path: &Path) -> Result<String> {
+    let mut sum = Sha256::new();
+    File::open(path)
+        .and_then(|mut file| io::copy(&mut file, &mut sum))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hexadecimal(&sum.finalize()))
+}
+
 /// The checksum of what is written to it.
 pub(super) enum Sum {
     Sha256(Sha256, &'static str),

@@ -6,25 +6,29 @@
 //! A lock lets one process download while others wait for it.
 
 mod checksum;
+mod mirror;
 mod progress;
+mod receipt;
+mod stock;
 mod transfer;
 mod unpack;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 
 use crate::channel::Stop;
 
 pub use checksum::Check;
+pub use mirror::address;
 pub use progress::{Progress, Shown};
+use stock::{Care, Stock};
 pub use transfer::Patience;
 use transfer::Transfer;
 
@@ -78,7 +82,7 @@ pub struct Archive {
 pub struct Member {
     /// Its name, without folders.
     pub name: &'static str,
-    /// Bytes beyond which it is something else.
+    /// Its bytes, if it has a checksum; else bytes beyond which it is something else.
     pub most_bytes: u64,
     /// Its checksum, where that of the archive does not cover it.
     pub check: Option<Check>,
@@ -127,20 +131,28 @@ impl Settings {
         Self { cache, mirror, offline, ..Self::default() }
     }
 
-    /// The folder of a data set in the cache, if these files of it are there; all that are not
-    /// optional, if none are named. Their contents are not looked at: [`Fetcher::repair`] does that.
+    /// The folder of a data set in the cache, if these files of it are there in their sizes; all
+    /// that are not optional, if none are named. Their contents are not looked at:
+    /// [`Fetcher::fetch_checked`] does that.
     pub fn cached(&self, download: &Download, wanted: &[&str]) -> Option<PathBuf> {
-        let folder = self.cache.as_ref()?.join(download.name);
-        let there = download.parts(wanted).all(|part| folder.join(part.place).is_file());
-        there.then_some(folder)
+        let stock = Stock::of(self.cache.as_ref()?, download, wanted);
+        stock.lacks().is_empty().then_some(stock.folder)
     }
-}
 
-/// A file of a data set in the cache.
-struct Part {
-    /// Its path in the data set's folder.
-    place: PathBuf,
-    check: Option<Check>,
+    /// What is wrong with these files in the cache, if some of them are there and not all are in
+    /// their sizes, and what to do about it.
+    pub fn incomplete(&self, download: &Download, wanted: &[&str]) -> Option<String> {
+        let stock = Stock::of(self.cache.as_ref()?, download, wanted);
+        let lacks = stock.lacks();
+        (!stock.is_empty() && !lacks.is_empty()).then(|| {
+            format!(
+                "{} is incomplete: {}; `runtime fetch {}` repairs it",
+                stock.folder.display(),
+                stock::list(&lacks),
+                download.name
+            )
+        })
+    }
 }
 
 impl Download {
@@ -151,79 +163,65 @@ impl Download {
         };
         self.files.iter().filter(named)
     }
+}
 
-    /// The files of it that a cache has, members of an archive unpacked.
-    fn parts(&self, wanted: &[&str]) -> impl Iterator<Item = Part> {
-        let files = self.wanted(wanted);
-        let files = files.map(|file| Part { place: file.name.into(), check: Some(file.check) });
-        let members = self.archive.iter().flat_map(|archive| {
-            archive.members.iter().map(|member| Part {
-                place: Path::new(archive.folder).join(member.name),
-                check: member.check,
-            })
-        });
-        files.chain(members)
+impl Archive {
+    /// The path of a member in the data set's folder.
+    fn place_of(&self, member: &str) -> String {
+        format!("{}/{member}", self.folder)
     }
 }
 
 impl Fetcher<'_> {
-    /// The folder of a data set in the cache, downloaded first if it is not there.
+    /// The folder of a data set in the cache, downloaded first if it is not there. What is there is
+    /// looked at no closer than in [`Settings::cached`].
     ///
     /// # Errors
     /// If it cannot be had, with what to do; [`Interrupted`] if it was asked to stop. After a
     /// failure the same settings fail at once.
     pub fn fetch(&self, download: &Download, wanted: &[&str]) -> Result<PathBuf> {
-        if let Some(folder) = self.settings.cached(download, wanted) {
-            return Ok(folder);
+        self.fetch_with(Care::Sizes, download, wanted)
+    }
+
+    /// The same, with the contents of what is there checked, and what is damaged downloaded again.
+    ///
+    /// # Errors
+    /// As above, and if what is there cannot be read.
+    pub fn fetch_checked(&self, download: &Download, wanted: &[&str]) -> Result<PathBuf> {
+        self.fetch_with(Care::Contents, download, wanted)
+    }
+
+    fn fetch_with(&self, care: Care, download: &Download, wanted: &[&str]) -> Result<PathBuf> {
+        // A cache that may only be read from, and is right, needs no lock.
+        if let Some(cache) = &self.settings.cache {
+            let stock = Stock::of(cache, download, wanted);
+            if stock.amiss(care, self.stop)?.is_empty() {
+                if care == Care::Contents {
+                    let checked = stock.checked();
+                    self.note(format!("{} is here; checked {checked}", download.title));
+                }
+                return Ok(stock.folder);
+            }
+        }
+        if self.settings.offline {
+            let incomplete = self.settings.incomplete(download, wanted);
+            let incomplete = incomplete.map_or(String::new(), |why| format!("; {why}"));
+            bail!("downloads are switched off by --offline or GRADFLOW_OFFLINE{incomplete}");
         }
         let failed = || self.settings.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = failed().get(download.name) {
             bail!("{why}");
         }
-        let fetched = self.fetch_now(download, wanted);
-        if let Err(error) = &fetched {
+        let fetched = self.fetch_now(care, download, wanted);
+        if let Err(error) = &fetched
+            && !error.root_cause().is::<Interrupted>()
+        {
             failed().insert(download.name, format!("{error:#}"));
         }
         fetched
     }
 
-    /// Removes files of a data set from the cache whose checksum is known and is not theirs, so that
-    /// they are downloaded again, and says which.
-    ///
-    /// # Errors
-    /// If they cannot be read or removed; [`Interrupted`] if it was asked to stop.
-    pub fn repair(&self, download: &Download, wanted: &[&str]) -> Result<()> {
-        let Some(cache) = &self.settings.cache else { return Ok(()) };
-        let folder = cache.join(download.name);
-        let damaged = || {
-            let mut damaged = Vec::new();
-            for Part { place, check } in download.parts(wanted) {
-                ensure!(!self.stop.is_stopped(), Interrupted);
-                let path = folder.join(place);
-                let Some(check) = check.filter(|_| path.is_file()) else { continue };
-                match check.verify(&path) {
-                    // What cannot be read may be right.
-                    Err(error) if error.root_cause().is::<io::Error>() => return Err(error),
-                    Err(error) => damaged.push((path, error)),
-                    Ok(()) => {}
-                }
-            }
-            Ok(damaged)
-        };
-        // A cache that may only be read from, and is right, needs no lock.
-        if damaged()?.is_empty() {
-            return Ok(());
-        }
-        let _lock = self.locked(download)?;
-        for (path, error) in damaged()? {
-            self.note(format!("{} is damaged: {error:#}; it is downloaded again", path.display()));
-            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-        Ok(())
-    }
-
-    /// Makes the data set's folder, and keeps other processes from it as long as this is held.
-    fn locked(&self, download: &Download) -> Result<File> {
+    fn fetch_now(&self, care: Care, download: &Download, wanted: &[&str]) -> Result<PathBuf> {
         let cache = self.settings.cache.as_ref().context(
             "there is no place for downloads: set GRADFLOW_CACHE to a folder that may be written to",
         )?;
@@ -237,40 +235,49 @@ impl Fetcher<'_> {
         fs::create_dir_all(cache.join(download.name)).with_context(cannot_write)?;
         let lock = cache.join(format!("{}.lock", download.name));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock);
-        self.lock(file.with_context(cannot_write)?, &lock)
-    }
-
-    fn fetch_now(&self, download: &Download, wanted: &[&str]) -> Result<PathBuf> {
-        let _lock = self.locked(download)?;
-        let cache = self.settings.cache.as_deref().unwrap_or(Path::new(""));
-        let folder = cache.join(download.name);
+        let _lock = self.lock(file.with_context(cannot_write)?, &lock)?;
         // Another process may have done it meanwhile.
-        if self.settings.cached(download, wanted).is_some() {
-            return Ok(folder);
+        let mut stock = Stock::of(cache, download, wanted);
+        let amiss = stock.amiss(care, self.stop)?;
+        if amiss.is_empty() {
+            return Ok(stock.folder);
+        }
+        if !stock.is_empty() {
+            self.note(format!("{}: {}", stock.folder.display(), stock::list(&amiss)));
         }
         self.note(format!(
             "downloading {} into {} ({})",
             download.title,
-            folder.display(),
+            stock.folder.display(),
             download.terms
         ));
         for file in download.wanted(wanted) {
-            let place = folder.join(file.name);
-            if !place.is_file() {
-                self.whole(download, file.name, file.most_bytes, &place, |part| {
-                    file.check.verify(part)
-                })?;
+            if amiss.iter().any(|amiss| amiss.file == file.name) {
+                let place = stock.folder.join(file.name);
+                let verify = |part: &Path| file.check.verify(part);
+                self.whole(download, file.name, file.most_bytes, &place, verify)?;
+                self.put(&mut stock, &[(file.name, part_of(&place))])?;
             }
         }
-        let whole = |archive: &&Archive| {
-            let unpacked = folder.join(archive.folder);
-            archive.members.iter().all(|member| unpacked.join(member.name).is_file())
-        };
-        if let Some(archive) = download.archive.as_ref().filter(|archive| !whole(archive)) {
-            self.unpacked(download, archive, &folder)?;
+        if let Some(archive) = &download.archive {
+            let of_archive =
+                |member: &&Member| amiss.iter().any(|a| a.file == archive.place_of(member.name));
+            let members: Vec<&Member> = archive.members.iter().filter(of_archive).collect();
+            if !members.is_empty() {
+                stock.check_folder(archive, &amiss)?;
+                self.unpacked(download, archive, &mut stock, &members)?;
+            }
         }
-        self.note(format!("{} is in {}", download.title, folder.display()));
-        Ok(folder)
+        self.note(format!("{} is in {}", download.title, stock.folder.display()));
+        Ok(stock.folder)
+    }
+
+    /// Puts files into their places.
+    fn put(&self, stock: &mut Stock, files: &[(&str, PathBuf)]) -> Result<()> {
+        for kept in stock.put(files)? {
+            self.note(format!("what was there of somebody else is now {}", kept.display()));
+        }
+        Ok(())
     }
 
     fn note(&self, text: String) {
@@ -308,8 +315,7 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    /// Downloads a file, and puts it into its place once it is right. Gives whether all of it came
-    /// just now.
+    /// Downloads a file beside its place until it is right. Gives whether all of it came just now.
     fn whole(
         &self,
         download: &Download,
@@ -318,9 +324,14 @@ impl Fetcher<'_> {
         place: &Path,
         verify: impl Fn(&Path) -> Result<()>,
     ) -> Result<bool> {
-        let base = self.settings.mirror.as_deref().unwrap_or(download.base);
+        let base = match &self.settings.mirror {
+            Some(mirror) => &address(mirror).map_err(Error::msg).with_context(|| {
+                format!("GRADFLOW_MIRROR or --mirror does not say where to download from: {mirror}")
+            })?,
+            None => download.base,
+        };
         let url = format!("{}/{name}", base.trim_end_matches('/'));
-        let part = place.with_file_name(format!("{name}.part"));
+        let part = part_of(place);
         let transfer = Transfer { fetcher: self, url: &url, name, part: &part, most_bytes };
         let how_else = || {
             format!(
@@ -333,7 +344,6 @@ impl Fetcher<'_> {
             let is_new = transfer.run().with_context(how_else)?;
             let Err(wrong) = verify(&part) else {
                 sync(&part)?;
-                rename(&part, place)?;
                 return Ok(is_new);
             };
             // Kept bytes that are wrong would be wrong for ever.
@@ -345,15 +355,24 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Downloads and unpacks an archive.
-    fn unpacked(&self, download: &Download, archive: &Archive, folder: &Path) -> Result<()> {
-        let place = folder.join(archive.name);
+    /// Downloads an archive and puts these members of it into their places.
+    fn unpacked(
+        &self,
+        download: &Download,
+        archive: &Archive,
+        stock: &mut Stock,
+        members: &[&Member],
+    ) -> Result<()> {
+        let place = stock.folder.join(archive.name);
         let verify = |part: &Path| archive.check.map_or(Ok(()), |check| check.verify(part));
         loop {
             // What an earlier start left may be wrong without anything being wrong with the server.
-            let is_new = !place.is_file()
-                && self.whole(download, archive.name, archive.most_bytes, &place, verify)?;
-            match self.unpack(archive, &place, folder) {
+            let mut is_new = false;
+            if !place.is_file() {
+                is_new = self.whole(download, archive.name, archive.most_bytes, &place, verify)?;
+                rename(&part_of(&place), &place)?;
+            }
+            match self.unpack(archive, &place, stock, members) {
                 Err(error) if error.is::<unpack::Wrong>() && !is_new => {
                     self.note(format!("{}: from an earlier start: {error:#}", archive.name));
                 }
@@ -365,8 +384,14 @@ impl Fetcher<'_> {
     }
 
     /// Unpacks an archive; one that is wrong is removed.
-    fn unpack(&self, archive: &Archive, place: &Path, folder: &Path) -> Result<()> {
-        let aside = folder.join(format!("{}.unpacking", archive.folder));
+    fn unpack(
+        &self,
+        archive: &Archive,
+        place: &Path,
+        stock: &mut Stock,
+        members: &[&Member],
+    ) -> Result<()> {
+        let aside = stock.folder.join(format!("{}.unpacking", archive.folder));
         if aside.exists() {
             // An earlier start was stopped in the middle.
             fs::remove_dir_all(&aside)
@@ -382,20 +407,25 @@ impl Fetcher<'_> {
             }
             return Err(error);
         }
-        let unpacked = folder.join(archive.folder);
-        if unpacked.is_dir() {
-            // Some of it was lost; what else is there stays.
-            for member in archive.members {
-                rename(&aside.join(member.name), &unpacked.join(member.name))?;
-            }
-            let _ = fs::remove_dir(&aside);
-        } else {
-            rename(&aside, &unpacked)?;
-        }
-        // What is unpacked needs it no more; if it stays, it only takes up room.
+        let names: Vec<String> = members.iter().map(|one| archive.place_of(one.name)).collect();
+        let files: Vec<(&str, PathBuf)> = names
+            .iter()
+            .zip(members)
+            .map(|(file, member)| (file.as_str(), aside.join(member.name)))
+            .collect();
+        self.put(stock, &files)?;
+        // What is unpacked needs neither any more; what stays only takes up room.
+        let _ = fs::remove_dir_all(&aside);
         let _ = fs::remove_file(place);
         Ok(())
     }
+}
+
+/// Where a file lies until it is whole.
+fn part_of(place: &Path) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
 }
 
 fn sync(path: &Path) -> Result<()> {

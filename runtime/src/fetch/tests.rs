@@ -1,7 +1,7 @@
 //! Downloads from a server on this machine that behaves as servers do on a bad day.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -41,6 +41,8 @@ enum Answer {
     Silent,
     /// Takes the question and hangs up.
     HangUp,
+    /// Throws the question away half-read, which resets the connection.
+    Reset,
 }
 
 /// A server that answers each request as listed, and then rightly.
@@ -78,6 +80,10 @@ fn serve(
     content: &[u8],
     log: &Mutex<Vec<String>>,
 ) -> io::Result<()> {
+    if let Answer::Reset = answer {
+        log.lock().expect("no panic").push("reset".to_owned());
+        return (&stream).read_exact(&mut [0]);
+    }
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -151,7 +157,7 @@ fn serve(
 
 /// Until the other side gives up.
 fn wait_for_the_end(stream: &mut TcpStream) -> io::Result<()> {
-    io::Read::read(stream, &mut [0]).map(drop)
+    stream.read(&mut [0]).map(drop)
 }
 
 /// Bytes that do not repeat.
@@ -202,6 +208,18 @@ impl Place {
 
     /// Another start, and what it says on the way.
     fn fetch(&self, download: &Download) -> (Result<PathBuf, String>, Vec<String>) {
+        self.start(|fetcher| fetcher.fetch(download, &[]))
+    }
+
+    /// Another start that looks at contents.
+    fn check(&self, download: &Download) -> (Result<PathBuf, String>, Vec<String>) {
+        self.start(|fetcher| fetcher.fetch_checked(download, &[]))
+    }
+
+    fn start(
+        &self,
+        work: impl Fn(&Fetcher<'_>) -> Result<PathBuf>,
+    ) -> (Result<PathBuf, String>, Vec<String>) {
         let notes = Mutex::new(Vec::new());
         let progress = |progress: Progress| {
             if let Progress::Note(text) = progress {
@@ -215,7 +233,7 @@ impl Place {
         };
         let stop = Stop::default();
         let fetcher = Fetcher { settings: &settings, stop: &stop, progress: &progress };
-        let done = fetcher.fetch(download, &[]).map_err(|error| format!("{error:#}"));
+        let done = work(&fetcher).map_err(|error| format!("{error:#}"));
         (done, notes.into_inner().expect("no panic"))
     }
 }
@@ -243,6 +261,8 @@ fn fails(answers: &[Answer], parts: &[&str]) -> Vec<String> {
         assert!(told.contains(part), "{answers:?}: {part:?} is not in: {told}");
     }
     assert!(!place.file("one/data.mat").exists(), "{answers:?}");
+    let empty = fs::metadata(place.file("one/data.mat.part")).is_ok_and(|part| part.len() == 0);
+    assert!(!empty, "{answers:?}: nothing came and something is kept");
     server.asked()
 }
 
@@ -257,6 +277,7 @@ fn what_was_lost_on_the_way_is_asked_for_again_and_no_more() {
     assert_eq!(arrives(&[Answer::Status(503), Answer::Status(429)]).len(), 3);
     assert_eq!(arrives(&[Answer::Cut(0), Answer::Cut(0)]).len(), 3);
     assert_eq!(arrives(&[Answer::Silent, Answer::HangUp]).len(), 3);
+    assert_eq!(arrives(&[Answer::Reset, Answer::Reset]), ["reset", "reset", "/data.mat"]);
 }
 
 #[test]
@@ -288,11 +309,90 @@ fn what_cannot_be_had_is_told() {
 fn a_machine_without_a_network_does_not_wait() {
     // Nobody listens any more.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
-    let place = Place::new(&format!("http://{port}"));
-    let start = Instant::now();
-    let told = place.fetch(one_file(&content())).0.expect_err("nobody answers");
-    assert!(told.contains("does not answer"), "{told}");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // A label of more than 63 letters is in no network, and none is asked for it.
+    let nowhere = "a".repeat(64);
+    for host in [port.to_string(), format!("{nowhere}.invalid")] {
+        let place = Place::new(&format!("http://{host}"));
+        let start = Instant::now();
+        let (done, notes) = place.fetch(one_file(&content()));
+        let told = done.expect_err("nobody answers");
+        assert!(told.contains("does not answer"), "{told}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!(notes.len(), 1, "there is no second attempt: {notes:?}");
+    }
+}
+
+#[test]
+fn a_mirror_that_is_no_address_is_told() {
+    let place = Place::new("notaurl");
+    let told = place.fetch(one_file(&content())).0.expect_err("nowhere");
+    let parts = ["GRADFLOW_MIRROR", "notaurl", "such as http://my.server/data"];
+    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+}
+
+#[test]
+fn offline_nothing_is_asked_for_and_what_is_missing_is_told() {
+    let content = content();
+    let server = Server::new(content.clone(), &[]);
+    let place = Place::new(&server.url);
+    let download = one_file(&content);
+    place.fetch(download).0.expect("it arrives");
+    fs::write(place.file("one/data.mat"), &content[..1000]).expect("written");
+    let settings = Settings { offline: true, ..place.settings.clone() };
+    let fetcher = Fetcher { settings: &settings, stop: &Stop::default(), progress: &drop };
+    let told = format!("{:#}", fetcher.fetch(download, &[]).expect_err("cut"));
+    let parts =
+        ["switched off", "data.mat has 1000 bytes instead of 300000", "`runtime fetch one`"];
+    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    assert!(settings.incomplete(download, &[]).is_some());
+    fs::remove_file(place.file("one/data.mat")).expect("removed");
+    assert_eq!(settings.incomplete(download, &[]), None, "nothing of it is there");
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn what_is_damaged_is_had_again_and_kept_until_then() {
+    let content = content();
+    let download = one_file(&content);
+    let server = Server::new(content.clone(), &[Answer::Right, Answer::Status(404)]);
+    let place = Place::new(&server.url);
+    let file = place.file("one/data.mat");
+    place.fetch(download).0.expect("it arrives");
+    let mut damaged = content.clone();
+    damaged[1000] ^= 1;
+    fs::write(&file, &damaged).expect("written");
+    // Runs do not look that closely.
+    assert_eq!(place.fetch(download), (Ok(place.file("one")), Vec::new()));
+    place.check(download).0.expect_err("the server has trouble");
+    assert!(fs::read(&file).expect("kept") == damaged);
+    let (done, notes) = place.check(download);
+    done.expect("it arrives again");
+    assert!(notes[0].contains("data.mat is damaged") && notes[0].contains("SHA-256"), "{notes:?}");
+    assert!(fs::read(&file).expect("there") == content);
+    let (_, notes) = place.check(download);
+    assert_eq!(notes, ["ONE is here; checked 1 file"]);
+    // What was cut off is seen at once.
+    fs::write(&file, &content[..1000]).expect("written");
+    assert_eq!(place.settings.cached(download, &[]), None);
+    place.fetch(download).0.expect("it arrives again");
+    assert!(fs::read(&file).expect("there") == content);
+    assert!(!place.file("one/data.mat.kept").exists(), "the cache's own is replaced");
+    assert_eq!(server.asked().len(), 4);
+}
+
+#[test]
+fn what_somebody_else_put_there_is_kept_beside_what_is_right() {
+    let content = content();
+    let server = Server::new(content.clone(), &[]);
+    let place = Place::new(&server.url);
+    fs::create_dir_all(place.file("one")).expect("made");
+    fs::write(place.file("one/data.mat"), "mine").expect("written");
+    fs::write(place.file("one/data.mat.kept"), "older").expect("written");
+    place.check(one_file(&content)).0.expect("it arrives");
+    let read = |name| fs::read(place.file(name)).expect("there");
+    assert!(read("one/data.mat") == content);
+    assert_eq!(read("one/data.mat.kept"), b"older");
+    assert_eq!(read("one/data.mat.kept2"), b"mine");
 }
 
 #[test]
@@ -408,9 +508,14 @@ mod archives {
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
         tar.append_data(&mut header, "data/train.bin", content.as_slice()).expect("memory");
+        header.set_size(3);
+        tar.append_data(&mut header, "data/names.txt", b"a\nb".as_slice()).expect("memory");
         let packed = tar.into_inner().and_then(GzEncoder::finish).expect("memory");
         let check = Check::Sha256(hexadecimal(&Sha256::digest(&content)));
-        let member = Member { name: "train.bin", most_bytes: 300_000, check: Some(check) };
+        let members = [
+            Member { name: "train.bin", most_bytes: 300_000, check: Some(check) },
+            Member { name: "names.txt", most_bytes: 1000, check: None },
+        ];
         let download = Download {
             name: "packed",
             title: "PACKED",
@@ -422,7 +527,7 @@ mod archives {
                 most_bytes: 1 << 20,
                 check: None,
                 folder: "data",
-                members: Box::leak(Box::new([member])),
+                members: Box::leak(Box::new(members)),
             }),
         };
         (Box::leak(Box::new(download)), packed)
@@ -430,8 +535,10 @@ mod archives {
 
     fn is_there(place: &Place) {
         assert_eq!(fs::read(place.file("packed/data/train.bin")).expect("there"), content());
-        let left = fs::read_dir(place.file("packed")).expect("there").count();
-        assert_eq!(left, 1, "only what is unpacked is left");
+        let left = fs::read_dir(place.file("packed")).expect("there");
+        let mut left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["data", "received.txt"], "only what is unpacked is left");
     }
 
     #[test]
@@ -479,37 +586,74 @@ mod archives {
         let (download, packed) = download();
         let server = Server::new(packed, &[]);
         let place = Place::new(&server.url);
-        let member = place.file("packed/data/train.bin");
         place.fetch(download).0.expect("it arrives");
-        fs::write(place.file("packed/data/own.txt"), "mine").expect("written");
+        let own = place.file("packed/data/own.txt");
+        fs::write(&own, "mine").expect("written");
+        let [member, names] =
+            ["train.bin", "names.txt"].map(|name| place.file("packed/data").join(name));
+
         fs::remove_file(&member).expect("removed");
-        assert_eq!(place.settings.cached(download, &[]), None);
-        place.fetch(download).0.expect("it arrives again");
-        assert_eq!(fs::read(&member).expect("there"), content());
+        let told = place.settings.incomplete(download, &[]).expect("it is");
+        assert!(told.contains("data/train.bin is missing") && told.contains("packed`"), "{told}");
+        let (done, notes) = place.fetch(download);
+        done.expect("it arrives again");
+        assert!(notes[0].contains("data/train.bin is missing"), "{notes:?}");
+        is_there(&place);
 
         let mut damaged = content();
         damaged[1000] ^= 1;
         fs::write(&member, &damaged).expect("written");
-        let notes = Mutex::new(Vec::new());
-        let progress = |progress| {
-            if let Progress::Note(text) = progress {
-                notes.lock().expect("no panic").push(text);
-            }
-        };
-        let stop = Stop::default();
-        let fetcher = Fetcher { settings: &place.settings, stop: &stop, progress: &progress };
-        fetcher.repair(download, &[]).expect("it can be removed");
-        assert!(!member.exists());
-        let told = notes.lock().expect("no panic").concat();
-        assert!(told.contains("train.bin is damaged") && told.contains("SHA-256"), "{told}");
-        fetcher.fetch(download, &[]).expect("it arrives a third time");
-        assert_eq!(fs::read(&member).expect("there"), content());
-        // There is nothing to repair any more.
-        notes.lock().expect("no panic").clear();
-        fetcher.repair(download, &[]).expect("it is right");
-        assert!(notes.lock().expect("no panic").is_empty());
-        assert_eq!(fs::read(place.file("packed/data/own.txt")).expect("there"), b"mine");
-        assert_eq!(server.asked().len(), 3);
+        let (done, notes) = place.check(download);
+        done.expect("it arrives a third time");
+        assert!(notes[0].contains("data/train.bin is damaged"), "{notes:?}");
+        is_there(&place);
+
+        // No checksum of it is published, and what came is known.
+        fs::write(&names, "a\nc").expect("written");
+        let (done, notes) = place.check(download);
+        done.expect("it arrives a fourth time");
+        assert!(notes[0].contains("data/names.txt is damaged"), "{notes:?}");
+        assert_eq!(fs::read(&names).expect("there"), b"a\nb");
+        assert_eq!(place.check(download).1, ["PACKED is here; checked 2 files"]);
+        assert_eq!(fs::read(own).expect("there"), b"mine");
+        assert_eq!(server.asked().len(), 4);
+    }
+
+    #[test]
+    fn sizes_are_known_of_files_that_somebody_else_put_there() {
+        let (download, packed) = download();
+        let server = Server::new(packed, &[]);
+        let place = Place::new(&server.url);
+        let member = place.file("packed/data/train.bin");
+        fs::create_dir_all(place.file("packed/data")).expect("made");
+        fs::write(place.file("packed/data/names.txt"), "c\nd").expect("written");
+        fs::write(&member, content()).expect("written");
+        assert_eq!(place.check(download).1, ["PACKED is here; checked 1 of 2 files"]);
+        fs::write(&member, &content()[..299_999]).expect("written");
+        place.fetch(download).0.expect("it arrives");
+        assert!(fs::read(&member).expect("there") == content());
+        let kept = fs::metadata(place.file("packed/data/train.bin.kept")).expect("kept");
+        assert_eq!(kept.len(), 299_999);
+        // Nothing was wrong with it.
+        assert_eq!(fs::read(place.file("packed/data/names.txt")).expect("there"), b"c\nd");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_linked_folder_is_left_as_it_is() {
+        let (download, packed) = download();
+        let server = Server::new(packed, &[]);
+        let place = Place::new(&server.url);
+        let own = place.folder.path().join("own");
+        fs::create_dir_all(&own).expect("made");
+        fs::create_dir_all(place.file("packed")).expect("made");
+        fs::write(own.join("train.bin"), "mine").expect("written");
+        std::os::unix::fs::symlink(&own, place.file("packed/data")).expect("linked");
+        let told = place.check(download).0.expect_err("it is a link");
+        assert!(told.contains("is a link") && told.contains("4 bytes instead of"), "{told}");
+        assert_eq!(fs::read(own.join("train.bin")).expect("there"), b"mine");
+        assert_eq!(fs::read_dir(own).expect("there").count(), 1);
+        assert_eq!(server.asked().len(), 0);
     }
 
     #[test]

@@ -149,24 +149,18 @@ impl Transfer<'_> {
         }
         let response = request.call().map_err(|error| self.unanswered(error))?;
         *answered = true;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.part)
-            .with_context(|| self.cannot_write())
-            .map_err(Failure::Lasting)?;
         let (start, total) = match response.status() {
             StatusCode::PARTIAL_CONTENT => match range(&response) {
                 Some((start, total)) if start == have => (have, total),
                 _ => {
-                    self.begin_anew(&file, began_at)?;
+                    self.begin_anew(began_at)?;
                     return Err(Failure::Passing(anyhow!("the server sent another part")));
                 }
             },
             // It sends everything, whatever it was asked for.
             StatusCode::OK => {
                 if have > 0 {
-                    self.begin_anew(&file, began_at)?;
+                    self.begin_anew(began_at)?;
                 }
                 (0, response.body().content_length())
             }
@@ -175,7 +169,7 @@ impl Transfer<'_> {
                 if range(&response).is_some_and(|(_, total)| total == Some(have)) {
                     return Ok(());
                 }
-                self.begin_anew(&file, began_at)?;
+                self.begin_anew(began_at)?;
                 return Err(Failure::Passing(anyhow!("the server has fewer bytes than were kept")));
             }
             status => return Err(refusal(status)),
@@ -183,17 +177,12 @@ impl Transfer<'_> {
         if let Some(total) = total.filter(|total| *total > self.most_bytes) {
             return Err(self.too_much(total));
         }
-        self.keep(response.into_body(), &mut file, start, total)
+        self.keep(response.into_body(), start, total)
     }
 
     /// Writes the bytes that come behind those that are there.
-    fn keep(
-        &self,
-        body: Body,
-        file: &mut File,
-        start: u64,
-        total: Option<u64>,
-    ) -> Result<(), Failure> {
+    fn keep(&self, body: Body, start: u64, total: Option<u64>) -> Result<(), Failure> {
+        let mut file = self.open()?;
         let mut have = start;
         let mut from = body.into_reader();
         let mut buffer = vec![0; 1 << 16];
@@ -235,9 +224,14 @@ impl Transfer<'_> {
         }
     }
 
-    fn begin_anew(&self, file: &File, began_at: &mut u64) -> Result<(), Failure> {
+    fn open(&self) -> Result<File, Failure> {
+        let file = OpenOptions::new().create(true).append(true).open(self.part);
+        file.with_context(|| self.cannot_write()).map_err(Failure::Lasting)
+    }
+
+    fn begin_anew(&self, began_at: &mut u64) -> Result<(), Failure> {
         *began_at = 0;
-        file.set_len(0).with_context(|| self.cannot_write()).map_err(Failure::Lasting)
+        self.open()?.set_len(0).with_context(|| self.cannot_write()).map_err(Failure::Lasting)
     }
 
     fn cannot_write(&self) -> String {
@@ -261,11 +255,15 @@ impl Transfer<'_> {
             ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
-            ureq::Error::Io(error) => matches!(
+            // A name that is not found is of no kind that has a name.
+            ureq::Error::Io(error) => !matches!(
                 error.kind(),
-                io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::WouldBlock
             ),
             ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => false,
             _ => return Failure::lasting(error),

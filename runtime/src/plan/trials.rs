@@ -47,8 +47,9 @@ pub(super) fn read(node: Option<&Node>, problems: &mut Problems) -> Vec<(String,
             let path = place(name).join(field);
             problems.push(Problem { path, on_key: false, message, help: None });
         };
-        // Not `low > high`: what is no number is in no order.
-        if let Some([low, high]) = trial.range.filter(|[low, high]| !(low <= high)) {
+        // What is no number is in no order.
+        let out_of_order = |[low, high]: &[f64; 2]| low.is_nan() || high.is_nan() || low > high;
+        if let Some([low, high]) = trial.range.filter(out_of_order) {
             impossible("range", format!("expected the least and the largest, found {low}, {high}"));
         }
         if !(trial.tolerance.is_finite() && trial.tolerance >= 0.0) {
