@@ -126,17 +126,14 @@ impl Config for ColorJitter {
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
-        let idle = |part: &str, probability, does_nothing| {
-            let instead = format!("write `{part}: false` if that is meant");
-            idle::warning(part, probability, does_nothing, &instead)
-        };
         let hue = self.hue.on();
         let saturation = self.saturation.on();
         let both_off = (hue.is_none() && saturation.is_none())
             .then(|| Mismatch::new("it changes nothing with both off").help("leave the stage out"));
-        let hue = hue.and_then(|on| idle("hue", on.probability, on.max_turn == 0.0));
-        let saturation = saturation
-            .and_then(|on| idle("saturation", on.probability, (on.lower, on.upper) == (1.0, 1.0)));
+        let hue = hue.and_then(|on| idle::switched_on("hue", on.probability, on.max_turn == 0.0));
+        let saturation = saturation.and_then(|on| {
+            idle::switched_on("saturation", on.probability, (on.lower, on.upper) == (1.0, 1.0))
+        });
         [hue, saturation, both_off].into_iter().flatten().collect()
     }
 }

@@ -102,15 +102,6 @@ fn check_probability(part: &str, probability: f64) -> Result<(), Mismatch> {
     probability::check(&format!("{part}.probability"), probability, &never)
 }
 
-fn idle(part: &str, probability: f64, does_nothing: bool) -> Option<Mismatch> {
-    idle::warning(
-        part,
-        probability,
-        does_nothing,
-        &format!("write `{part}: false` if that is meant"),
-    )
-}
-
 impl Config for Distorter {
     fn check(&self, inputs: &[Port]) -> Result<Option<Port>, Mismatch> {
         let image = inputs::one_samples("distorter", inputs)?;
@@ -166,13 +157,14 @@ impl Config for Distorter {
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
         let flip = self.flip.on().filter(|flip| !flip.alternating);
-        let flip = flip.and_then(|flip| idle("flip", flip.probability, false));
+        let flip = flip.and_then(|flip| idle::switched_on("flip", flip.probability, false));
         let brightness = self.brightness.on();
-        let brightness =
-            brightness.and_then(|on| idle("brightness", on.probability, on.max_delta == 0.0));
+        let brightness = brightness
+            .and_then(|on| idle::switched_on("brightness", on.probability, on.max_delta == 0.0));
         let contrast = self.contrast.on();
-        let contrast = contrast
-            .and_then(|on| idle("contrast", on.probability, (on.lower, on.upper) == (1.0, 1.0)));
+        let contrast = contrast.and_then(|on| {
+            idle::switched_on("contrast", on.probability, (on.lower, on.upper) == (1.0, 1.0))
+        });
         let off = self.flip.on().is_none()
             && self.brightness.on().is_none()
             && self.contrast.on().is_none();

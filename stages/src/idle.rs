@@ -21,6 +21,11 @@ pub fn warning(
     Some(Mismatch::field(&field, format!("it changes nothing: {why}")).help(instead))
 }
 
+/// The same of a part that `false` switches off.
+pub fn switched_on(part: &str, probability: f64, does_nothing: bool) -> Option<Mismatch> {
+    warning(part, probability, does_nothing, &format!("write `{part}: false` if that is meant"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,9 +33,9 @@ mod tests {
     #[test]
     fn what_is_for_no_image_or_does_nothing_is_told() {
         assert_eq!(warning("hue", 0.5, false, ""), None);
-        let never = warning("hue", 0.0, true, "write `hue: false`").expect("a warning");
+        let never = switched_on("hue", 0.0, true).expect("a warning");
         assert_eq!(never.field, ["hue", "probability"]);
-        assert_eq!(never.help.as_deref(), Some("write `hue: false`"));
+        assert_eq!(never.help.as_deref(), Some("write `hue: false` if that is meant"));
         assert_eq!(warning("hue", 1.0, true, "").expect("a warning").field, ["hue"]);
         assert_eq!(warning("", 0.0, false, "").expect("a warning").field, ["probability"]);
     }

@@ -361,9 +361,6 @@ impl Reader {
         ensure!(run.data.is_none(), "--data names the only place to look at");
         let settings = run.fetch.as_ref().context("downloads are not set up")?;
         let files = format.files(self.split);
-        if let Some(folder) = settings.cached(download, &files) {
-            return Ok(folder);
-        }
         let progress = |progress| context.events.emit(Event::Download(progress));
         Fetcher { settings, stop: &context.stop, progress: &progress }.fetch(download, &files)
     }
