@@ -22,7 +22,7 @@ use runtime::item::{Batch, Block, Item, Label, Pixels, Sample, SampleId};
 use runtime::plan::Plan;
 use runtime::port::Port;
 use runtime::random::Random;
-use runtime::run::Outcome;
+use runtime::reports::Outcome;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Parsed, RunSettings, Runner, Stage};
 
 /// Longer than any of these runs takes on a busy machine; without it, a deadlock would hang CI.

@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use common::skip;
 use runtime::adapter::variants::Variants;
 use runtime::adapter::{DeviceKind, Identity, Info, Limits};
-use runtime::event::{
-    Checkpoint, DataReport, EvaluationReport, Event, LossTerm, Mistake, Reason, StepReport, Tapped,
-    TrainerReport,
-};
+use runtime::event::{Checkpoint, Event, Reason};
 use runtime::graph::{Graph, Parameter, Role, Tensor, TensorId};
 use runtime::item::{Image, Label, Pixels, Progress, Sample, SampleId, Source, Weights};
 use runtime::kernel::{Dtype, Extent};
 use runtime::precision::Precision;
 use runtime::random::Random;
 use runtime::report::{Facts, Report};
-use runtime::run::{EdgeReport, Outcome, QueueReport, StageReport};
+use runtime::reports::{
+    DataReport, EdgeReport, EvaluationReport, LossTerm, Mistake, Outcome, QueueReport, StageReport,
+    StepReport, Tapped, TrainerReport,
+};
 
 /// Longer than a browser takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);

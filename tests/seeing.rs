@@ -10,9 +10,9 @@ mod runs;
 use std::collections::BTreeSet;
 
 use runs::{PIPELINE, Place, Run, STEPS};
-use runtime::event::StepReport;
 use runtime::metrics;
 use runtime::record::metrics_file;
+use runtime::reports::StepReport;
 use serde_json::Value;
 
 /// The trained tensors of the pipeline's model, and how many numbers each has.

@@ -13,8 +13,10 @@ use runtime::item::{Image, Pixels};
 use runtime::picture::Picture;
 use runtime::plan::Plan;
 use runtime::random::Random;
+use runtime::reports::Histogram;
 use runtime::stage::RunSettings;
-use runtime::tensorboard::{EventFile, Histogram, cut, graph};
+use runtime::tensorboard::proto::HistogramProto;
+use runtime::tensorboard::{EventFile, cut, graph};
 use serde_json::{Value, json};
 use stages::model::{golden, layers};
 
@@ -42,7 +44,7 @@ fn histogram(step: u64) -> Histogram {
 
 /// Each of them as what the script prints.
 fn shown(histogram: &Histogram) -> Value {
-    let proto = histogram.proto();
+    let proto = HistogramProto::from(histogram);
     json!({
         "min": proto.min,
         "max": proto.max,

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, WeakSender, bounded};
 
-use crate::event::{Event, Events, Tapped};
+use crate::event::{Event, Events};
 use crate::item::{Block, Item, Pixels};
 use crate::job::dealer::Dealer;
+use crate::reports::Tapped;
 
 /// What a stage has done so far, to be read while it runs.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use crate::event::EvaluationReport;
 use crate::metrics::{self, History};
 use crate::report::{self, Axis};
+use crate::reports::EvaluationReport;
 use crate::run_folder::{self, About};
 
 /// Points of a curve in a table of numbers: enough to draw it again.
@@ -250,8 +250,8 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::AdapterReport;
     use crate::metrics::tests::{evaluation, step};
-    use crate::run_folder::AdapterReport;
 
     fn run(name: &str, precisions: &[f64]) -> Run {
         let about = About {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::event::{EvaluationReport, Event, StepReport, TowersStep};
-use crate::fetch::{Progress, Shown};
+use crate::event::Event;
+use crate::fetch::Shown;
 use crate::record::Last;
-use crate::run::{EdgeReport, Outcome};
-use crate::towers::journal::Change;
+use crate::reports::{
+    Change, EdgeReport, EvaluationReport, Outcome, Progress, StepReport, TowersStep,
+};
 
 /// Where a run's events are printed.
 pub struct Console {
@@ -349,7 +350,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::run::{QueueReport, StageReport};
+    use crate::reports::{QueueReport, StageReport};
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);

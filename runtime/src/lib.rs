@@ -31,6 +31,7 @@ pub mod precision;
 pub mod random;
 pub mod record;
 pub mod report;
+pub mod reports;
 pub mod reuse;
 pub mod run;
 pub mod run_folder;

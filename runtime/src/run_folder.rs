@@ -1,6 +1,5 @@
 //! The folder that a run owns: everything it writes is in there, and nothing else is.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,9 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::adapter::Info;
+use crate::adapter::AdapterReport;
 use crate::adapter::several::Several;
-use crate::event::DataReport;
+use crate::reports::DataReport;
 
 /// Where runs are kept unless said otherwise.
 pub const RUNS: &str = "runs";
@@ -62,42 +61,6 @@ pub struct About {
     pub resumed: Vec<Resumed>,
     /// How it ended last; absent while it is at work or if it was killed.
     pub ended: Option<Ended>,
-}
-
-/// What an adapter is, for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdapterReport {
-    /// `cpu`, `vulkan`, `gl`, `metal` or `dx12`.
-    pub backend: String,
-    /// The device's name.
-    pub name: String,
-    /// The driver and its version, or the threads of `cpu`.
-    pub driver: String,
-}
-
-impl AdapterReport {
-    /// Whether both give the same bits. The number of threads, which `cpu` says, changes none; its
-    /// set of instructions does.
-    pub fn computes_like(&self, other: &Self) -> bool {
-        fn driver(report: &AdapterReport) -> Vec<&str> {
-            report.driver.split(", ").filter(|part| !part.ends_with(" threads")).collect()
-        }
-        let same = self.backend == other.backend && self.name == other.name;
-        same && driver(self) == driver(other)
-    }
-}
-
-impl fmt::Display for AdapterReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} ({})", self.backend, self.name, self.driver)
-    }
-}
-
-impl From<&Info> for AdapterReport {
-    fn from(info: &Info) -> Self {
-        let Info { backend, name, driver, .. } = info;
-        Self { backend: (*backend).to_owned(), name: name.clone(), driver: driver.clone() }
-    }
 }
 
 /// A continuation.

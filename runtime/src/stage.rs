@@ -28,7 +28,7 @@ use crate::period::Period;
 use crate::port::Port;
 use crate::precision::Precision;
 use crate::random::Random;
-use crate::towers::journal::Change;
+use crate::reports::Change;
 
 /// The YAML of one stage: plain data.
 pub trait Config: Any + Debug + Send + Sync {

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 
+use runtime::adapter::AdapterReport;
 use runtime::channel::Stop;
 use runtime::checkpoint::{self, About};
 use runtime::event::Event;
 use runtime::item::{Progress, Weights};
 use runtime::plan::Plan;
-use runtime::run_folder::AdapterReport;
 use runtime::stage::RunSettings;
 use stages::data::synthetic::Synthetic;
 use stages::data::{DataSet, Split};

@@ -9,10 +9,10 @@ use super::race::{Budget, race};
 use super::tuning_cache::{Found, OfAdapter, TuningCache, identity};
 use super::variants::{Record, RunRecord, text_crc32c};
 use super::{Info, Lowering, micro_batch};
+use crate::adapter::AdapterReport;
 use crate::graph::{Graph, Op};
 use crate::kernel::{Access, Dtype, Variant};
 use crate::precision::Precision;
-use crate::run_folder::AdapterReport;
 use crate::verify;
 
 /// How long one replica may measure.

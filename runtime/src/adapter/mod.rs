@@ -7,6 +7,7 @@ pub mod micro_batch;
 mod pace;
 mod precise;
 mod race;
+mod report;
 pub mod select;
 pub mod several;
 pub mod tuning_cache;
@@ -24,6 +25,8 @@ use self::variants::Variants;
 use crate::graph::{Bucket, Graph, Span, TensorId};
 use crate::kernel::Step;
 use crate::precision::Precision;
+
+pub use report::AdapterReport;
 
 pub use precise::{F16_LOSS_SCALE, Precise, unoffered};
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::AdapterReport;
 use crate::graph::Op;
 use crate::kernel::{Kernel, Variant};
-use crate::run_folder::AdapterReport;
 
 /// What a replica runs: all that its bits depend on beside the graph, the device and the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

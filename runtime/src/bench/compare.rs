@@ -74,7 +74,7 @@ mod tests {
             precision: Precision::F32,
             program: String::new(),
             time: String::new(),
-            adapter: crate::run_folder::AdapterReport::default(),
+            adapter: crate::adapter::AdapterReport::default(),
             batch: 1,
             micro_batch: 1,
             peaks: None,

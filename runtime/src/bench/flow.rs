@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use super::{Flow, StageRate};
 use crate::channel::Stop;
 use crate::plan::Plan;
-use crate::run::{Outcome, StageReport, run};
+use crate::reports::{Outcome, StageReport};
+use crate::run::run;
 
 /// The flow of what `stage` puts out, into nothing, until so many images have come out.
 ///

@@ -25,9 +25,8 @@ pub use steps::steps;
 pub use sweep::{Point, Sweep};
 pub use towers::{Scale, towers};
 
-use crate::adapter::Clock;
+use crate::adapter::{AdapterReport, Clock};
 use crate::precision::Precision;
-use crate::run_folder::AdapterReport;
 
 /// Everything that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

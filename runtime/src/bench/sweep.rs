@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Peaks, Steps};
+use crate::adapter::AdapterReport;
 use crate::report::{self, Axis};
-use crate::run_folder::AdapterReport;
 
 /// Steps of several networks at several batches on one adapter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

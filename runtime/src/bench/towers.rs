@@ -7,13 +7,12 @@ use anyhow::{Result, ensure};
 
 use crate::adapter::forms::Forms;
 use crate::adapter::{Adapter, Lowering};
-use crate::event::TowersStep;
 use crate::graph::Graph;
 use crate::item::Batch;
 use crate::job::Lane;
 use crate::kernel::Step;
+use crate::reports::{Change, TowersStep};
 use crate::session::Session;
-use crate::towers::journal::Change;
 use crate::towers::{BUCKET_BYTES, Lost, OnLoss, Rules, Towers, Trainer, Watch};
 
 /// Steps that come before the first that counts, if there is the time: shares settle.

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::AdapterReport;
 use crate::adapter::variants::{Record, RunRecord, Variants};
-use crate::event::DataReport;
 use crate::graph::Graph;
 use crate::item::{Progress, Source, Weights};
-use crate::run_folder::AdapterReport;
+use crate::reports::DataReport;
 
 pub use best::best;
 pub use file::{read, write};

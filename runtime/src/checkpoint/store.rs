@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::file::TooNew;
 use super::{About, Stored, file};
-use crate::event::EvaluationReport;
 use crate::item::Weights;
+use crate::reports::EvaluationReport;
 use crate::run_folder::{read_json, write_whole};
 
 /// What a validation split is called: the best is chosen by it where there is one.

@@ -3,10 +3,10 @@ use std::path::Path;
 
 use super::file::{decode, encode};
 use super::*;
-use crate::event::EvaluationReport;
 use crate::graph::{Initial, Kept, Parameter, Role, Tensor, TensorId};
 use crate::item::Position;
 use crate::kernel::{Dtype, Extent};
+use crate::reports::EvaluationReport;
 
 /// A model of one weight and one number that its optimiser keeps.
 fn graph(name: &str, shape: &[usize]) -> Arc<Graph> {

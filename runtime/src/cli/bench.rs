@@ -14,7 +14,7 @@ use super::pipeline;
 use super::run::forms;
 use super::{App, bench_towers};
 use crate::adapter::several::Several;
-use crate::adapter::{Adapter, Clock, Lowering, select};
+use crate::adapter::{Adapter, AdapterReport, Clock, Lowering, select};
 use crate::bench::{self, Bench, Bound, Flow, KernelTime, Peaks, Scoring};
 use crate::channel::Stop;
 use crate::event::Event;
@@ -24,7 +24,7 @@ use crate::period::Period;
 use crate::plan::Plan;
 use crate::port::Port;
 use crate::record::PROGRAM;
-use crate::run_folder::{self, AdapterReport};
+use crate::run_folder;
 use crate::session::Session;
 
 const EXAMPLES: &str = "\

@@ -61,7 +61,7 @@ fn told(scales: &[Scale]) -> String {
             format!("{:.2}", scale.step_ms),
         ];
         if let Some(parts) = &scale.parts {
-            let each = |of: fn(&crate::event::TowerStep) -> f64| {
+            let each = |of: fn(&crate::reports::TowerStep) -> f64| {
                 let most = parts.each.iter().map(of).fold(0.0, f64::max);
                 format!("{most:.2}")
             };

@@ -17,9 +17,10 @@ use super::output::{Failure, complain, print};
 use super::trained::{Change, Trained, evaluations, find};
 use crate::channel::Stop;
 use crate::checkpoint;
-use crate::event::{EvaluationReport, Event};
+use crate::event::Event;
 use crate::graph::Graph;
 use crate::item::Item;
+use crate::reports::EvaluationReport;
 use crate::run_folder::{RUNS, checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::output::table;
 use crate::console;
-use crate::event::EvaluationReport;
 use crate::record::Evaluations;
+use crate::reports::EvaluationReport;
 
 /// Classes beyond which a table of confusions is wider than any screen.
 const MOST_CLASSES: usize = 20;

@@ -10,7 +10,8 @@ use super::interrupt::listen;
 use super::output::{Failure, complain, print, table};
 use super::pipeline::{MIRROR_VARIABLE, fetch_settings};
 use crate::channel::Stop;
-use crate::fetch::{Download, Fetcher, Progress, Shown, address};
+use crate::fetch::{Download, Fetcher, Shown, address};
+use crate::reports::Progress;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -15,9 +15,10 @@ use crate::metrics;
 use crate::plan::Plan;
 use crate::port::Port;
 use crate::record::{PROGRAM, Recorder, metrics_file};
+use crate::reports::Change;
 use crate::run_folder::{self, About, Ended, Resumed, RunFolder};
 use crate::stage::{Evaluation, Resume, RunSettings};
-use crate::towers::journal::{self, Change};
+use crate::towers::journal;
 
 /// Settings that say nothing of what is learned. Adapter and precision say how exactly: the weights
 /// that a checkpoint holds are good for all of them.

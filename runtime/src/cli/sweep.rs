@@ -12,11 +12,11 @@ use super::new_file::NewFile;
 use super::output::{Failure, complain, print};
 use super::pipeline;
 use super::run::forms;
-use crate::adapter::select;
+use crate::adapter::{AdapterReport, select};
 use crate::bench::{self, Point, Sweep};
 use crate::graph::Graph;
 use crate::record::PROGRAM;
-use crate::run_folder::{self, AdapterReport};
+use crate::run_folder;
 use crate::stage::RunSettings;
 use crate::verify::network::fixed_batch;
 

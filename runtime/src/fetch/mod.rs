@@ -24,10 +24,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Error, Result, bail, ensure};
 
 use crate::channel::Stop;
+use crate::reports::Progress;
 
 pub use checksum::Check;
 pub use mirror::address;
-pub use progress::{Progress, Shown};
+pub use progress::Shown;
 use stock::{Care, Stock};
 pub use transfer::Patience;
 use transfer::Transfer;

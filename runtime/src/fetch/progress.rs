@@ -5,21 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What a download says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Something that happened.
-    Note(String),
-    /// Bytes of a file that are there.
-    Bytes {
-        /// The file's name.
-        file: String,
-        /// Bytes that are there.
-        have: u64,
-        /// Bytes of the whole file, if the server said.
-        of: Option<u64>,
-    },
-}
+use crate::reports::Progress;
 
 /// Shows it: as a bar on a terminal, else as a line from time to time.
 #[derive(Default)]

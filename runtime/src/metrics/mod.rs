@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 pub use self::cut::cut;
-use crate::event::{EvaluationReport, Event, StepReport};
+use crate::event::Event;
+use crate::reports::{EvaluationReport, StepReport};
 
 /// What is written of an event.
 #[derive(Serialize)]
@@ -198,7 +199,7 @@ pub(crate) mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::event::LossTerm;
+    use crate::reports::LossTerm;
 
     pub(crate) fn step(step: u64) -> StepReport {
         let term = |name: &str, raw| LossTerm { name: name.to_owned(), raw, average: raw + 0.1 };

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-use crate::event::{EvaluationReport, Event, StepReport, Summary};
+use crate::event::Event;
 use crate::picture::Picture;
+use crate::reports::{EvaluationReport, StepReport, Summary};
 use crate::tensorboard::proto::GraphDef;
 use crate::tensorboard::{EventFile, cut};
 

@@ -11,16 +11,16 @@ use anyhow::{Context as _, Result};
 pub(crate) use self::board::Evaluations;
 
 use self::board::Board;
+use crate::adapter::AdapterReport;
 use crate::adapter::forms::Forms;
 use crate::adapter::variants::{RunRecord, another};
 use crate::checkpoint::{self, Best, Store};
-use crate::event::{
-    Checkpoint, DataReport, EvaluationReport, Event, Reason, SharesReport, TrainerReport,
-};
+use crate::event::{Checkpoint, Event, Reason, SharesReport};
 use crate::metrics::{self, Metrics};
 use crate::plan::Plan;
 use crate::report::{Facts, Report};
-use crate::run_folder::{self, About, AdapterReport, Ended, RunFolder, write_whole};
+use crate::reports::{DataReport, EvaluationReport, TrainerReport};
+use crate::run_folder::{self, About, Ended, RunFolder, write_whole};
 use crate::stage::Resume;
 use crate::tensorboard;
 use crate::towers::journal;
@@ -389,7 +389,7 @@ impl Recorder {
     }
 
     /// Closes the files, saying how the run ended; gives what went wrong.
-    pub fn finish(&mut self, how: &str, outcome: Option<crate::run::Outcome>) -> Vec<String> {
+    pub fn finish(&mut self, how: &str, outcome: Option<crate::reports::Outcome>) -> Vec<String> {
         let mut wrong = match outcome {
             Some(outcome) => self.write(&Event::Flow(outcome)),
             None => {

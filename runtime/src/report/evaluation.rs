@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::figures::{count, percent, plain};
 use super::pictures::{class_name, picture};
-use crate::event::{EvaluationReport, Mistake};
+use crate::reports::{EvaluationReport, Mistake};
 
 /// Classes up to which all confusions are shown.
 const CLASSES: usize = 40;

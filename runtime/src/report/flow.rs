@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::figures::{count, percent, plain, time};
 use super::layout::{Cell, Layout};
-use crate::run::{EdgeReport, Outcome, StageReport};
+use crate::reports::{EdgeReport, Outcome, StageReport};
 
 /// Sizes of the drawing in pixels.
 const COLUMN: usize = 270;

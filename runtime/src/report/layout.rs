@@ -1,6 +1,6 @@
 //! Where the stages of a pipeline are drawn: in rows, so that all edges lead down.
 
-use crate::run::Outcome;
+use crate::reports::Outcome;
 
 /// Row and column.
 pub(super) type Cell = (usize, usize);
@@ -94,7 +94,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::run::{EdgeReport, QueueReport, StageReport};
+    use crate::reports::{EdgeReport, QueueReport, StageReport};
 
     /// A pipeline of these stages that was busy for so many of 10 seconds, joined like this.
     pub(crate) fn outcome(stages: &[(&str, u64)], edges: &[(&str, &str)]) -> Outcome {

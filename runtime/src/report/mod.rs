@@ -21,9 +21,9 @@ use self::figures::count;
 use self::flow::Flow;
 use self::pictures::Filters;
 use self::scale::Fit;
-use crate::event::{DataReport, EvaluationReport, Event, StepReport, Tapped, TrainerReport};
+use crate::event::Event;
 use crate::metrics::History;
-use crate::run::Outcome;
+use crate::reports::{DataReport, EvaluationReport, Outcome, StepReport, Tapped, TrainerReport};
 use crate::run_folder::write_whole;
 
 /// The page may show what is in it and fetch nothing.
@@ -375,8 +375,8 @@ mod tests {
 
     #[test]
     fn only_the_latest_mistakes_are_kept() {
-        use crate::event::Mistake;
         use crate::item::{Image, Pixels, SampleId};
+        use crate::reports::Mistake;
         let mistake = Mistake {
             id: SampleId { epoch: 0, index: 3 },
             class: 0,

@@ -8,10 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
 use super::figures::count;
-use crate::event::Tapped;
 use crate::item::{Image, Label, Pixels, Sample, SampleId, Weights};
 use crate::picture::Picture;
-use crate::run::Outcome;
+use crate::reports::{Outcome, Tapped};
 
 /// The most filters that are shown.
 const FILTERS: usize = 128;
@@ -230,7 +229,7 @@ pub(super) fn class_name(class: usize, classes: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::EdgeReport;
+    use crate::reports::EdgeReport;
 
     #[test]
     fn filters_reach_from_black_to_white() {

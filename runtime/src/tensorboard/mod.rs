@@ -2,13 +2,11 @@
 
 mod cut;
 pub mod graph;
-mod histogram;
 pub mod proto;
 pub mod record;
 mod writer;
 
 pub use cut::{Cut, cut};
-pub use histogram::Histogram;
 pub use writer::EventFile;
 
 /// Whether TensorBoard would read a file of this name.

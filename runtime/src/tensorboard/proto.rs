@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::reports::Histogram;
+
 /// One record of an event file.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Event {
@@ -209,6 +211,21 @@ pub struct GraphDef {
     /// Who may read it.
     #[prost(message, optional, tag = "4")]
     pub versions: Option<VersionDef>,
+}
+
+impl From<&Histogram> for HistogramProto {
+    fn from(histogram: &Histogram) -> Self {
+        let buckets = histogram.buckets();
+        Self {
+            min: f64::from(histogram.min().unwrap_or(0.0)),
+            max: f64::from(histogram.max().unwrap_or(0.0)),
+            num: histogram.finite() as f64,
+            sum: histogram.sum(),
+            sum_squares: histogram.sum_squares(),
+            bucket_limit: buckets.limits,
+            bucket: buckets.counts,
+        }
+    }
 }
 
 impl GraphDef {

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use prost::Message;
 
-use super::Histogram;
 use super::proto::{
-    Content, DataClass, DataType, Dim, Event, FILE_VERSION, GraphDef, Image, PluginData,
-    SessionLog, SessionStatus, Summary, SummaryMetadata, TensorProto, TensorShapeProto, Value,
-    What,
+    Content, DataClass, DataType, Dim, Event, FILE_VERSION, GraphDef, HistogramProto, Image,
+    PluginData, SessionLog, SessionStatus, Summary, SummaryMetadata, TensorProto, TensorShapeProto,
+    Value, What,
 };
 use super::record;
 use crate::picture::Picture;
+use crate::reports::Histogram;
 
 /// A file that TensorBoard reads while it grows.
 ///
@@ -63,7 +63,7 @@ impl EventFile {
         tag: &str,
         histogram: &Histogram,
     ) -> Result<()> {
-        self.value(step, wall_time, tag, None, Content::Histogram(histogram.proto()))
+        self.value(step, wall_time, tag, None, Content::Histogram(HistogramProto::from(histogram)))
     }
 
     /// A picture.
@@ -231,7 +231,10 @@ mod tests {
             })
             .collect();
         assert_eq!(contents[0], ("loss", Some(Content::Scalar(0.25))));
-        assert_eq!(contents[1], ("weights", Some(Content::Histogram(histogram.proto()))));
+        assert_eq!(
+            contents[1],
+            ("weights", Some(Content::Histogram(HistogramProto::from(&histogram))))
+        );
         let (tag, Some(Content::Image(image))) = &contents[2] else { panic!("{contents:?}") };
         assert_eq!((*tag, image.width, image.height, image.colorspace), ("images", 2, 1, 3));
         let (tag, Some(Content::Tensor(text))) = &contents[3] else { panic!("{contents:?}") };

@@ -7,17 +7,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use serde::{Deserialize, Serialize};
 
-/// Images of a batch for each tower, from some step on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Change {
-    /// The first step with these shares.
-    pub step: u64,
-    /// The images of each tower; none for a tower that is not named.
-    pub shares: BTreeMap<String, usize>,
-}
+use crate::reports::Change;
 
 /// The file with the shares of the run in this folder.
 pub fn file(run: &Path) -> PathBuf {

@@ -33,7 +33,6 @@ pub use self::lost::{Lost, NoneLeft, OnLoss, Stopped};
 pub use self::times::{Times, TowerTimes};
 pub use self::trainer::Trainer;
 
-use self::journal::Change;
 use self::layout::Layout;
 use self::rendezvous::{Place, Rendezvous};
 use self::shares::{Balancer, split};
@@ -42,11 +41,12 @@ use self::tower::Tower;
 use crate::adapter::forms::Forms;
 use crate::adapter::variants::Variants;
 use crate::adapter::{Adapter, Limits, Lowering};
-use crate::event::TowerReport;
 use crate::graph::{Graph, Node, Phase, Role, TensorId};
 use crate::item::Weights;
 use crate::job::Lane;
 use crate::kernel::Access;
+use crate::reports::Change;
+use crate::reports::TowerReport;
 use crate::session::Session;
 
 /// How several adapters work together.

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use anyhow::{Error, Result, anyhow};
 
-use super::journal::Change;
 use super::rendezvous::Abandoned;
 use super::shares::split;
 use super::tower::{Answer, Task, Worked};
@@ -15,6 +14,7 @@ use crate::graph::TensorId;
 use crate::item::Batch;
 use crate::job::Left;
 use crate::kernel::Step;
+use crate::reports::Change;
 
 /// A tower that failed, by its position, and why.
 type Failed = (usize, Error);

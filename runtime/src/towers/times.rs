@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::{TowerStep, TowersStep};
+use crate::reports::{TowerStep, TowersStep};
 
 /// What some steps took.
 #[derive(Clone, Debug, Default)]

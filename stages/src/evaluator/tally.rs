@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use anyhow::{Result, ensure};
-use runtime::event::{EvaluationReport, Mistake};
 use runtime::item::{Image, Label, Pixels, SampleId, Scores};
+use runtime::reports::{EvaluationReport, Mistake};
 
 /// One evaluation so far.
 #[derive(Debug, Default)]

@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
+use runtime::adapter::AdapterReport;
 use runtime::adapter::several::Several;
-use runtime::event::{Event, TowerReport, TrainerReport};
+use runtime::event::Event;
 use runtime::graph::Graph;
 use runtime::period::Period;
 use runtime::port::Port;
 use runtime::precision::Precision;
-use runtime::run_folder::AdapterReport;
+use runtime::reports::{TowerReport, TrainerReport};
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
 use runtime::towers::OnLoss;
 use schemars::JsonSchema;

@@ -6,13 +6,13 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Result, anyhow};
 use async_channel::{Receiver, Sender};
 use runtime::adapter::Adapter;
-use runtime::event::{Event, Events, Summary};
+use runtime::event::{Event, Events};
 use runtime::graph::Graph;
 use runtime::item::{Batch, Image, Pixels};
 use runtime::kernel::Step;
+use runtime::reports::{Histogram, Summary};
 use runtime::session::Session;
 use runtime::stage::Context;
-use runtime::tensorboard::Histogram;
 use runtime::towers::Trainer;
 
 /// Images of the batch whose activations are looked at: enough for a distribution, few enough

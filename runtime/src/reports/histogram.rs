@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::proto::HistogramProto;
-
 /// Bits of an f32 below those that choose its bucket: sign, exponent and 3 bits of the mantissa.
 const SHIFT: u32 = 20;
 /// Buckets, those of infinities and of what is no number among them.
@@ -25,6 +23,15 @@ pub struct Histogram {
     max: f32,
     sum: f64,
     sum_squares: f64,
+}
+
+/// Buckets in rising order, each beginning where the one before it ends.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Buckets {
+    /// Where each ends.
+    pub limits: Vec<f64>,
+    /// The values in each.
+    pub counts: Vec<f64>,
 }
 
 impl Default for Histogram {
@@ -130,31 +137,24 @@ impl Histogram {
         self.sum_squares
     }
 
-    /// The distribution as TensorBoard reads it: from the first bucket that holds values to the
-    /// last, with all empty ones between two of them as one.
-    pub fn proto(&self) -> HistogramProto {
-        let mut proto = HistogramProto {
-            min: f64::from(self.min().unwrap_or(0.0)),
-            max: f64::from(self.max().unwrap_or(0.0)),
-            num: self.finite() as f64,
-            sum: self.sum,
-            sum_squares: self.sum_squares,
-            ..HistogramProto::default()
-        };
+    /// The distribution from the first bucket that holds values to the last, with all empty ones
+    /// between two of them as one.
+    pub fn buckets(&self) -> Buckets {
+        let mut buckets = Buckets::default();
         for bucket in rising() {
             let count = self.at(bucket);
             if count == 0 {
                 continue;
             }
             let [left, right] = ends(bucket);
-            if proto.bucket_limit.last().is_some_and(|last| *last < left) {
-                proto.bucket_limit.push(left);
-                proto.bucket.push(0.0);
+            if buckets.limits.last().is_some_and(|last| *last < left) {
+                buckets.limits.push(left);
+                buckets.counts.push(0.0);
             }
-            proto.bucket_limit.push(right);
-            proto.bucket.push(count as f64);
+            buckets.limits.push(right);
+            buckets.counts.push(count as f64);
         }
-        proto
+        buckets
     }
 }
 
@@ -233,14 +233,13 @@ mod tests {
         let histogram = of(&[1.0, -1.0, 1.05, 0.0, -0.0, 4.0, f32::NAN, f32::INFINITY]);
         assert_eq!((histogram.finite(), histogram.non_finite(), histogram.zeros()), (6, 2, 2));
         assert_eq!((histogram.min(), histogram.max()), (Some(-1.0), Some(4.0)));
-        let proto = histogram.proto();
+        let buckets = histogram.buckets();
         // Zeros share their bucket with what is all but zero.
         let tiny = f64::from(f32::from_bits(1 << SHIFT));
         let expected = [(-1.0, 1.0), (0.0, 0.0), (tiny, 2.0), (1.0, 0.0), (1.125, 2.0)];
-        let found: Vec<_> = proto.bucket_limit.iter().copied().zip(proto.bucket).collect();
+        let found: Vec<_> = buckets.limits.iter().copied().zip(buckets.counts).collect();
         assert_eq!(found[..5], expected);
         assert_eq!(found[5..], [(4.0, 0.0), (4.5, 1.0)]);
-        assert_eq!((proto.num, proto.min, proto.max), (6.0, -1.0, 4.0));
     }
 
     #[test]
@@ -254,10 +253,10 @@ mod tests {
         }));
         let histogram = of(&values);
         values.retain(|value| value.is_finite());
-        let proto = histogram.proto();
-        assert!(proto.bucket_limit.windows(2).all(|two| two[0] < two[1]));
-        assert!(proto.bucket.windows(2).all(|two| two[0] > 0.0 || two[1] > 0.0));
-        assert!(proto.bucket.first() > Some(&0.0) && proto.bucket.last() > Some(&0.0));
+        let Buckets { limits, counts } = histogram.buckets();
+        assert!(limits.windows(2).all(|two| two[0] < two[1]));
+        assert!(counts.windows(2).all(|two| two[0] > 0.0 || two[1] > 0.0));
+        assert!(counts.first() > Some(&0.0) && counts.last() > Some(&0.0));
         // A negative value on a limit belongs to the bucket that ends there, a positive one to
         // the bucket that begins there.
         let below = |limit: f64| {
@@ -266,14 +265,14 @@ mod tests {
             values.iter().filter(below).count() as f64
         };
         let mut total = 0.0;
-        let last = proto.bucket.len() - 1;
-        for (at, (limit, count)) in proto.bucket_limit.iter().zip(&proto.bucket).enumerate() {
+        let last = counts.len() - 1;
+        for (at, (limit, count)) in limits.iter().zip(&counts).enumerate() {
             total += count;
             // The largest f32 ends the last bucket and lies in it.
             let expected = if at == last { values.len() as f64 } else { below(*limit) };
             assert_eq!(total, expected, "{limit}");
         }
-        assert_eq!(total, proto.num);
+        assert_eq!(total, histogram.finite() as f64);
     }
 
     #[test]
@@ -291,11 +290,10 @@ mod tests {
         let zeros = values.iter().filter(|v| **v == 0.0).count() as u64;
         assert_eq!((histogram.finite(), histogram.zeros()), (1001, zeros));
         assert_eq!((histogram.min(), histogram.max()), (Some(-8.0), Some(8.0)));
-        assert_eq!(histogram.proto(), {
-            let mut again = of(&values[500..]);
-            again.add(&values[..500]);
-            again.proto()
-        });
+        let mut again = of(&values[500..]);
+        again.add(&values[..500]);
+        assert_eq!(histogram.buckets(), again.buckets());
+        assert_eq!((histogram.sum(), histogram.zeros()), (again.sum(), again.zeros()));
     }
 
     #[test]
@@ -304,7 +302,7 @@ mod tests {
             let histogram = of(values);
             assert_eq!(histogram.non_finite(), values.len() as u64);
             assert_eq!((histogram.min(), histogram.max()), (None, None));
-            assert_eq!(histogram.proto(), HistogramProto::default());
+            assert_eq!(histogram.buckets(), Buckets::default());
         }
     }
 }

@@ -1,0 +1,31 @@
+//! What there is to say of a run, as plain data: what stages report, and what is kept of it in
+//! files. Nothing here knows who reports or who listens.
+
+mod data;
+mod evaluation;
+mod flow;
+mod histogram;
+mod progress;
+mod shares;
+mod step;
+mod summary;
+mod tapped;
+mod trainer;
+
+use serde::{Deserialize, Deserializer};
+
+pub use self::data::DataReport;
+pub use self::evaluation::{EvaluationReport, Mistake};
+pub use self::flow::{EdgeReport, Outcome, QueueReport, StageReport};
+pub use self::histogram::{Buckets, Histogram};
+pub use self::progress::Progress;
+pub use self::shares::Change;
+pub use self::step::{LossTerm, StepReport, TowerStep, TowersStep};
+pub use self::summary::Summary;
+pub use self::tapped::Tapped;
+pub use self::trainer::{TowerReport, TrainerReport};
+
+/// Reads a real number. JSON has none that is infinite or NaN: `null` stands for both.
+fn real<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
