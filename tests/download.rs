@@ -132,12 +132,10 @@ const QUICK: [&str; 7] = [
 #[test]
 fn what_cannot_be_downloaded_is_told_before_drawings_stand_in() {
     let place = Place::new();
-    let start = Instant::now();
     let (status, told) = place.runtime(&nowhere(), &QUICK);
     assert_eq!(status, 0, "{told}");
     let parts = ["this is not CIFAR-10", "does not answer", "cifar-10-binary.tar.gz", "drawings"];
     assert!(parts.iter().all(|part| told.contains(part)), "{told}");
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 
     let (status, told) = place.runtime(&nowhere(), &[&QUICK[..], &["--offline"]].concat());
     assert_eq!(status, 0, "{told}");

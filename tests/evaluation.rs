@@ -8,9 +8,8 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use common::within;
+use common::{PATIENCE, within};
 use runtime::checkpoint;
 use serde_json::Value;
 use trained::{CLASSES, PIPELINE, probabilities, runtime, test_images, weights, write};
@@ -271,7 +270,7 @@ fn at_work(folder: &Path) -> File {
 
 #[test]
 fn a_run_that_cannot_be_watched_any_more_is_a_failure() {
-    within(Duration::from_secs(120), || {
+    within(PATIENCE, || {
         let folder = tempfile::tempdir().expect("a folder");
         run_with(folder.path(), PIPELINE, &[5]);
         let _lock = at_work(folder.path());
@@ -291,7 +290,7 @@ fn a_run_that_cannot_be_watched_any_more_is_a_failure() {
 
 #[test]
 fn a_run_is_watched_until_its_end() {
-    within(Duration::from_secs(120), || {
+    within(PATIENCE, || {
         let folder = tempfile::tempdir().expect("a folder");
         let run = folder.path().join("run");
         let checkpoints = run.join("checkpoints");

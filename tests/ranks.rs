@@ -11,13 +11,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::PATIENCE;
 use runs::{PIPELINE, Place, Run, Said, assert_end_alike, assert_same_bits};
 
 /// By how much numbers of several processes may differ from those of one after all 24 steps: this part
 /// of the largest number of a tensor. Gradients are the same up to the order of their sums.
 const BOUND: f32 = 1e-5;
-
-const PATIENCE: Duration = Duration::from_secs(100);
 
 /// `mpirun`, with as many processes on this machine as are asked for, as whoever runs the tests.
 fn launcher(place: &Place, processes: &[usize]) -> Command {

@@ -24,7 +24,7 @@ use runtime::reports::{
 };
 
 /// Longer than a browser takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = common::PATIENCE;
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 

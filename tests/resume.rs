@@ -242,7 +242,7 @@ fn no_evaluation_is_lost_or_made_twice() {
 /// A checkpoint that came after a number of seconds says itself that it is to be evaluated.
 #[test]
 fn an_evaluation_that_was_due_by_the_clock_is_made_up_for() {
-    const SET: &[&str] = &["stages.train.reducer.evaluate={ seconds: 1000 }"];
+    const SET: &[&str] = &["stages.train.reducer.evaluate={ seconds: 1e9 }"];
     let place = Place::new(PIPELINE);
     let run = place.train("clock", SET);
     fs::remove_file(run.checkpoint(24)).expect("it was there");

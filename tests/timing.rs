@@ -41,16 +41,19 @@ fn busy(adapter: &dyn Adapter) -> Timing {
 #[test]
 fn a_device_takes_no_longer_than_the_host_waits_for_it() {
     for adapter in common::gpus() {
-        let Timing { host, device } = busy(&adapter);
         let info = adapter.info();
-        println!("{} ({}): {device:?} of {host:?}", info.name, info.backend);
-        if let Some(device) = device {
-            // Starting it and hearing of its end is little of so long a time.
-            assert!(device <= host && device >= host / 10, "{device:?} of {host:?}");
-        }
-        if info.backend == "vulkan" && info.name.contains("llvmpipe") {
-            assert!(device.is_some(), "it has a clock");
-        }
+        // Starting it and hearing of its end is little of so long a time. A busy machine may make
+        // either take any time, but not always.
+        let is_plausible = (0..100).any(|_| {
+            let Timing { host, device } = busy(&adapter);
+            println!("{} ({}): {device:?} of {host:?}", info.name, info.backend);
+            assert!(device.is_none_or(|device| device <= host), "{device:?} of {host:?}");
+            if info.backend == "vulkan" && info.name.contains("llvmpipe") {
+                assert!(device.is_some(), "it has a clock");
+            }
+            device.is_none_or(|device| device >= host / 10)
+        });
+        assert!(is_plausible, "far less than the host waited, each time");
     }
 }
 

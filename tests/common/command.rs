@@ -7,16 +7,12 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use runtime::checkpoint::{self, Stored};
 use runtime::run_folder;
 use tempfile::TempDir;
 
-use super::common::within;
-
-/// Longer than any of these commands takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(100);
+use super::common::{PATIENCE, within};
 
 /// 60 steps, 6 epochs, 3 evaluations.
 pub(crate) const PIPELINE: &str = "

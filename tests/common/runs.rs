@@ -15,6 +15,8 @@ use runtime::stage::RunSettings;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::common::PATIENCE;
+
 /// Everything that could go on wrongly: mixing, random crops and distortions, batches across the
 /// edges of epochs (50 images in batches of 16), optimiser states, averages, a schedule. Epochs end
 /// within steps 4, 7, 10, 13, 16, 19 and 22, after which the weights are evaluated.
@@ -56,9 +58,6 @@ stages:
 
 /// Steps of the pipeline.
 pub(crate) const STEPS: u64 = 24;
-
-/// How long anything may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a command said.
 pub(crate) struct Said {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file is a crate of its own and takes what it needs")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub(crate) struct Wrapped {
     image_time: Duration,
     /// Whether its gradients come in buckets.
     overlaps: bool,
+    /// Where it waits for others before each loss.
+    meeting: Option<Arc<Barrier>>,
 }
 
 impl Wrapped {
@@ -57,7 +59,12 @@ impl Wrapped {
     pub(crate) fn slow(inner: Arc<dyn Adapter>, image_time: Duration) -> Self {
         let info = Info { name: "test".to_owned(), ..inner.info().clone() };
         let overlaps = inner.overlaps();
-        Self { inner, info, fault: None, image_time, overlaps }
+        Self { inner, info, fault: None, image_time, overlaps, meeting: None }
+    }
+
+    /// The same that goes on with a step only once all that meet there have come as far.
+    pub(crate) fn meeting_at(self, meeting: Arc<Barrier>) -> Self {
+        Self { meeting: Some(meeting), ..self }
     }
 
     /// The same with gradients in buckets, whatever the adapter does.
@@ -85,6 +92,7 @@ impl Adapter for Wrapped {
             buckets: how.buckets.len(),
             fault: self.fault,
             image_time: self.image_time,
+            meeting: self.meeting.clone(),
             steps: 0,
             has_read: false,
             lost: false,
@@ -98,6 +106,7 @@ struct WrappedReplica {
     buckets: usize,
     fault: Option<(Fault, u32)>,
     image_time: Duration,
+    meeting: Option<Arc<Barrier>>,
     steps: u32,
     /// Whether the first bucket of the step's gradient has been read.
     has_read: bool,
@@ -113,7 +122,7 @@ impl WrappedReplica {
     fn pass(&mut self, at: Fault) -> Result<()> {
         // A step has been counted when its gradient is asked for.
         let of_gradient = matches!(at, Fault::Copy | Fault::Read | Fault::LastRead);
-        let steps = self.steps - u32::from(of_gradient);
+        let steps = self.steps.saturating_sub(u32::from(of_gradient));
         self.lost |= self.fault.is_some_and(|(fault, after)| fault == at && steps >= after);
         if self.lost && self.fault.is_some_and(|(fault, _)| fault == Fault::Panic) {
             panic!("the driver panicked");
@@ -146,7 +155,10 @@ impl Replica for WrappedReplica {
                     self.has_read = false;
                     self.pass(Fault::Forward)?;
                 }
-                Phase::Loss => self.pass(Fault::Panic)?,
+                Phase::Loss => {
+                    self.meeting.as_ref().map(|meeting| meeting.wait());
+                    self.pass(Fault::Panic)?;
+                }
                 Phase::Backward if self.has_read => self.pass(Fault::BackwardAfterRead)?,
                 Phase::Backward => self.pass(Fault::Backward)?,
                 Phase::Update => self.pass(Fault::Update)?,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::race::{Budget, race};
+use super::race::race;
 use super::tuning_cache::{Found, OfAdapter, TuningCache, identity};
 use super::variants::{Record, RunRecord, text_crc32c};
 use super::{Info, Lowering, micro_batch};
@@ -15,7 +15,8 @@ use crate::kernel::{Access, Dtype, Variant};
 use crate::precision::Precision;
 use crate::verify;
 
-/// How long one replica may measure.
+/// How long a replica may measure before it starts on another use of a kernel. What is left is
+/// measured by the next run.
 const BUDGET: Duration = Duration::from_secs(4);
 
 /// How the forms of kernels are chosen. The default is the first form that can do the sizes.
@@ -49,6 +50,9 @@ pub trait Trial {
     /// The bits of all that a form writes for so many images, from inputs that are always the same
     /// and of any value; `None` if it cannot run here.
     fn results(&mut self, op: &Op, form: &'static Variant, images: usize) -> Option<Vec<Vec<u32>>>;
+
+    /// The time that all of this has taken so far, compilation included.
+    fn spent(&self) -> Duration;
 }
 
 /// One use of a kernel, with the forms that can do it.
@@ -159,7 +163,6 @@ impl Tuner {
         let mut known = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         let adapter = identity(info);
         let cached = self.cache.read(info);
-        let budget = Budget::of(BUDGET);
         let mut found = OfAdapter::new();
         let mut chosen: Vec<&'static Variant> = uses.iter().map(|one| one.forms[0]).collect();
         // What computes most comes first: it may be all there is time for.
@@ -176,7 +179,9 @@ impl Tuner {
             chosen[at] = match (before, cached.and_then(|cached| among(&cached.variant))) {
                 (Some(before), _) => among(before).unwrap_or(one.forms[0]),
                 (None, Some(form)) => form,
-                (None, None) => match fastest(one, how, &budget, trial) {
+                // One is measured whatever the time, so that run by run all become known.
+                (None, None) if !found.is_empty() && trial.spent() >= BUDGET => one.forms[0],
+                (None, None) => match fastest(one, how, trial) {
                     None => one.forms[0],
                     Some(form) => {
                         let variant = form.name.to_owned();
@@ -194,18 +199,13 @@ impl Tuner {
     }
 }
 
-/// The fastest form of a use; `None` if there is nothing to choose, or no time left to find out.
-fn fastest(
-    one: &Use<'_>,
-    how: &Lowering,
-    budget: &Budget,
-    trial: &mut dyn Trial,
-) -> Option<&'static Variant> {
+/// The fastest form of a use; `None` if there is nothing to choose.
+fn fastest(one: &Use<'_>, how: &Lowering, trial: &mut dyn Trial) -> Option<&'static Variant> {
     let Use { op, forms, .. } = one;
-    if forms.len() < 2 || budget.is_spent() {
+    if forms.len() < 2 {
         return None;
     }
-    let won = race(forms.len(), how.micro_batch, budget, |form, images, repeats| {
+    let won = race(forms.len(), how.micro_batch, |form, images, repeats| {
         trial.time(op, forms[form], images, repeats)
     })?;
     // A driver may compile one form wrongly and not another.
@@ -323,11 +323,13 @@ mod tests {
     struct Fake {
         timed: usize,
         quick: f32,
+        /// What each timing is said to have taken.
+        charge: Duration,
     }
 
     impl Fake {
         fn new() -> Self {
-            Self { timed: 0, quick: 1.0 }
+            Self { timed: 0, quick: 1.0, charge: Duration::ZERO }
         }
     }
 
@@ -341,6 +343,10 @@ mod tests {
         fn results(&mut self, _: &Op, form: &Variant, _: usize) -> Option<Vec<Vec<u32>>> {
             let y: f32 = if form.name == "quick" { self.quick } else { 1.0 };
             Some(vec![vec![y.to_bits()], vec![7]])
+        }
+
+        fn spent(&self) -> Duration {
+            self.charge * self.timed as u32
         }
     }
 
@@ -364,6 +370,21 @@ mod tests {
         assert_eq!(later.timed, 0);
         assert_eq!(choose(&Forms::fastest(cache()), 7, &mut later), ["quick"; 3]);
         assert!(later.timed > 0, "for other numbers of images another form may be the fastest");
+    }
+
+    #[test]
+    fn what_there_is_no_time_for_is_measured_run_by_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = || {
+            let forms = Forms::fastest(TuningCache::at(folder.path().to_owned()));
+            let mut trial = Fake { charge: BUDGET, ..Fake::new() };
+            let chosen = choose(&forms, 8, &mut trial);
+            (chosen, trial.timed > 0)
+        };
+        // The larger sums come first.
+        assert_eq!(run(), (vec!["usual", "quick", "usual"], true));
+        assert_eq!(run(), (vec!["quick"; 3], true));
+        assert_eq!(run(), (vec!["quick"; 3], false));
     }
 
     #[test]

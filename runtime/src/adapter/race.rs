@@ -1,7 +1,5 @@
 //! Which of several forms of a kernel is the fastest, by timing them in turn.
 
-use std::time::{Duration, Instant};
-
 /// The first one stays unless another takes less than this share of its time: below that it may be
 /// noise, and what is first is first for a reason.
 const CLEAR_WIN: f64 = 0.95;
@@ -18,21 +16,9 @@ const MOST_REPEATS: usize = 16;
 /// How often each is timed.
 const ROUNDS: usize = 5;
 
-/// What is left of the time for measuring.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
-    until: Instant,
-}
-
-impl Budget {
-    pub(super) fn of(time: Duration) -> Self {
-        Self { until: Instant::now() + time }
-    }
-
-    pub(super) fn is_spent(&self) -> bool {
-        Instant::now() >= self.until
-    }
-}
+/// If the best takes this long, the first two timings decide: noise is small beside it, and more
+/// rounds would keep a training waiting.
+const SLOW_S: f64 = 0.1;
 
 /// The end of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,46 +36,42 @@ pub(super) struct Won {
 /// It begins with a single image and goes on to more while that takes no time, so that a form which
 /// would take forever on a batch is found out before.
 ///
-/// `None` if the budget was spent before it was decided.
+/// `None` if none of them can run.
 pub(super) fn race(
     forms: usize,
     most_images: usize,
-    budget: &Budget,
     mut time: impl FnMut(usize, usize, usize) -> Option<f64>,
 ) -> Option<Won> {
     let mut images = 1;
     // Drivers finish compiling when a form first runs.
     let mut left: Vec<usize> = (0..forms).filter(|form| time(*form, 1, 1).is_some()).collect();
-    let repeats = loop {
-        let mut best = f64::INFINITY;
+    let (repeats, mut times) = loop {
         let mut times = Vec::with_capacity(left.len());
         for form in &left {
-            // The better of two: what else goes on must not throw one out.
-            let twice = [time(*form, images, 1)?, time(*form, images, 1)?];
-            times.push(twice[0].min(twice[1]));
-            best = twice[0].min(twice[1]).min(best);
+            // The better of two counts: other work on the machine must not throw one out.
+            times.push((*form, vec![time(*form, images, 1)?, time(*form, images, 1)?]));
         }
-        let mut times = times.into_iter();
-        left.retain(|form| times.next().is_some_and(|s| *form == 0 || s <= HOPELESS * best));
+        let least = |times: &[f64]| times[0].min(times[1]);
+        let best = times.iter().map(|(_, times)| least(times)).fold(f64::INFINITY, f64::min);
+        times.retain(|(form, times)| *form == 0 || least(times) <= HOPELESS * best);
+        left = times.iter().map(|(form, _)| *form).collect();
         if left.len() < 2 {
             return left.first().map(|winner| Won { winner: *winner, images });
         }
-        if budget.is_spent() {
-            return None;
+        let mut times: Vec<Vec<f64>> = times.into_iter().map(|(_, times)| times).collect();
+        if best >= SLOW_S {
+            return Some(Won { winner: left[pick(&mut times)], images });
         }
         if best >= LONG_ENOUGH_S || images == most_images {
-            break (LONG_ENOUGH_S / best).clamp(1.0, MOST_REPEATS as f64) as usize;
+            times.iter_mut().for_each(Vec::clear);
+            break ((LONG_ENOUGH_S / best).clamp(1.0, MOST_REPEATS as f64) as usize, times);
         }
         images = (4 * images).min(most_images);
     };
-    let mut times: Vec<Vec<f64>> = vec![Vec::with_capacity(ROUNDS); left.len()];
     // In turn, so that what slows the machine down for a while slows all of them.
     for _ in 0..ROUNDS {
         for (form, times) in left.iter().zip(&mut times) {
             times.push(time(*form, images, repeats)?);
-        }
-        if budget.is_spent() {
-            return None;
         }
     }
     Some(Won { winner: left[pick(&mut times)], images })
@@ -115,8 +97,6 @@ fn pick(times: &mut [Vec<f64>]) -> usize {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(3600);
-
     #[test]
     fn the_first_stays_unless_another_clearly_wins() {
         let picked = |times: &[[f64; 3]]| {
@@ -133,7 +113,7 @@ mod tests {
     /// A race of forms that take a fixed time to start and a time for each image; what was asked.
     fn run(forms: &[(f64, f64)], most_images: usize) -> (Option<Won>, Vec<(usize, usize, usize)>) {
         let mut asked = Vec::new();
-        let won = race(forms.len(), most_images, &Budget::of(LONG), |form, images, repeats| {
+        let won = race(forms.len(), most_images, |form, images, repeats| {
             asked.push((form, images, repeats));
             let (start, each) = forms[form];
             each.is_finite().then_some(start + (images * repeats) as f64 * each)
@@ -168,8 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_decided_without_time() {
-        let spent = Budget::of(Duration::ZERO);
-        assert_eq!(race(2, 8, &spent, |_, _, _| Some(0.001)), None);
+    fn what_takes_long_is_decided_by_its_first_timings() {
+        let (won, asked) = run(&[(0.0, 0.2), (0.0, 0.15)], 64);
+        assert_eq!(won, Some(Won { winner: 1, images: 1 }));
+        assert_eq!(asked.len(), 2 + 2 * 2);
+        let (won, _) = run(&[(0.0, 0.15), (0.0, 0.149)], 64);
+        assert_eq!(won, Some(Won { winner: 0, images: 1 }), "not clearly faster");
     }
 }

@@ -147,8 +147,8 @@ mod tests {
         let adapter = Cpu::new(1).expect("the cpu adapter starts");
         let peaks = peaks(&adapter, &Probes { arithmetic: probe, memory: probe });
         let Peaks { gflop_per_s, gbyte_per_s } = peaks.expect("it runs");
-        // 4 ms, and more on a busy machine.
-        assert!(gflop_per_s <= 4.0 && gflop_per_s > 0.04, "{gflop_per_s}");
-        assert!(gbyte_per_s <= 0.006 && gbyte_per_s > 6e-5, "{gbyte_per_s}");
+        // 4 ms at least: a busy machine only makes them longer.
+        assert!(gflop_per_s <= 4.0 && gflop_per_s > 0.0, "{gflop_per_s}");
+        assert!(gbyte_per_s <= 0.006 && gbyte_per_s > 0.0, "{gbyte_per_s}");
     }
 }

@@ -363,8 +363,7 @@ fn no_text_makes_it_panic() {
 }
 
 #[test]
-fn many_problems_are_cut_off_and_take_no_time() {
-    let start = std::time::Instant::now();
+fn many_problems_are_cut_off() {
     let mut text = "stages:\n".to_owned();
     for stage in 0..20_000 {
         text += &format!("  s{stage}: {{ from: s{}, croper: {{}} }}\n", stage + 1);
@@ -372,5 +371,4 @@ fn many_problems_are_cut_off_and_take_no_time() {
     assert_eq!(told(&text, &[]).len(), 51);
     let fields: String = (0..60_000).map(|field| format!("f{field}: 1, ")).collect();
     assert!(told(&format!("stages: {{ read: {{ reader: {{ {fields} }} }} }}"), &[]).len() > 30);
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }

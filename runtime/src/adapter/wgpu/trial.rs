@@ -1,6 +1,6 @@
 //! Runs forms of kernels on a replica's own buffers, before anything of worth is in them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::wgpu as gpu;
 use anyhow::Result;
@@ -24,6 +24,7 @@ pub(super) struct Bench<'a, 'c> {
     memory: &'a Memory,
     compiler: &'c mut Compiler<'a>,
     is_dirty: bool,
+    spent: Duration,
 }
 
 impl<'a, 'c> Bench<'a, 'c> {
@@ -33,7 +34,7 @@ impl<'a, 'c> Bench<'a, 'c> {
         memory: &'a Memory,
         compiler: &'c mut Compiler<'a>,
     ) -> Self {
-        Self { device, graph, memory, compiler, is_dirty: false }
+        Self { device, graph, memory, compiler, is_dirty: false, spent: Duration::ZERO }
     }
 
     /// Leaves all buffers as they were made: zero.
@@ -120,14 +121,25 @@ impl Trial for Bench<'_, '_> {
         images: usize,
         repeats: usize,
     ) -> Option<f64> {
-        let dispatch = self.compile(op, form).ok()?;
-        let start = Instant::now();
-        self.run(&dispatch, images, repeats).ok()?;
-        Some(start.elapsed().as_secs_f64())
+        let begin = Instant::now();
+        let seconds = self.compile(op, form).and_then(|dispatch| {
+            let start = Instant::now();
+            self.run(&dispatch, images, repeats)?;
+            Ok(start.elapsed().as_secs_f64())
+        });
+        self.spent += begin.elapsed();
+        seconds.ok()
     }
 
     fn results(&mut self, op: &Op, form: &'static Variant, images: usize) -> Option<Vec<Vec<u32>>> {
-        self.written(op, form, images).ok()
+        let begin = Instant::now();
+        let written = self.written(op, form, images);
+        self.spent += begin.elapsed();
+        written.ok()
+    }
+
+    fn spent(&self) -> Duration {
+        self.spent
     }
 }
 

@@ -70,7 +70,7 @@ impl Watchdog {
 
 #[cfg(test)]
 mod tests {
-    use super::super::enumerate;
+    use super::super::{WgpuAdapter, enumerate};
     use super::*;
     use crate::adapter::Lowering;
 
@@ -88,9 +88,8 @@ mod tests {
             word = x;
         }";
 
-    const DISPATCHES: usize = 5000;
-
-    fn start(device: &gpu::Device, queue: &gpu::Queue) {
+    /// Gives a device so much work.
+    fn start(device: &gpu::Device, queue: &gpu::Queue, dispatches: usize) {
         let buffer = device.create_buffer(&gpu::BufferDescriptor {
             label: None,
             size: 4,
@@ -120,7 +119,7 @@ mod tests {
             pass.set_pipeline(&pipeline);
             pass.set_bind_group(0, &group, &[]);
             // Each waits for the one before it, whose number it begins with.
-            for _ in 0..DISPATCHES {
+            for _ in 0..dispatches {
                 pass.dispatch_workgroups(1, 1, 1);
             }
         }
@@ -136,23 +135,32 @@ mod tests {
             eprintln!("skipped: no Vulkan");
             return;
         };
+        // On a busy machine a short piece of work may be over before anybody looks.
+        let given_up = (8..16).any(|power| is_given_up(&adapter, 1 << power));
+        assert!(given_up, "it waits for whatever comes");
+    }
+
+    /// Whether a device with so much work is given up before it has done it.
+    fn is_given_up(adapter: &WgpuAdapter, dispatches: usize) -> bool {
         let mut device = adapter.open(&Lowering::of(1)).expect("a device");
-        device.watchdog.patience = Duration::from_millis(20);
-        start(&device.device, &device.queue);
+        device.watchdog.patience = Duration::from_millis(1);
+        start(&device.device, &device.queue, dispatches);
         device.watchdog.submitted(&device.queue);
-        let error = device.wait(None).expect_err("it is still at it");
-        assert!(error.to_string().contains("finished nothing for 0.02 s"), "{error}");
+        let Err(error) = device.wait(None) else { return false };
+        assert!(error.to_string().contains("finished nothing for 0.001 s"), "{error}");
         assert!(device.check().is_err() && device.watchdog.gave_up());
 
         let (same, finished) = (device.device.clone(), Arc::clone(&device.watchdog.finished));
         drop(device);
         let glance = gpu::PollType::Wait { submission_index: None, timeout: Some(Duration::ZERO) };
-        assert!(matches!(same.poll(glance), Err(gpu::PollError::Timeout)), "it was waited for");
+        // Otherwise it was waited for when it was dropped, or it is done by now.
+        let goes_on = matches!(same.poll(glance), Err(gpu::PollError::Timeout));
 
         // One that is slow, but not that slow, comes to its end.
         Watchdog { finished: Arc::clone(&finished), ..Watchdog::new() }
             .wait(&same, None)
             .expect("it comes to its end");
         assert_eq!(finished.load(Ordering::Relaxed), 1);
+        goes_on
     }
 }
