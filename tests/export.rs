@@ -150,6 +150,14 @@ impl Stage for Keep {
 /// The first test images as the tutorial's evaluation sees them: those of CIFAR-10 where
 /// `GRADFLOW_DATA` says where it is, else drawings.
 fn test_images() -> Vec<f32> {
+    prepared(
+        "{ split: test, otherwise: synthetic }",
+        &["cropper: { size: 24, mode: central }", "whitening: {}"],
+    )
+}
+
+/// The first images of a reader behind these stages.
+fn prepared(reader: &str, stages: &[&str]) -> Vec<f32> {
     let kept = Keep::default();
     let keep = kept.clone();
     let parse = Arc::new(move |_: &_, _: &_, _: &mut _| {
@@ -158,15 +166,14 @@ fn test_images() -> Vec<f32> {
     });
     let kind = Kind { name: "keep", parse, ..stages::batcher::kind() };
     let kinds = [stages::kinds(stages::model::layers::all()), vec![kind]].concat();
-    let text = format!(
-        "
-stages:
-  read: {{ reader: {{ split: test, otherwise: synthetic }} }}
-  centre: {{ from: read, cropper: {{ size: 24, mode: central }} }}
-  standard: {{ from: centre, whitening: {{}} }}
-  test: {{ from: standard, batcher: {{ size: {IMAGES}, partial: keep }} }}
-  end: {{ from: test, keep: }}
-"
+    let mut text = format!("stages:\n  s0: {{ reader: {reader} }}\n");
+    for (at, stage) in stages.iter().enumerate() {
+        text += &format!("  s{}: {{ from: s{at}, {stage} }}\n", at + 1);
+    }
+    let last = stages.len();
+    text += &format!(
+        "  test: {{ from: s{last}, batcher: {{ size: {IMAGES}, partial: keep }} }}\n  end: {{ from: \
+         test, keep: }}\n"
     );
     let data_default = std::env::var_os("GRADFLOW_DATA").map(PathBuf::from);
     let settings = RunSettings { data_default, ..RunSettings::default() };
@@ -268,13 +275,136 @@ fn what_cannot_be_exported_is_told_and_nothing_written_over() {
     let said = export(&place, &["runs/net", "--onnx", "mine.onnx"]);
     assert!(said.code == Some(1) && said.errors.contains("mine.onnx"), "{}", said.errors);
     assert_eq!(fs::read_to_string(place.path().join("mine.onnx")).expect("it is there"), "mine");
-    let said = export(&place, &["runs/net", "--onnx", "new.onnx", "--from", "centre"]);
+    let random = OTHER_LAYERS.replace("mode: central", "mode: random");
+    let other = Place::new(&random);
+    other.train("net", &[]);
+    let said = export(&other, &["runs/net", "--onnx", "new.onnx", "--from", "centre"]);
     assert_eq!(said.code, Some(1), "{}", said.errors);
-    for part in ["stage `centre`, a cropper, cannot be exported", "it has no form in ONNX"] {
+    for part in [
+        "stage `centre`, a cropper, cannot be part of the file; `--from` takes a stage behind it: \
+         `standard`, `test`",
+        "its window is at a random place",
+    ] {
         assert!(said.errors.contains(part), "{part} is not in {}", said.errors);
     }
-    assert!(!place.path().join("new.onnx").exists());
+    assert!(!other.path().join("new.onnx").exists());
     export(&place, &["runs/net", "--onnx", "new.onnx", "--from", "nobody"])
         .refused(&["no stage `nobody`", "centre, standard, test"]);
     export(&place, &["runs/other", "--onnx", "new.onnx"]).refused(&["no such file"]);
+}
+
+/// What each stage of an evaluation does to images, as the YAML says it.
+const STAGES: [(&str, &str); 5] = [
+    ("small", "resizer: { size: [21, 26], mode: whole }"),
+    ("cut", "cropper: { size: [24, 17], mode: central, padding: { pixels: 3, mode: MODE } }"),
+    ("large", "resizer: { size: [26, 19], mode: whole }"),
+    ("scale", "normalizer: { mean: [125.3, 122.95, 113.87], deviation: [62.99, 62.09, 66.7] }"),
+    ("white", "whitening: {}"),
+];
+
+/// From the pixels of the data set, or from behind any stage: onnxruntime gives the scores that our
+/// own stages lead to.
+#[test]
+fn every_stage_of_an_evaluation_can_be_part_of_the_file() {
+    let Some(python) = python::find() else { return };
+    for border in ["reflect", "edge", "zero"] {
+        let stages: Vec<String> =
+            STAGES.iter().map(|(_, stage)| stage.replace("MODE", border)).collect();
+        let stages: Vec<&str> = stages.iter().map(String::as_str).collect();
+        let mut flow = String::new();
+        let mut before = "read_test".to_owned();
+        for ((id, _), stage) in STAGES.iter().zip(&stages) {
+            flow += &format!("  {id}: {{ from: {before}, {stage} }}\n");
+            before = (*id).to_owned();
+        }
+        let reader = "{ format: { synthetic: { train: 64, test: 100 } }, split: test }";
+        let place = Place::new(&format!(
+            "
+steps: 2
+adapter: cpu
+stages:
+  read: {{ reader: {{ format: {{ synthetic: {{ train: 64 }} }}, split: train }} }}
+  fit: {{ from: read, resizer: {{ size: [26, 19] }} }}
+  whiten: {{ from: fit, whitening: {{}} }}
+  batch: {{ from: whiten, batcher: {{ size: 16 }} }}
+  net:
+    from: batch
+    model:
+      layers:
+        - {{ conv2d: {{ channels: 6, kernel: 3, weights: {{ truncated_normal: 0.3 }} }} }}
+        - {{ relu: {{}} }}
+        - {{ dense: {{ units: 10, weights: {{ truncated_normal: 0.1 }} }} }}
+        - {{ softmax_cross_entropy: {{}} }}
+  train: {{ from: net, reducer: {{ learning_rate: 0.001 }} }}
+  read_test: {{ reader: {reader} }}
+{flow}  test: {{ from: white, batcher: {{ size: 8, partial: keep }} }}
+  score: {{ from: [test, train], model: {{}} }}
+  evaluate: {{ from: score, evaluator: {{}} }}
+"
+        ));
+        let run = place.train("net", &[]);
+        let folder = place.path();
+        for (at, (id, _)) in STAGES.iter().enumerate() {
+            let images = prepared(reader, &stages[..at]);
+            let bytes: Vec<u8> = images.iter().flat_map(|value| value.to_le_bytes()).collect();
+            fs::write(folder.join(format!("{id}.bin")), bytes).expect("written");
+            let file = format!("{id}.onnx");
+            export(&place, &["runs/net", "--onnx", &file, "--from", id]).done();
+        }
+        let found = python::ask(&python, "onnx.py", folder);
+        let expected = logits(&run.checkpoint(2), &prepared(reader, &stages), true);
+        for (id, _) in STAGES {
+            println!("{border}, from {id}:");
+            agree(&found[id], &expected);
+        }
+        let metadata = |id: &str, key: &str| {
+            found[id]["metadata"][key]
+                .as_str()
+                .unwrap_or_else(|| panic!("{key} of {id}"))
+                .to_owned()
+        };
+        assert_eq!(
+            metadata("small", "input"),
+            "float32, N x 32 x 32 x 3; channels: red, green, blue; values: 0 to 255"
+        );
+        assert!(metadata("white", "input").contains("26 x 19 x 3"));
+        let words = metadata("small", "preprocessing_in_words");
+        for part in ["EXIF orientation", "laid on white", "triangle filter", "red, green and blue"]
+        {
+            assert!(words.contains(part), "no {part} in {words}");
+        }
+        let words = metadata("white", "preprocessing_in_words");
+        let lines: Vec<&str> = words.lines().collect();
+        let begins: Vec<&str> =
+            lines.iter().map(|line| line.split(':').next().expect("a name")).collect();
+        assert_eq!(begins, ["read_test", "small", "cut", "large", "scale"]);
+        for (line, parts) in lines[1..].iter().zip([
+            ["21x26", "all of the image"],
+            ["3 pixels are put on each side", "1 rows from the top and 7 pixels from the left"],
+            ["26x19", "triangle filter"],
+            ["[125.3, 122.95, 113.87] is subtracted", "divided by [62.99, 62.09, 66.7]"],
+        ]) {
+            assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_part_of_the_file_is_told_to_people() {
+    let text = OTHER_LAYERS.replace(
+        "  test: { from: standard,",
+        "  odd: { from: standard, color_jitter: {} }\n  test: { from: odd,",
+    );
+    let place = Place::new(&text);
+    place.train("net", &[]);
+    let said = export(&place, &["runs/net", "--onnx", "new.onnx", "--from", "standard"]);
+    assert_eq!(said.code, Some(1), "{}", said.errors);
+    for part in [
+        "stage `odd`, a color_jitter, cannot be part of the file; `--from` takes a stage behind it: \
+         `test`",
+        "what it does to images has no form in ONNX",
+    ] {
+        assert!(said.errors.contains(part), "{part} is not in {}", said.errors);
+    }
+    assert!(!said.errors.contains("Config::"), "{}", said.errors);
 }

@@ -1,5 +1,5 @@
 """Runs the models of a folder with onnxruntime: prints, as JSON, the logits of the floats in
-images.bin, and what each file says of itself."""
+images.bin, or of NAME.bin beside NAME.onnx, and what each file says of itself."""
 
 import json
 import sys
@@ -13,7 +13,9 @@ found = {}
 for path in sorted(folder.glob("*.onnx")):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (images,) = session.get_inputs()
-    values = np.fromfile(folder / "images.bin", "<f4").reshape(-1, *images.shape[1:])
+    own = path.with_suffix(".bin")
+    values = np.fromfile(own if own.exists() else folder / "images.bin", "<f4")
+    values = values.reshape(-1, *images.shape[1:])
     (logits,) = session.run(["logits"], {images.name: values})
     found[path.stem] = {
         "input": [images.name, images.shape[1:]],

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::config::escape::visible;
 use crate::event::Event;
 use crate::fetch::Shown;
 use crate::record::Last;
@@ -256,6 +257,7 @@ impl Console {
 
     /// Prints a line and keeps it.
     pub fn line(&mut self, text: &str) {
+        let text = &*visible(text);
         self.keep(text);
         let mut print = || writeln!(self.out, "{text}").and_then(|()| self.out.flush());
         let printed = match &self.bar {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::config::escape::visible;
 use crate::config::token::floor;
 
 /// How bad it is.
@@ -16,6 +17,8 @@ pub enum Severity {
     Error,
     /// It runs, but perhaps not as meant.
     Warning,
+    /// It runs as meant, and does more than is written.
+    Note,
 }
 
 /// A place in a text.
@@ -50,6 +53,11 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(message) }
     }
 
+    /// Something that is good to know.
+    pub fn note(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(message) }
+    }
+
     /// Something that keeps the pipeline from running.
     pub fn error(message: impl Into<String>) -> Self {
         Self {
@@ -81,21 +89,25 @@ impl Diagnostic {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
+            Severity::Note => Level::NOTE,
         };
-        let mut help = self.help.as_deref();
+        let message = visible(&self.message);
+        let help = self.help.as_deref().map(visible);
+        let mut help = help.as_deref();
+        let notes: Vec<_> = self.notes.iter().map(|note| visible(note)).collect();
         let mut group = match &self.place {
-            None => Group::with_title(level.primary_title(&self.message)),
+            None => Group::with_title(level.primary_title(&*message)),
             Some(place) => {
                 let label = help.take_if(|help| help.len() <= LABEL_MAX);
                 let (text, line, span) = excerpt(place);
                 let annotation = AnnotationKind::Primary.span(span).label(label);
                 let snippet =
                     Snippet::source(text).line_start(line).path(&place.name).annotation(annotation);
-                level.primary_title(&self.message).element(snippet)
+                level.primary_title(&*message).element(snippet)
             }
         };
-        for note in &self.notes {
-            group = group.element(Level::NOTE.no_name().message(note));
+        for note in &notes {
+            group = group.element(Level::NOTE.no_name().message(&**note));
         }
         if let Some(help) = help {
             group = group.element(Level::HELP.message(help));

@@ -56,6 +56,24 @@ pub fn load_unless(path: &Path, width: usize, height: usize, refused: Refused) -
     Ok(Picture { width, height, rgb: scaled.into_raw() })
 }
 
+/// What becomes of a photo before it is an image of this type, for people who do the same in another
+/// program.
+pub fn in_words(wanted: &ImageType) -> String {
+    let [height, width, channels] = wanted.shape;
+    let grey = match channels {
+        1 => " Then grey = (299 red + 587 green + 114 blue + 500) / 1000, rounded down.",
+        _ => " A grey photo has red, green and blue alike.",
+    };
+    format!(
+        "A PNG or JPEG file is decoded to 8 bits each of red, green and blue, in this order, turned as \
+         its EXIF orientation says, with transparent parts laid on white (or refused, where the \
+         reader says `alpha: refuse`). Its largest part with the proportions {width} to {height} is \
+         cut out of the middle, rounded towards the top left, and scaled to {width} x {height} pixels \
+         by a triangle filter: bilinear, and as wide as the pixels that become one where it shrinks. \
+         Values are whole numbers from 0 to 255.{grey}"
+    )
+}
+
 /// Width and height of the largest part of a photo that has the proportions of `width` to
 /// `height`. Cutting before scaling keeps a long thin photo from becoming a huge one.
 fn middle(wide: u32, high: u32, width: usize, height: usize) -> (u32, u32) {

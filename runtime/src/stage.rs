@@ -100,7 +100,13 @@ pub trait Config: Any + Debug + Send + Sync {
     /// # Errors
     /// If it has no form in ONNX.
     fn onnx(&self, _file: &mut onnx::Builder, _images: &onnx::Value) -> Result<onnx::Value> {
-        bail!("it has no form in ONNX; `Config::onnx` is where it would say it")
+        bail!("what it does to images has no form in ONNX")
+    }
+
+    /// What is done to each image, as a sentence with its numbers, for people who do the same in
+    /// another program: it goes into the metadata of ONNX files. `None` if that is nothing.
+    fn in_words(&self, _inputs: &[Port]) -> Option<String> {
+        None
     }
 
     /// What a person should see of this stage before anything runs, beside its ports.

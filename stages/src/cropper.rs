@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use runtime::item::{Pixels, Sample};
+use runtime::onnx::{Attribute, Builder, Value};
 use runtime::port::{ImageType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
@@ -115,6 +116,63 @@ impl Config for Cropper {
         }
     }
 
+    fn onnx(&self, file: &mut Builder, images: &Value) -> Result<Value> {
+        ensure!(
+            self.mode == Mode::Central,
+            "its window is at a random place, and a file gives the same for the same image: `mode: \
+             central` can be part of it"
+        );
+        ensure!(
+            self.views == 1,
+            "it puts out {} views of each image, whose probabilities are averaged: `views: 1` can be \
+             part of the file",
+            self.views
+        );
+        let &[height, width, channels] = images.shape.as_slice() else {
+            anyhow::bail!("what comes in are no images");
+        };
+        let mut name = images.name.clone();
+        if let Some(Padding { pixels, mode }) = self.padding {
+            let border = pixels as i64;
+            let pads = file.indices("pads", &[0, 0, border, border, 0, 0, border, border]);
+            let mode = match mode {
+                Border::Reflect => "reflect",
+                Border::Zero => "constant",
+                Border::Edge => "edge",
+            };
+            name = file.node("Pad", &[&name, &pads], &[("mode", Attribute::Text(mode))]);
+        }
+        let Extent { height: high, width: wide } = self.size;
+        let [top, left] = self.middle(height, width);
+        let starts = file.indices("starts", &[top as i64, left as i64]);
+        let ends = file.indices("ends", &[(top + high) as i64, (left + wide) as i64]);
+        let axes = file.indices("axes", &[2, 3]);
+        let name = file.node("Slice", &[&name, &starts, &ends, &axes], &[]);
+        Ok(Value { name, shape: vec![high, wide, channels] })
+    }
+
+    fn in_words(&self, inputs: &[Port]) -> Option<String> {
+        let [height, width, _] = inputs::one_samples("cropper", inputs).ok()?.shape;
+        let padded = self.padding.map_or(String::new(), |padding| {
+            let shown = match padding.mode {
+                Border::Reflect => "the image mirrored at its outermost pixels",
+                Border::Zero => "zeros",
+                Border::Edge => "the outermost pixel",
+            };
+            format!("{} pixels are put on each side, which show {shown}; then ", padding.pixels)
+        });
+        let [top, left] = self.middle(height, width);
+        let place = match (self.mode, self.views) {
+            (Mode::Random, _) => "at a random place".to_owned(),
+            (Mode::Central, 1) => {
+                format!("{top} rows from the top and {left} pixels from the left")
+            }
+            (Mode::Central, views) => format!("at {views} places, mirrored and not"),
+        };
+        let size = self.size;
+        Some(format!("{padded}a window of {size} (height x width) is cut out, {place}"))
+    }
+
     fn warnings(&self, inputs: &[Port]) -> Vec<Mismatch> {
         let Ok(image) = inputs::one_samples("cropper", inputs) else { return Vec::new() };
         let [height, width, _] = image.shape;
@@ -130,6 +188,13 @@ impl Config for Cropper {
 }
 
 impl Cropper {
+    /// Rows above the window in the middle, and pixels to its left, the padding included.
+    fn middle(&self, height: usize, width: usize) -> [usize; 2] {
+        let room =
+            |side: usize, window: usize| (side + 2 * self.border()).saturating_sub(window) / 2;
+        [room(height, self.size.height), room(width, self.size.width)]
+    }
+
     /// Pixels on each side of the image.
     fn border(&self) -> usize {
         self.padding.map_or(0, |padding| padding.pixels)

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use runtime::item::Sample;
+use runtime::onnx::{Builder, Tensor, Value};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
@@ -64,10 +65,19 @@ impl Normalizer {
         let mean = read("mean", &self.mean, f64::NEG_INFINITY);
         let deviation = read("deviation", &self.deviation, 0.0);
         Mismatch::all(wrong)?;
-        Ok(Scale {
-            scale: deviation.iter().map(|deviation| (1.0 / deviation) as f32).collect(),
-            shift: mean.iter().zip(&deviation).map(|(m, d)| (-m / d) as f32).collect(),
-        })
+        let scale: Vec<f32> = deviation.iter().map(|deviation| (1.0 / deviation) as f32).collect();
+        let shift: Vec<f32> = mean.iter().zip(&deviation).map(|(m, d)| (-m / d) as f32).collect();
+        if let Some(at) =
+            (0..channels).find(|at| !(scale[*at].is_normal() && shift[*at].is_finite()))
+        {
+            let (mean, deviation) = (mean[at], deviation[at]);
+            let message = format!(
+                "a mean of {mean} divided by a deviation of {deviation} is beyond what 32 bits hold"
+            );
+            return Err(Mismatch::field("deviation", message)
+                .help("both are on the scale of the images, 0 to 255"));
+        }
+        Ok(Scale { scale, shift })
     }
 }
 
@@ -83,6 +93,30 @@ impl Config for Normalizer {
         let image = inputs::one_samples("normalizer", context.inputs).map_err(told)?;
         let map = Arc::new(self.factors(image.shape[2]).map_err(told)?);
         Ok(Runner::Map { map, workers: self.workers.count() })
+    }
+
+    fn onnx(&self, file: &mut Builder, images: &Value) -> Result<Value> {
+        let channels = images.shape.last().copied().unwrap_or_default();
+        let mut constant = |name: &str, numbers: &Channels| {
+            let numbers = numbers.of(channels).context("there are other channels")?;
+            let values = numbers.into_iter().map(|number| number as f32).collect();
+            Ok::<_, anyhow::Error>(
+                file.constant(name, &Tensor { shape: vec![channels, 1, 1], values }),
+            )
+        };
+        let (mean, deviation) =
+            (constant("mean", &self.mean)?, constant("deviation", &self.deviation)?);
+        let centred = file.node("Sub", &[&images.name, &mean], &[]);
+        let name = file.node("Div", &[&centred, &deviation], &[]);
+        Ok(Value { name, ..images.clone() })
+    }
+
+    fn in_words(&self, _: &[Port]) -> Option<String> {
+        let (mean, deviation) = (self.mean.written(), self.deviation.written());
+        Some(format!(
+            "of each channel {mean:?} is subtracted, and what is left is divided by {deviation:?} (one \
+             number is for all channels)"
+        ))
     }
 }
 
@@ -140,5 +174,7 @@ mod tests {
         };
         assert_eq!(wrong("[1, 2]", "0"), ["mean", "deviation"]);
         assert_eq!(wrong("0", "[1, 1, -2]"), ["deviation"]);
+        assert_eq!(wrong("[0, 0, 1e38]", "1e-6"), ["deviation"]);
+        assert_eq!(wrong("0", "1e-45"), ["deviation"]);
     }
 }

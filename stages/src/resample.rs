@@ -54,6 +54,15 @@ pub fn resample<T: Copy + Into<f32>>(
     resized
 }
 
+/// The weights of `new` pixels of a row or column as a matrix: a row of `old` numbers for each.
+pub fn weights(old: usize, new: usize) -> Vec<f32> {
+    let mut matrix = vec![0.0; new * old];
+    for (row, taps) in matrix.chunks_exact_mut(old).zip(taps(old, new)) {
+        row[taps.first..][..taps.weights.len()].copy_from_slice(&taps.weights);
+    }
+    matrix
+}
+
 fn step_across<const CHANNELS: usize>(to: &mut [f32], from: &[f32], across: &[Taps]) {
     let from = from.as_chunks::<CHANNELS>().0;
     for (to, taps) in to.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(across) {
@@ -90,6 +99,19 @@ mod tests {
     fn row(values: &[u8], wide: usize) -> Vec<f32> {
         let part = Part { top: 0, left: 0, height: 1, width: values.len() };
         resample(values, [1, values.len(), 1], part, [1, wide])
+    }
+
+    #[test]
+    fn the_matrix_says_the_same() {
+        let values = [3_u8, 0, 200, 7, 90, 255, 1];
+        for wide in [1, 3, 7, 11] {
+            let matrix = weights(7, wide);
+            let sums = matrix.chunks(7).map(|row| {
+                row.iter().zip(values).map(|(weight, value)| weight * f32::from(value)).sum()
+            });
+            let close = |(a, b): (f32, &f32)| (a - b).abs() < 1e-3;
+            assert!(sums.zip(&row(&values, wide)).all(close), "{wide}");
+        }
     }
 
     #[test]

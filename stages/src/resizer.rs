@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use runtime::item::{Pixels, Sample};
+use runtime::onnx::{Builder, Tensor, Value};
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::inputs;
-use crate::resample::{Part, resample};
+use crate::resample::{Part, resample, weights};
 use crate::workers::Workers;
 
 /// Resizes every image, or a part of random size, shape and place of it (the random resized crop of
@@ -100,6 +101,42 @@ impl Config for Resizer {
 
     fn offset(&self) -> Offset {
         Offset::Stays
+    }
+
+    /// As products with the weights of rows and of columns: `Resize` with `antialias` is of a later
+    /// version of ONNX, and rounds otherwise from one program to the next.
+    fn onnx(&self, file: &mut Builder, images: &Value) -> Result<Value> {
+        ensure!(
+            self.mode == Mode::Whole,
+            "it takes a part at random, and a file gives the same for the same image: `mode: whole` \
+             can be part of it"
+        );
+        let &[height, width, channels] = images.shape.as_slice() else {
+            anyhow::bail!("what comes in are no images");
+        };
+        let Extent { height: high, width: wide } = self.size;
+        let down = Tensor { shape: vec![high, height], values: weights(height, high) };
+        let mut across = vec![0.0; width * wide];
+        for (to, row) in weights(width, wide).chunks_exact(width).enumerate() {
+            row.iter().enumerate().for_each(|(from, weight)| across[from * wide + to] = *weight);
+        }
+        let across = Tensor { shape: vec![width, wide], values: across };
+        let (down, across) = (file.constant("down", &down), file.constant("across", &across));
+        let narrow = file.node("MatMul", &[&down, &images.name], &[]);
+        let name = file.node("MatMul", &[&narrow, &across], &[]);
+        Ok(Value { name, shape: vec![high, wide, channels] })
+    }
+
+    fn in_words(&self, _: &[Port]) -> Option<String> {
+        let what = match self.mode {
+            Mode::Whole => "all of the image",
+            Mode::Random => "a part of random size and place",
+        };
+        Some(format!(
+            "{what} is scaled to {} (height x width) by a triangle filter without rounding: bilinear, \
+             and as wide as the pixels that become one where it shrinks (Pillow's BILINEAR in floats)",
+            self.size
+        ))
     }
 
     fn warnings(&self, inputs: &[Port]) -> Vec<Mismatch> {

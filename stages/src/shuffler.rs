@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use runtime::channel::{Closed, Ports};
 use runtime::event::{Event, Events};
 use runtime::item::{Block, Item, Position, Sample, Source};
+use runtime::onnx;
 use runtime::port::{ImageType, Port};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
@@ -129,6 +130,11 @@ impl Config for Shuffler {
                     .help("remove it, or set `mode: queue`")
             })
             .collect()
+    }
+
+    /// The images are the same there, whatever their order.
+    fn onnx(&self, _: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
+        Ok(images.clone())
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {

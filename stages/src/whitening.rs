@@ -59,6 +59,15 @@ impl Config for Whitening {
         Ok(Value { name, ..images.clone() })
     }
 
+    fn in_words(&self, _: &[Port]) -> Option<String> {
+        Some(
+            "the mean of all values of the image is subtracted, and what is left is divided by their \
+             standard deviation (over n, not n - 1), by 1 / sqrt(n) at least, n being the number of \
+             values"
+                .to_owned(),
+        )
+    }
+
     fn offset(&self) -> Offset {
         Offset::Vanishes
     }

@@ -10,8 +10,9 @@ use super::new_file::NewFile;
 use super::output::{Failure, print};
 use super::trained::{Trained, find};
 use crate::onnx::Builder;
+use crate::photo;
 use crate::plan::{Plan, PlannedStage};
-use crate::port::Port;
+use crate::port::{PixelType, Port};
 use crate::record::name_of;
 use crate::run_folder::RUNS;
 
@@ -21,8 +22,10 @@ Examples:
   runtime export runs/pipeline-001 --onnx net.onnx --from standard  with the stage `standard` in it
 
 The file takes `images`, floats of N x height x width x channels as the model gets them, and gives
-`logits`. What the pipeline's evaluation does to images before is noted in the file's metadata, under
-`preprocessing`; with --from STAGE that stage and those after it are part of the model.";
+`logits`. What the pipeline's evaluation does to images before is noted in the file's metadata: under
+`preprocessing` with all fields, under `preprocessing_in_words` for people, and under `input` with the
+order of colours and the range of values. With --from STAGE that stage and those after it are part of
+the model: from the first stage behind the reader on, it takes the values of pixels, 0 to 255.";
 
 /// Writes a checkpoint's model as an ONNX file.
 #[derive(Debug, Args)]
@@ -108,6 +111,41 @@ fn first_inside(flow: &[&PlannedStage], from: &str) -> Result<usize, Failure> {
     })
 }
 
+/// What comes in, for people.
+fn input(before: &[&PlannedStage], shape: [usize; 3]) -> String {
+    let [height, width, channels] = shape;
+    let colours = match channels {
+        1 => "grey",
+        3 => "red, green, blue",
+        _ => "as in the data set",
+    };
+    let is_bytes = before
+        .iter()
+        .rev()
+        .find_map(|stage| match &stage.output {
+            Some(Port::Samples(image)) => Some(image.pixel == PixelType::U8),
+            _ => None,
+        })
+        .unwrap_or(false);
+    let values = match is_bytes {
+        true => "0 to 255",
+        false => "as the last step of preprocessing_in_words leaves them",
+    };
+    format!("float32, N x {height} x {width} x {channels}; channels: {colours}; values: {values}")
+}
+
+/// What is done before the first node, a line for each stage.
+fn in_words(before: &[&PlannedStage]) -> String {
+    let line = |stage: &&PlannedStage| {
+        let words = match (&stage.output, stage.from.is_empty()) {
+            (Some(Port::Samples(image)), true) => Some(photo::in_words(image)),
+            _ => stage.config.in_words(&stage.inputs),
+        };
+        words.map(|words| format!("{}: {words}", stage.id))
+    };
+    before.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// The file: what is done before it, and the stages and the model that are in it.
 fn encode(
     trained: &Trained,
@@ -122,11 +160,17 @@ fn encode(
         _ => return Err(anyhow!("the model gets no images")),
     };
     let (mut file, mut value) = Builder::new(image, trained.weights(plan)?, averaged);
-    for stage in inside.iter().chain([&model]) {
+    for (at, stage) in inside.iter().chain([&model]).enumerate() {
         file.begin(&stage.id);
         let next = stage.config.onnx(&mut file, &value);
         value = next.with_context(|| {
-            format!("stage `{}`, a {}, cannot be exported", stage.id, stage.kind)
+            let behind: Vec<String> =
+                inside.iter().skip(at + 1).map(|stage| format!("`{}`", stage.id)).collect();
+            let help = match behind.is_empty() {
+                true => String::new(),
+                false => format!("; `--from` takes a stage behind it: {}", behind.join(", ")),
+            };
+            format!("stage `{}`, a {}, cannot be part of the file{help}", stage.id, stage.kind)
         })?;
     }
     let notes = |stages: &[&PlannedStage]| {
@@ -145,6 +189,8 @@ fn encode(
         ("steps", stored.progress.steps.to_string()),
         ("weights", kind_of(averaged).to_owned()),
         ("layout", "N x height x width x channels".to_owned()),
+        ("input", input(before, image)),
+        ("preprocessing_in_words", in_words(before)),
         ("preprocessing", notes(before)?),
         ("preprocessing_inside", notes(inside)?),
         ("trained_on", stored.source.description.clone()),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::adapter::select::NoSuchAdapter;
+use crate::config::escape::visible;
 use crate::diagnostic::{self, Diagnostic};
 use crate::fetch::Interrupted;
 use crate::towers::NoneLeft;
@@ -92,8 +93,8 @@ impl Failure {
 /// An error with what led to it, one line each.
 fn describe(chain: impl Iterator<Item = String>) -> String {
     let line = |(at, what): (usize, String)| match at {
-        0 => format!("error: {what}\n"),
-        _ => format!("  because: {what}\n"),
+        0 => format!("error: {}\n", visible(&what)),
+        _ => format!("  because: {}\n", visible(&what)),
     };
     chain.enumerate().map(line).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::node::{Node, Path};
 
-const MERGE: &str = "<<";
+pub(super) const MERGE: &str = "<<";
 
 /// The document with all merge keys merged, or the path of one that has nothing to merge.
 pub(super) fn merge(raw: &Node, path: &Path) -> Result<Node, Path> {

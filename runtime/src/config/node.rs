@@ -1,5 +1,6 @@
 //! A YAML document as plain data, and paths into it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -20,6 +21,13 @@ pub enum Node {
     Float(f64),
     /// Text.
     Text(String),
+    /// A number or truth value whose text in the file is not the usual one: `0x10`, `1e3`, `True`.
+    Written {
+        /// The value: none of the other variants but numbers and truth values.
+        value: Box<Node>,
+        /// The text in the file.
+        text: String,
+    },
     /// A sequence.
     List(Vec<Node>),
     /// A mapping.
@@ -51,6 +59,37 @@ impl Node {
         serde_json::to_value(value).map(Self::from)
     }
 
+    /// The value, without the way in which it is written.
+    pub fn value(&self) -> &Self {
+        match self {
+            Self::Written { value, .. } => value,
+            other => other,
+        }
+    }
+
+    /// The same value with its text in the file, which is kept where it is not the usual one.
+    pub(super) fn written_as(self, text: &str) -> Self {
+        match self.scalar() {
+            Some(usual) if usual != text => {
+                Self::Written { value: Box::new(self), text: text.to_owned() }
+            }
+            _ => self,
+        }
+    }
+
+    /// The text of a scalar as it is in the file, whatever YAML takes it for; `None` for nothing,
+    /// lists and maps.
+    pub fn scalar(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) | Self::Written { text, .. } => Some(Cow::Borrowed(text)),
+            Self::Bool(value) => Some(Cow::Owned(value.to_string())),
+            Self::Int(value) => Some(Cow::Owned(value.to_string())),
+            Self::UInt(value) => Some(Cow::Owned(value.to_string())),
+            Self::Float(value) => Some(Cow::Owned(value.to_string())),
+            Self::Null | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
     /// What it is, for people.
     pub fn describe(&self) -> String {
         match self {
@@ -59,6 +98,7 @@ impl Node {
             Self::Int(value) => format!("`{value}`"),
             Self::UInt(value) => format!("`{value}`"),
             Self::Float(value) => format!("`{value}`"),
+            Self::Written { text, .. } => format!("`{}`", short(text)),
             Self::Text(value) => format!("\"{}\"", short(value)),
             Self::List(_) => "a list".to_owned(),
             Self::Map(_) => "a map".to_owned(),
@@ -98,6 +138,7 @@ impl Serialize for Node {
             Self::UInt(value) => serializer.serialize_u64(*value),
             Self::Float(value) => serializer.serialize_f64(*value),
             Self::Text(value) => serializer.serialize_str(value),
+            Self::Written { value, .. } => value.serialize(serializer),
             Self::List(items) => serializer.collect_seq(items),
             Self::Map(entries) => {
                 serializer.collect_map(entries.iter().map(|(key, value)| (key, value)))

@@ -12,7 +12,8 @@ use serde::de::{
 };
 
 use super::node::{Node, Path, short};
-use super::{merge, token};
+use super::written::{Again, Mark};
+use super::{escape, merge, shared, token};
 
 /// The longest text that is read, in bytes.
 pub const TEXT_MAX: usize = 1 << 20;
@@ -37,6 +38,8 @@ pub struct Document {
     raw: Node,
     /// With `<<` merged.
     node: Node,
+    /// Where the values are, as written.
+    mark: Mark,
 }
 
 /// Why a text is not YAML that can be used.
@@ -70,14 +73,18 @@ impl Document {
         }
         let build = Build { weight: Cell::new(0), refusal: RefCell::new(None) };
         let parsed = build.deserialize(serde_yaml::Deserializer::from_str(&text));
-        let raw = parsed.map_err(|error| {
+        let mut raw = parsed.map_err(|error| {
             let refusal = build.refusal.borrow_mut().take();
             unreadable(&text, &error, refusal)
         })?;
         if raw == Node::Null {
             return Err(Unreadable::new("the text is empty"));
         }
-        let mut document = Self { text, raw, node: Node::Null };
+        let again = Again { text: &text, node: &mut raw };
+        let mark = again
+            .deserialize(serde_yaml::Deserializer::from_str(&text))
+            .map_err(|error| unreadable(&text, &error, None))?;
+        let mut document = Self { text, raw, node: Node::Null, mark };
         match merge::merge(&document.raw, &Path::default()) {
             Ok(node) => document.node = node,
             Err(path) => {
@@ -122,6 +129,23 @@ impl Document {
         None
     }
 
+    /// What else changes, or stays, when the value at this path is replaced: what an anchor names is
+    /// one value in several places.
+    pub(crate) fn reach(&self, path: &Path) -> shared::Reach {
+        let find = |path: &Path| self.begin(path);
+        shared::reach(&self.text, &self.raw, &self.mark, &path.0, &find)
+    }
+
+    /// The values and keys with control characters that come of an escape in double quotes: their
+    /// places, and what they hold.
+    pub(crate) fn escapes(&self) -> Vec<(Range<usize>, String)> {
+        escape::controls(&self.raw)
+            .into_iter()
+            .filter_map(|(path, on_key, what)| Some((self.find(&path, on_key)?, what)))
+            .filter(|(span, _)| self.text[span.clone()].starts_with('"'))
+            .collect()
+    }
+
     /// Sorts places as they come in the text, without looking into the text.
     pub fn order(&self, path: &Path) -> Vec<usize> {
         let mut node = &self.raw;
@@ -137,10 +161,19 @@ impl Document {
     /// The library gives no places of values that it could read, but it tells where reading
     /// failed. So the text is read again and made to fail where the place is wanted.
     fn find(&self, written: &Path, on_key: bool) -> Option<Range<usize>> {
+        let start = token::skip_properties(&self.text, self.seek(written, on_key)?);
+        Some(start..token::end(&self.text, start))
+    }
+
+    /// Where a value begins, its anchor included.
+    fn begin(&self, written: &Path) -> Option<usize> {
+        self.seek(written, false)
+    }
+
+    fn seek(&self, written: &Path, on_key: bool) -> Option<usize> {
         let seek = Seek { path: &written.0, on_key };
         let error = seek.deserialize(serde_yaml::Deserializer::from_str(&self.text)).err()?;
-        let start = token::skip_properties(&self.text, offset(&self.text, &error)?);
-        Some(start..token::end(&self.text, start))
+        offset(&self.text, &error)
     }
 }
 
@@ -173,7 +206,8 @@ fn unreadable(text: &str, error: &serde_yaml::Error, refusal: Option<String>) ->
             .unwrap_or_default();
         format!("this is not YAML: {}", said.replacen(&place, "", 1))
     };
-    Unreadable { span, ..Unreadable::new(message) }
+    let help = escape::is_of_escape(&said).then(|| escape::HELP.to_owned());
+    Unreadable { span, help, ..Unreadable::new(message) }
 }
 
 /// Builds a [`Node`].

@@ -49,6 +49,8 @@ pub enum Attribute {
     Float(f64),
     /// A list of whole numbers.
     Ints(Vec<usize>),
+    /// A word.
+    Text(&'static str),
 }
 
 /// A tensor of a layer: its shape and its values, the last size running fastest.
@@ -195,6 +197,12 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
             name,
             f: Some(*number as f32),
             kind: AttributeType::Float.into(),
+            ..AttributeProto::default()
+        },
+        Attribute::Text(word) => AttributeProto {
+            name,
+            s: Some(word.as_bytes().to_vec()),
+            kind: AttributeType::String.into(),
             ..AttributeProto::default()
         },
         Attribute::Ints(numbers) => AttributeProto {

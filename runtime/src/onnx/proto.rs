@@ -99,6 +99,9 @@ pub struct AttributeProto {
     /// If it is a whole number.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    /// If it is text.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub s: Option<Vec<u8>>,
     /// If it is a list of whole numbers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
@@ -117,6 +120,8 @@ pub enum AttributeType {
     Float = 1,
     /// A whole number.
     Int = 2,
+    /// Text.
+    String = 3,
     /// A list of whole numbers.
     Ints = 7,
 }

@@ -172,22 +172,24 @@ fn read_from(node: &Node, stage: &Path, problems: &mut Problems) -> Vec<(String,
     };
     match node {
         Node::Null => Vec::new(),
-        Node::Text(name) => vec![(name.clone(), path)],
         Node::List(items) => {
             let mut sources = Vec::new();
             for (position, item) in items.iter().enumerate() {
                 let path = path.join(position);
-                match item {
-                    Node::Text(name) => sources.push((name.clone(), path)),
-                    other => wrong(other, path),
+                match item.scalar() {
+                    Some(name) => sources.push((name.into_owned(), path)),
+                    None => wrong(item, path),
                 }
             }
             sources
         }
-        other => {
-            wrong(other, path);
-            Vec::new()
-        }
+        other => match other.scalar() {
+            Some(name) => vec![(name.into_owned(), path)],
+            None => {
+                wrong(other, path);
+                Vec::new()
+            }
+        },
     }
 }
 

@@ -1,10 +1,12 @@
 //! From a pipeline's text to a plan, or to everything that is wrong with it, placed in the text.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Plan;
 use super::check::{Checked, Finding, check};
-use super::overrides::{self, Override};
+use super::overrides::{self, Applied, Override};
+use crate::config::escape;
 use crate::config::node::Path;
 use crate::config::yaml::{Document, Unreadable};
 use crate::diagnostic::{Diagnostic, Place, Severity};
@@ -28,8 +30,7 @@ impl Plan {
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let document = Document::parse(text)
             .map_err(|unreadable| vec![refused(file_name, text, unreadable)])?;
-        let mut node = document.node().clone();
-        let changes = overrides::apply(&mut node, overrides)?;
+        let Applied { node, changes, told } = overrides::apply(&document, overrides)?;
         let checked = check(kinds, &node, base);
         // What is told of the file alone as well, is not the command line's fault.
         let alone = if changes.is_empty() || checked.errors.is_empty() {
@@ -41,10 +42,17 @@ impl Plan {
         let place = Placing { file_name, text, document: &document, changes: &changes };
         match checked.plan {
             Some(plan) => {
-                let warnings = place.all(Severity::Warning, checked.warnings, &alone.warnings);
+                let mut warnings = told;
+                warnings.extend(place.escapes());
+                warnings.extend(place.all(Severity::Warning, checked.warnings, &alone.warnings));
                 Ok((plan, warnings))
             }
-            None => Err(place.all(Severity::Error, checked.errors, &alone.errors)),
+            None => {
+                let mut diagnostics = told;
+                diagnostics.extend(place.escapes());
+                diagnostics.extend(place.all(Severity::Error, checked.errors, &alone.errors));
+                Err(diagnostics)
+            }
         }
     }
 }
@@ -69,6 +77,16 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
+    /// Text with control characters, which nobody means: warnings, at most one a place.
+    fn escapes(&self) -> Vec<Diagnostic> {
+        let warning = |(span, what): (Range<usize>, String)| {
+            let place =
+                Place { name: self.file_name.to_owned(), text: Arc::clone(&self.text), span };
+            Diagnostic::warning(format!("this text holds {what}")).at(place).help(escape::HELP)
+        };
+        self.document.escapes().into_iter().take(SHOWN_MAX).map(warning).collect()
+    }
+
     fn all(
         &self,
         severity: Severity,
@@ -116,7 +134,10 @@ impl Placing<'_> {
     /// The place on the command line, if it is to blame.
     fn blame(&self, finding: &Finding, alone: &[Finding]) -> Option<Place> {
         let problem = &finding.problem;
-        let holds = |change: &&Override| problem.path.0.starts_with(&change.path.0);
+        let holds = |change: &&Override| {
+            let mut places = change.also.iter().chain([&change.path]);
+            places.any(|place| problem.path.0.starts_with(&place.0))
+        };
         if let Some(change) = self.changes.iter().rfind(holds) {
             let is_key = problem.on_key && problem.path == change.path;
             return Some(if is_key { change.key() } else { change.value() });

@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for Classes {
     }
 }
 
-/// A name, which YAML takes for a number if it is one.
+/// A name. YAML takes some for numbers or truth values; what counts is how they are written.
 struct Name(String);
 
 impl<'de> Deserialize<'de> for Name {
@@ -105,16 +105,8 @@ impl<'de> Deserialize<'de> for Name {
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
                 Ok(Name(name.to_owned()))
             }
-
-            fn visit_u64<E: de::Error>(self, name: u64) -> Result<Name, E> {
-                Ok(Name(name.to_string()))
-            }
-
-            fn visit_i64<E: de::Error>(self, name: i64) -> Result<Name, E> {
-                Ok(Name(name.to_string()))
-            }
         }
-        deserializer.deserialize_any(Read)
+        deserializer.deserialize_str(Read)
     }
 }
 
@@ -169,15 +161,21 @@ pub(super) fn labels_hint(lowest: u64, highest: u64, first: u64, classes: usize)
 
 #[cfg(test)]
 mod tests {
+    use runtime::config::decode::{Problems, decode};
+    use runtime::config::node::Path;
+    use runtime::config::yaml::Document;
+
     use super::*;
 
     #[test]
     fn a_number_and_names_are_read_and_anything_else_is_explained() {
         let read = |text| serde_json::from_str::<Classes>(text);
         assert_eq!(read("10").expect("a number"), Classes::Count(10));
-        let names = read(r#"["cat", 7]"#).expect("names");
-        assert_eq!(names, Classes::Names(vec!["cat".to_owned(), "7".to_owned()]));
-        assert_eq!(names.names(), ["cat", "7"]);
+        let document = Document::parse("[cat, 7, 0x10, 1e3, True, no]").expect("YAML");
+        let mut problems = Problems::new();
+        let names = decode::<Classes>(document.node(), &Path::default(), &mut problems);
+        assert_eq!(names.expect("names").names(), ["cat", "7", "0x10", "1e3", "True", "no"]);
+        assert_eq!(read(r#"["cat"]"#).expect("names").names(), ["cat"]);
         assert_eq!(Classes::Count(3).names(), ["0", "1", "2"]);
         for wrong in ["-1", "\"cat\"", "{}"] {
             let told = read(wrong).expect_err(wrong).to_string();

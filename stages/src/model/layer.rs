@@ -26,7 +26,7 @@ pub trait Layer: Debug + Send + Sync + 'static {
     /// # Errors
     /// If it has no form in ONNX.
     fn onnx(&self, _file: &mut onnx::Builder, _inputs: &[onnx::Value]) -> AnyResult<onnx::Value> {
-        bail!("it has no form in ONNX; `Layer::onnx` is where it would say it")
+        bail!("what it computes has no form in ONNX")
     }
 
     /// The fields whose effect on training a person should know before the run, said as warnings by

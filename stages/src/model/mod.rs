@@ -207,9 +207,9 @@ fn parse_layer(
 }
 
 fn parse_from(node: &Node, path: &Path, problems: &mut Problems) -> Option<Vec<String>> {
-    match node {
-        Node::Text(name) => Some(vec![name.clone()]),
-        _ => decode::decode(node, path, problems),
+    match node.scalar() {
+        Some(name) => Some(vec![name.into_owned()]),
+        None => decode::decode(node, path, problems),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de;
 
-use crate::config::node::short;
+use crate::config::node::{Node, short};
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,16 @@ impl Fault {
     /// Something else was expected here.
     pub(super) fn expected(expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(What::Type { expected: expected.into(), found: found.into() })
+    }
+
+    /// Says what was found as it is written: a visitor knows the value alone.
+    pub(super) fn found(mut self, node: &Node) -> Self {
+        if let (None, What::Type { found, .. }, Node::Written { .. }) =
+            (&self.path, &mut *self.what, node)
+        {
+            *found = node.describe();
+        }
+        self
     }
 
     /// Adds the place, unless one further in is known already.

@@ -96,8 +96,11 @@ fn problem(fault: &Fault, base: &Path) -> Problem {
             (format!("the field `{field}` is missing"), None)
         }
         What::Type { expected, found } => {
-            let unquoted = expected == TEXT && found.starts_with('`');
-            let help = unquoted.then(|| "put it in quotes".to_owned());
+            let nothing = expected == TEXT && found == "nothing";
+            let help = nothing.then(|| {
+                "`~`, `null` and a place left empty are nothing in YAML; a name is put in quotes"
+                    .to_owned()
+            });
             (format!("expected {expected}{subject}, found {found}"), help)
         }
         What::Other(message) if relative.is_empty() => (message.clone(), None),

@@ -1,5 +1,6 @@
 //! A [`Node`] as serde reads it, knowing at every moment where it is.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::de::value::StrDeserializer;
@@ -14,6 +15,10 @@ use crate::config::node::Node;
 
 /// What is expected where text is.
 pub(super) const TEXT: &str = "text";
+
+/// What is expected where a number is. All numbers end up in 32 bits sooner or later; closer to 0
+/// than this, GPUs take them for 0.
+const REAL: &str = "a number that 32 bits can hold, 0 or from 1.2e-38 to 3.4e38 in size";
 
 /// What to read differently from what is written.
 #[derive(Debug, Default)]
@@ -52,7 +57,7 @@ impl<'a> Reader<'a> {
 
     /// The whole number here, if it lies between these two.
     fn whole(&self, min: i128, max: i128) -> Result<i128, Fault> {
-        let value = match self.node {
+        let value = match self.node.value() {
             Node::Int(value) => i128::from(*value),
             Node::UInt(value) => i128::from(*value),
             _ => return Err(self.fault("a whole number")),
@@ -67,19 +72,20 @@ impl<'a> Reader<'a> {
     }
 
     fn real(&self) -> Result<f64, Fault> {
-        match self.node {
-            Node::Int(value) => Ok(*value as f64),
-            Node::UInt(value) => Ok(*value as f64),
-            Node::Float(value) if value.is_finite() => Ok(*value),
-            _ => Err(self.fault("a number")),
-        }
+        let value = match self.node.value() {
+            Node::Int(value) => *value as f64,
+            Node::UInt(value) => *value as f64,
+            Node::Float(value) if value.is_finite() => *value,
+            _ => return Err(self.fault("a number")),
+        };
+        let single = value as f32;
+        if single.is_normal() || value == 0.0 { Ok(value) } else { Err(self.fault(REAL)) }
     }
 
-    fn text(&self) -> Result<&'a str, Fault> {
-        match self.node {
-            Node::Text(value) => Ok(value),
-            _ => Err(self.fault(TEXT)),
-        }
+    /// Text, or anything else on one line as it is written: a class may be called 0x10, a folder
+    /// 2024.
+    fn text(&self) -> Result<Cow<'a, str>, Fault> {
+        self.node.scalar().ok_or_else(|| self.fault(TEXT))
     }
 
     fn list(self, expected: &str) -> Result<Elements<'a>, Fault> {
@@ -151,33 +157,30 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let path = self.path.clone();
-        match self.node {
+        let (path, node) = (self.path.clone(), self.node);
+        match node.value() {
             Node::Null => visitor.visit_unit(),
             Node::Bool(value) => visitor.visit_bool(*value),
             Node::Int(value) => visitor.visit_i64(*value),
             Node::UInt(value) => visitor.visit_u64(*value),
-            Node::Float(value) => visitor.visit_f64(*value),
+            Node::Float(_) => visitor.visit_f64(self.real()?),
             Node::Text(value) => visitor.visit_str(value),
             Node::List(_) => visitor.visit_seq(self.list("a list")?),
             Node::Map(_) => visitor.visit_map(self.map("a map")?),
+            Node::Written { .. } => visitor.visit_unit(),
         }
-        .map_err(|fault: Fault| fault.at(&path))
+        .map_err(|fault: Fault| fault.found(node).at(&path))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        match self.node {
+        match self.node.value() {
             Node::Bool(value) => visitor.visit_bool(*value).map_err(|f: Fault| f.at(&self.path)),
             _ => Err(self.fault("`true` or `false`")),
         }
     }
 
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let value = self.real()? as f32;
-        if !value.is_finite() {
-            return Err(self.fault("a number that 32 bits can hold"));
-        }
-        visitor.visit_f32(value).map_err(|fault: Fault| fault.at(&self.path))
+        visitor.visit_f32(self.real()? as f32).map_err(|fault: Fault| fault.at(&self.path))
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -189,7 +192,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_str(self.text()?).map_err(|fault: Fault| fault.at(&self.path))
+        visitor.visit_str(&self.text()?).map_err(|fault: Fault| fault.at(&self.path))
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
