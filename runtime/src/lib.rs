@@ -30,6 +30,7 @@ pub mod port;
 pub mod precision;
 pub mod random;
 pub mod record;
+pub mod regular_file;
 pub mod report;
 pub mod reuse;
 pub mod run;
