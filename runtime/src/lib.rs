@@ -33,6 +33,7 @@ pub mod record;
 pub mod regular_file;
 pub mod report;
 pub mod reuse;
+pub mod room;
 pub mod run;
 pub mod run_folder;
 pub mod session;
