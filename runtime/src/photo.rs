@@ -1,6 +1,5 @@
 //! Photos from files, cut and scaled to the size of a data set's images.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
@@ -11,6 +10,8 @@ use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, R
 use crate::item::{Image, Pixels};
 use crate::picture::Picture;
 use crate::port::{ImageType, PixelType};
+use crate::regular_file;
+use crate::room::{Room, Taken};
 
 /// Pixels beyond which an image is refused before it is decoded, which takes memory.
 const MOST_PIXELS: u64 = 100_000_000;
@@ -19,41 +20,45 @@ const LEAST_SIDE: usize = 8;
 /// The most memory that a decoder may take: 100 megapixels of four 16-bit numbers, and as much
 /// again.
 const MOST_BYTES: u64 = 16 * MOST_PIXELS;
+/// What all photos take that are decoded at a time, on however many threads: as much as one of the
+/// largest.
+static ROOM: Room = Room::new(MOST_BYTES);
 
-/// What is refused though it could be used.
+/// How photos are taken, and which are refused though they could be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refused {
-    /// Photos without colours.
-    pub grey: bool,
-    /// Photos with transparent parts, or that could have some.
-    pub alpha: bool,
-    /// Photos with sides of so few pixels that nothing is to be seen, unless that many are wanted.
-    pub tiny: bool,
+pub struct Rules {
+    /// Photos without colours are refused.
+    pub refuse_grey: bool,
+    /// Photos with transparent parts, or that could have some, are refused.
+    pub refuse_alpha: bool,
+    /// Photos with sides of so few pixels that nothing is to be seen are refused, unless that many
+    /// are wanted.
+    pub refuse_tiny: bool,
+    /// Light and dark change places.
+    pub invert: bool,
 }
 
 /// The photo in a PNG or JPEG file: turned as its camera was held, transparent parts on white, its
 /// largest middle part of the wanted proportions scaled to the wanted size.
 ///
 /// # Errors
-/// If the file is no image, not whole, or too large or small.
-pub fn load(path: &Path, width: usize, height: usize) -> Result<Picture> {
-    load_unless(path, width, height, Refused { tiny: true, ..Refused::default() })
-}
-
-/// The same, of any size down to one pixel, unless it is of a kind that is refused.
-///
-/// # Errors
 /// If the file is no image, not whole, too large, or refused.
-pub fn load_unless(path: &Path, width: usize, height: usize, refused: Refused) -> Result<Picture> {
-    let least = if refused.tiny { LEAST_SIDE.min(width).min(height) } else { 1 };
-    let photo = decode(path, least, refused)?;
+pub fn load(path: &Path, width: usize, height: usize, rules: Rules) -> Result<Picture> {
+    let least = if rules.refuse_tiny { LEAST_SIDE.min(width).min(height) } else { 1 };
+    let (photo, room) = decode(path, least, height, rules)?;
     let (wide, high) = photo.dimensions();
     let (across, down) = middle(wide, high, width, height);
     let (left, top) = ((wide - across) / 2, (high - down) / 2);
     let cut = imageops::crop_imm(&photo, left, top, across, down).to_image();
+    drop(photo);
     let size = |side: usize| u32::try_from(side).context("images of the pipeline are too large");
     let scaled = imageops::resize(&cut, size(width)?, size(height)?, FilterType::Triangle);
-    Ok(Picture { width, height, rgb: scaled.into_raw() })
+    drop((cut, room));
+    let mut rgb = scaled.into_raw();
+    if rules.invert {
+        rgb.iter_mut().for_each(|value| *value = 255 - *value);
+    }
+    Ok(Picture { width, height, rgb })
 }
 
 /// What becomes of a photo before it is an image of this type, for people who do the same in another
@@ -103,10 +108,16 @@ pub fn grey(rgb: &[u8]) -> u8 {
     ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
 }
 
-fn decode(path: &Path, least_side: usize, refused: Refused) -> Result<RgbImage> {
-    let file = File::open(path).context("cannot read it")?;
-    let is_file = file.metadata().context("cannot read it")?.is_file();
-    ensure!(is_file, "it is not a file");
+/// A photo in colours, and the room that it takes until it is scaled to so many rows.
+fn decode(
+    path: &Path,
+    least_side: usize,
+    rows: usize,
+    rules: Rules,
+) -> Result<(RgbImage, Taken<'static>)> {
+    let open = || regular_file::open(path).context("cannot read it");
+    let file = open()?;
+    let bytes = file.metadata().context("cannot read it")?.len();
     let reader = ImageReader::new(BufReader::new(file));
     let mut reader = reader.with_guessed_format().context("cannot read it")?;
     let format = match reader.format() {
@@ -130,23 +141,46 @@ fn decode(path: &Path, least_side: usize, refused: Refused) -> Result<RgbImage> 
         "it has {width} x {height} pixels, and at least {least_side} x {least_side} are needed"
     );
     if format == ImageFormat::Jpeg {
-        let again = File::open(path).context("cannot read it")?;
         // Decoders show what there is of a JPEG in grey and say nothing.
-        ensure!(is_whole_jpeg(BufReader::new(again))?, "the JPEG ends in its middle");
+        ensure!(is_whole_jpeg(BufReader::new(open()?))?, "the JPEG ends in its middle");
     }
+    let unpacked = decoder.total_bytes();
+    ensure!(
+        pixels <= most_pixels(format, bytes, unpacked, pixels),
+        "it has {width} x {height} pixels by its header, and its {bytes} bytes cannot hold so many"
+    );
     let orientation = decoder.orientation().with_context(broken)?;
     let color = decoder.color_type();
     ensure!(
-        color.has_color() || !refused.grey,
+        color.has_color() || !rules.refuse_grey,
         "it is grey, and `grey: refuse` refuses that: `grey: expand` takes it as it is"
     );
     ensure!(
-        !color.has_alpha() || !refused.alpha,
+        !color.has_alpha() || !rules.refuse_alpha,
         "it has an alpha channel, and `alpha: refuse` refuses that: `alpha: white` lays it on white"
     );
+    // The decoded image, what it is turned into, the part that is cut out of that, and its rows, scaled
+    // as reals of four channels.
+    let scaled = 16 * u64::from(width.max(height)).saturating_mul(rows as u64);
+    let room = ROOM.take(unpacked.saturating_add(8 * pixels).saturating_add(scaled));
     let mut image = DynamicImage::from_decoder(decoder).with_context(broken)?;
     image.apply_orientation(orientation);
-    Ok(on_white(image))
+    Ok((on_white(image), room))
+}
+
+/// The pixels that a file of so many bytes can hold at most. A header of a few bytes may claim any
+/// number, and decoding takes its time and memory.
+fn most_pixels(format: ImageFormat, bytes: u64, unpacked: u64, pixels: u64) -> u64 {
+    match format {
+        // One bit at least for each block of 8 x 8 pixels.
+        ImageFormat::Jpeg => bytes.saturating_mul(8 * 64),
+        // Deflate makes nothing more than 1,032 times smaller; pixels of less than a byte are
+        // unpacked to one.
+        _ => {
+            let per_pixel = (unpacked / pixels.max(1)).max(1);
+            bytes.saturating_mul(1_040 * 8) / per_pixel
+        }
+    }
 }
 
 fn name(format: ImageFormat) -> &'static str {
@@ -224,19 +258,22 @@ mod tests {
 
     use super::*;
 
+    const NOT_TINY: Rules =
+        Rules { refuse_grey: false, refuse_alpha: false, refuse_tiny: true, invert: false };
+
     /// What is made of an image that is written like this.
     fn loaded(image: &DynamicImage, format: ImageFormat, side: usize) -> Picture {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("photo");
         image.save_with_format(&path, format).expect("it is written");
-        load(&path, side, side).expect("it is read")
+        load(&path, side, side, NOT_TINY).expect("it is read")
     }
 
     fn refused(bytes: &[u8]) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("photo.png");
         std::fs::write(&path, bytes).expect("it is written");
-        format!("{:#}", load(&path, 16, 16).expect_err("it is refused"))
+        format!("{:#}", load(&path, 16, 16, NOT_TINY).expect_err("it is refused"))
     }
 
     fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -300,12 +337,12 @@ mod tests {
         let path = folder.path().join("photo");
         let told = |image: DynamicImage, refused| {
             image.save_with_format(&path, ImageFormat::Png).expect("it is written");
-            load_unless(&path, 16, 16, refused).map(drop).map_err(|error| error.to_string())
+            load(&path, 16, 16, refused).map(drop).map_err(|error| error.to_string())
         };
         let grey: DynamicImage = GrayImage::from_pixel(16, 16, Luma([77])).into();
         let clear: DynamicImage = ImageBuffer::from_pixel(16, 16, Rgba([1_u8, 2, 3, 4])).into();
-        let no_grey = Refused { grey: true, ..Refused::default() };
-        let no_alpha = Refused { alpha: true, ..Refused::default() };
+        let no_grey = Rules { refuse_grey: true, ..Rules::default() };
+        let no_alpha = Rules { refuse_alpha: true, ..Rules::default() };
         assert!(told(grey.clone(), no_grey).expect_err("grey").contains("`grey: expand`"));
         assert!(told(clear.clone(), no_alpha).expect_err("alpha").contains("`alpha: white`"));
         for (image, refused) in [(grey, no_alpha), (clear, no_grey), (waves(16, 16), no_grey)] {
@@ -328,7 +365,7 @@ mod tests {
             }
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let told = load(folder.path(), 16, 16).expect_err("a folder").to_string();
+        let told = load(folder.path(), 16, 16, NOT_TINY).expect_err("a folder").to_string();
         assert!(told.contains("it is not a file") || told.contains("cannot read it"), "{told}");
     }
 
@@ -339,11 +376,11 @@ mod tests {
         let path = folder.path().join("photo");
         for (wide, high) in [(7, 40), (1, 1)] {
             waves(wide, high).save_with_format(&path, ImageFormat::Png).expect("it is written");
-            load_unless(&path, 16, 16, Refused::default()).expect("small photos may be allowed");
+            load(&path, 16, 16, Rules::default()).expect("small photos may be allowed");
         }
         waves(5, 6).save_with_format(&path, ImageFormat::Png).expect("it is written");
-        load(&path, 5, 4).expect("what is as small as what is wanted may be used");
-        let told = load(&path, 6, 6).expect_err("too small").to_string();
+        load(&path, 5, 4, NOT_TINY).expect("what is as small as what is wanted may be used");
+        let told = load(&path, 6, 6, NOT_TINY).expect_err("too small").to_string();
         assert_eq!(told, "it has 5 x 6 pixels, and at least 6 x 6 are needed");
         // The header of a PNG that says 20,000 x 20,000, and nothing else.
         let mut huge = b"\x89PNG\r\n\x1a\n".to_vec();

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::adapter::AdapterReport;
 use crate::adapter::several::Several;
+use crate::regular_file;
 use crate::reports::DataReport;
 
 /// Where runs are kept unless said otherwise.
@@ -271,8 +272,8 @@ fn all(base: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// If it cannot be read, or holds something else.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = regular_file::read_to_string(path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 

@@ -25,6 +25,7 @@ use crate::item::{Limit, Position, Sample, Source, Weights};
 use crate::job::Job;
 use crate::onnx;
 use crate::period::Period;
+use crate::photo;
 use crate::port::Port;
 use crate::precision::Precision;
 use crate::random::Random;
@@ -82,6 +83,12 @@ pub trait Config: Any + Debug + Send + Sync {
     /// number: what tests in the YAML begin with. Only what begins a flow may have some.
     fn made_up(&self, _number: u64) -> Option<Sample> {
         None
+    }
+
+    /// How photos are taken that come in place of the images that this stage reads, as `runtime
+    /// predict` and tests in the YAML have them.
+    fn photo_rules(&self) -> photo::Rules {
+        photo::Rules::default()
     }
 
     /// What becomes of a number that a stage before this one added to all values of an image.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::channel::Stop;
 use crate::given;
 use crate::item::{Block, Image, Item, Label, Pixels, Sample, SampleId, Source};
-use crate::photo;
+use crate::photo::{self, Rules};
 use crate::plan::Plan;
 use crate::port::Port;
 
@@ -105,7 +105,8 @@ impl Trial {
                 };
                 let [height, width, _] = wanted.shape;
                 let path = plan.settings.folder.join(file);
-                let picture = photo::load(&path, width, height)
+                let rules = Rules { refuse_tiny: true, ..stage.config.photo_rules() };
+                let picture = photo::load(&path, width, height, rules)
                     .with_context(|| format!("cannot use {}", file.display()))?;
                 Ok(Sample {
                     id: SampleId { epoch: self.epoch, index: 0 },

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,6 +14,7 @@ use runtime::channel::Ports;
 use runtime::event::Event;
 use runtime::fetch::{Fetcher, Interrupted};
 use runtime::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
+use runtime::photo::Rules;
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::reports::DataReport;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
@@ -23,7 +24,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::data::format::Origin;
-use crate::data::place::{self, Place};
+use crate::data::place::{Place, describe};
 use crate::data::synthetic::{self, Synthetic};
 use crate::data::validation::Validation;
 use crate::data::{DataSet, Format, Split, classes, format, thousands};
@@ -43,13 +44,15 @@ pub struct Reader {
     #[serde(default)]
     pub validation: Option<Validation>,
     /// A folder with the data set's files, with its unpacked folder or with its archive, or the
-    /// archive itself; relative to the pipeline's folder. `--data` goes before it, the environment
-    /// variable `GRADFLOW_DATA` after it. If the data is in none of these places, it is downloaded,
-    /// once for all runs, where its format can be.
+    /// archive itself; relative to the pipeline's folder, and as it is written: `~` and `$HOME` are
+    /// not expanded. `--data` goes before it, the environment variable `GRADFLOW_DATA` after it. The
+    /// first of the three that is given is the only place that is looked at, and it is an error if
+    /// the data is not there. If none is given, the data is downloaded, once for all runs, where its
+    /// format can be.
     #[serde(default)]
     pub path: Option<PathBuf>,
-    /// What to use if the data cannot be had. Without it, that is an error; and if `--data` is
-    /// given and the data is not there, that is an error too.
+    /// What to use if no place is given and the data cannot be downloaded. Without it, that is an
+    /// error.
     #[serde(default)]
     pub otherwise: Option<Otherwise>,
 }
@@ -138,7 +141,14 @@ impl Config for Reader {
         if let Some(wrong) = self.validation.and_then(|validation| validation.check()) {
             return Err(wrong);
         }
-        if self.split == Split::Validation && self.validation.is_none() {
+        let divided = self.format.divides_validation();
+        if divided && self.validation.is_some() && self.split != Split::Test {
+            let message = "the format names images of their own for `split: validation`, and \
+                           `validation` would keep back a share of those to train on as well";
+            return Err(Mismatch::field("validation", message)
+                .help("remove it, or `validation` from the format's `folders` and `lists`"));
+        }
+        if self.split == Split::Validation && self.validation.is_none() && !divided {
             let message = "no images are kept back for `split: validation`";
             return Err(Mismatch::field("split", message)
                 .help("add `validation: 0.1` here and to the reader of `split: train`"));
@@ -171,7 +181,7 @@ impl Config for Reader {
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
-        let (mut data, stands_in_for, limit) = self.load(context)?;
+        let (mut data, stands_in_for, limit, from) = self.load(context)?;
         if let (Some(validation), Split::Train | Split::Validation) = (self.validation, self.split)
         {
             data = validation.part(&data, self.split, context.run.seed)?;
@@ -180,7 +190,7 @@ impl Config for Reader {
         let description =
             format!("{} {}, {} images", data.name, self.split.name(), thousands(images));
         if self.split == Split::Train {
-            context.events.fact("data", &description);
+            context.events.fact("data", format!("{description}{from}"));
         }
         let report = DataReport {
             stage: context.stage.to_owned(),
@@ -237,6 +247,10 @@ impl Config for Reader {
         })
     }
 
+    fn photo_rules(&self) -> Rules {
+        self.format.photo_rules()
+    }
+
     fn adjustable(&self) -> &'static [&'static str] {
         &["path"]
     }
@@ -280,30 +294,52 @@ impl Config for Reader {
                 (self.split == Split::Test && self.validation.is_some())
                     .then_some(("validation", "changes nothing with split `test`")),
             )
+            .chain((self.path.is_some() && self.otherwise.is_some() && !made_up).then_some((
+                "otherwise",
+                "changes nothing beside `path`: where that holds no data, it is an error",
+            )))
             .map(|(field, why)| Mismatch::field(field, why).help("remove it"))
+            .chain(self.format.warnings())
             .collect()
     }
 }
 
-/// A data set, what it stands in for, and the limit that it brings along.
-type Loaded = (DataSet, Option<String>, Option<Limit>);
+/// A data set, what it stands in for, the limit that it brings along, and where it was read from, to
+/// be put behind its description.
+type Loaded = (DataSet, Option<String>, Option<Limit>, String);
+
+/// A place that somebody named, which is the only one that is looked at.
+struct Named {
+    /// `--data`, `path` or `GRADFLOW_DATA`.
+    by: &'static str,
+    /// With the place, as it was written.
+    said: String,
+    path: PathBuf,
+}
 
 impl Reader {
     fn load(&self, context: &Context<'_>) -> Result<Loaded> {
         let format = match self.format.origin() {
             Origin::Files(format) => format,
-            Origin::Drawn(drawings) => return Ok((drawings.draw(self.split)?, None, None)),
-        };
-        let looked_at = self.places(context);
-        for (at, (said, path)) in looked_at.iter().enumerate() {
-            if let Some(place) = format.find(path, self.split)? {
-                // Data that was meant may be missing where it should be.
-                let said = match at {
-                    0 => said.clone(),
-                    _ => format!("{said}, as it is not at {}", summary(&looked_at[..at])),
-                };
-                return self.read(format, &place, &said, context);
+            Origin::Drawn(drawings) => {
+                return Ok((drawings.draw(self.split)?, None, None, String::new()));
             }
+        };
+        let title = format.title();
+        if let Some(named) = self.named(context) {
+            let found = format
+                .find(&named.path, self.split)
+                .with_context(|| format!("cannot use the data of {}", named.said))?;
+            // Other data than what was meant would train without a word, whatever is at hand.
+            let place = found.with_context(|| {
+                format!(
+                    "{title} was not found ({}), and {} is the only place that is looked at.\n{}",
+                    named.describe(&context.run.folder),
+                    named.by,
+                    format.how_to_get()
+                )
+            })?;
+            return self.read(format, &place, &named.said, context);
         }
         let why = match self.download(format, context) {
             Ok(folder) => {
@@ -319,24 +355,22 @@ impl Reader {
             Err(error) if error.root_cause().is::<Interrupted>() => return Err(error),
             Err(error) => error,
         };
-        let title = format.title();
-        let not_there =
-            format!("was not found ({}), and not downloaded ({why:#})", summary(&looked_at));
-        match &self.otherwise {
-            Some(otherwise) if context.run.data.is_none() => {
-                context.events.emit(Event::Warning(format!(
-                    "this is not {title}, which {not_there}: {} stand in for it, and results say \
-                     nothing about {title}.\n{}",
-                    synthetic::NAME,
-                    format.how_to_get()
-                )));
-                let limit =
-                    otherwise.epochs.map(|epochs| Limit { epochs: Some(epochs), steps: None });
-                let data = otherwise.synthetic.draw(self.split)?;
-                Ok((data, Some(title.to_owned()), limit))
-            }
-            _ => bail!("{title} {not_there}.\n{}", format.how_to_get()),
-        }
+        let not_there = format!(
+            "was not found (neither `path`, --data nor GRADFLOW_DATA says where it is), and not \
+             downloaded ({why:#})"
+        );
+        let Some(otherwise) = &self.otherwise else {
+            bail!("{title} {not_there}.\n{}", format.how_to_get())
+        };
+        context.events.emit(Event::Warning(format!(
+            "this is not {title}, which {not_there}: {} stand in for it, and results say nothing \
+             about {title}.\n{}",
+            synthetic::NAME,
+            format.how_to_get()
+        )));
+        let limit = otherwise.epochs.map(|epochs| Limit { epochs: Some(epochs), steps: None });
+        let data = otherwise.synthetic.draw(self.split)?;
+        Ok((data, Some(title.to_owned()), limit, String::new()))
     }
 
     fn read(
@@ -346,53 +380,89 @@ impl Reader {
         said: &str,
         context: &Context<'_>,
     ) -> Result<Loaded> {
-        let data = format
-            .load(place, self.split)
-            .with_context(|| format!("cannot use the data of {said}"))?;
+        let cannot = || format!("cannot use the data of {said}");
+        let data = format.load(place, self.split).with_context(cannot)?;
         if let Some(warning) = &data.warning {
             context.events.emit(Event::Warning(warning.clone()));
         }
-        Ok((data, None, None))
+        let from = format.reads(place, self.split).with_context(cannot)?;
+        let from = std::path::absolute(&from).unwrap_or(from);
+        let mut from = format!(", read from {}", from.display());
+        if let Some(beside) = format.not_read(place) {
+            let name = beside.file_name().unwrap_or_default().display();
+            from = format!("{from} ({name} beside it is not read)");
+        }
+        Ok((data, None, None, from))
     }
 
     /// The folder of the data in the cache, downloaded if need be; or why there is none.
     fn download(&self, format: &dyn Format, context: &Context<'_>) -> Result<PathBuf> {
         let run = context.run;
         let download = format.download().context("it has to be put there by hand")?;
-        ensure!(run.data.is_none(), "--data names the only place to look at");
         let settings = run.fetch.as_ref().context("downloads are not set up")?;
         let files = format.files(self.split);
         let progress = |progress| context.events.emit(Event::Download(progress));
         Fetcher { settings, stop: &context.stop, progress: &progress }.fetch(download, &files)
     }
 
-    /// The places to look at in order, each with who named it.
-    fn places(&self, context: &Context<'_>) -> Vec<(String, PathBuf)> {
+    /// The place that was named: on the command line, else in the pipeline, else by the environment.
+    fn named(&self, context: &Context<'_>) -> Option<Named> {
         let run = context.run;
-        // Whoever names a place on the command line wants the data from there and nowhere else.
+        let of = |by, said: String, path: PathBuf| Some(Named { by, said, path });
         if let Some(data) = &run.data {
-            return vec![(format!("--data {}", data.display()), data.clone())];
+            return of("--data", format!("--data {}", data.display()), data.clone());
         }
-        let mut places = Vec::new();
         if let Some(path) = &self.path {
-            places.push((format!("path: {}", path.display()), run.folder.join(path)));
+            return of("`path`", format!("path: {}", path.display()), run.folder.join(path));
         }
-        if let Some(data) = &run.data_default {
-            places.push((format!("GRADFLOW_DATA={}", data.display()), data.clone()));
-        }
-        places
+        let data = run.data_default.as_ref()?;
+        of("GRADFLOW_DATA", format!("GRADFLOW_DATA={}", data.display()), data.clone())
     }
 }
 
-fn summary(looked_at: &[(String, PathBuf)]) -> String {
-    if looked_at.is_empty() {
-        return "neither --data nor GRADFLOW_DATA says where it is".to_owned();
+impl Named {
+    /// What is at the place, in which nothing of the data set was found, and what may be wrong with
+    /// how it was written.
+    fn describe(&self, folder: &Path) -> String {
+        let full = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let mut told = format!("{}, which is {}: {}", self.said, full.display(), describe(&full));
+        if full.exists() {
+            return told;
+        }
+        let relative = self.path.strip_prefix(folder).unwrap_or(&self.path);
+        if let Some(why) = unexpanded(relative) {
+            told = format!("{told}; {why}");
+        } else if self.by == "`path`" && relative.is_relative() && relative.exists() {
+            told = format!(
+                "{told}; `path` is relative to the pipeline's folder, and {} is there in the current \
+                 folder",
+                relative.display()
+            );
+        }
+        told
     }
-    let places: Vec<String> = looked_at
-        .iter()
-        .map(|(said, path): &(String, PathBuf)| format!("{said}: {}", place::describe(path)))
-        .collect();
-    places.join("; ")
+}
+
+/// That a path has something in it that only a shell makes sense of.
+fn unexpanded(path: &Path) -> Option<String> {
+    let first = path.components().next()?.as_os_str().to_string_lossy().into_owned();
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    let rest: PathBuf = path.components().skip(1).collect();
+    let is_home = ["~", "$HOME", "${HOME}", "%USERPROFILE%", "%HOME%", "$env:USERPROFILE"];
+    if is_home.contains(&&*first) {
+        let instead = match home {
+            Some(home) => format!("write {}", home.join(rest).display()),
+            None => "write the folder's whole path".to_owned(),
+        };
+        return Some(format!("`{first}` is not expanded here: {instead}"));
+    }
+    let is_other_home = first.starts_with('~');
+    let text = path.to_string_lossy();
+    (is_other_home || text.contains('$') || text.matches('%').count() > 1).then(|| {
+        "`~`, variables and other things that a shell expands are taken as they are: write the whole \
+         path"
+            .to_owned()
+    })
 }
 
 /// A data set in memory, given out.
@@ -454,6 +524,7 @@ mod tests {
     use super::*;
     use crate::data::cifar::fake;
     use crate::data::cifar10::{self, CIFAR_10};
+    use crate::data::place;
     use crate::testing::{blocks, settings};
 
     fn reader(yaml: &str) -> Reader {
@@ -531,10 +602,55 @@ mod tests {
         assert_eq!(images(&config, &run), 12 + 1);
         let run = RunSettings { data: None, ..run };
         assert_eq!(images(&config, &run), 12 + 2);
+        let without = Reader { path: None, ..config.clone() };
+        assert_eq!(images(&without, &run), 12 + 3);
+        // Neither other data nor drawings stand in for what was named.
         let nowhere = Reader { path: Some("nowhere".into()), ..config };
-        assert_eq!(images(&nowhere, &run), 12 + 3);
+        let told = error(&nowhere, &run);
+        let full = folder.path().join("nowhere");
+        let parts =
+            ["path: nowhere", "`path` is the only place", &full.to_string_lossy(), "holds a, b, c"];
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+        let run = RunSettings { data_default: Some(full), ..run };
+        let told = error(&without, &run);
+        assert!(told.contains("GRADFLOW_DATA is the only place"), "{told}");
         let run = RunSettings { data_default: None, ..run };
-        assert_eq!(images(&nowhere, &run), 20);
+        assert_eq!(images(&without, &run), 20);
+    }
+
+    #[test]
+    fn where_data_was_read_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fake::write_to(&folder.path().join("cifar-10-batches-bin"));
+        let from = |config: &Reader| load(config, &at(folder.path())).0.expect("loaded").3;
+        let expected =
+            format!(", read from {}", folder.path().join("cifar-10-batches-bin").display());
+        assert_eq!(from(&cifar10()), expected);
+        write(folder.path().join("cifar-10-binary.tar.gz"), "old").expect("written");
+        let beside = "(cifar-10-binary.tar.gz beside it is not read)";
+        assert_eq!(from(&cifar10()), format!("{expected} {beside}"));
+        assert_eq!(load(&or_drawings(), &settings(4)).0.expect("drawn").3, "");
+    }
+
+    #[test]
+    fn what_only_a_shell_expands_is_explained() {
+        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        for path in
+            ["~/data/mine", "$HOME/data/mine", "${HOME}/data/mine", "%USERPROFILE%/data/mine"]
+        {
+            let told = unexpanded(Path::new(path)).expect(path);
+            assert!(told.contains("is not expanded here"), "{told}");
+            if let Some(home) = &home {
+                let instead = format!("write {}", home.join("data/mine").display());
+                assert!(told.ends_with(&instead), "{told}");
+            }
+        }
+        for path in ["~me/data", "$DATA/mine", "data/${SET}", "data/%SET%/a"] {
+            assert!(unexpanded(Path::new(path)).expect(path).contains("whole path"), "{path}");
+        }
+        for path in ["data/mine", "/data/100%", "data/~old", ""] {
+            assert_eq!(unexpanded(Path::new(path)), None, "{path}");
+        }
     }
 
     #[test]
@@ -543,7 +659,7 @@ mod tests {
         let how = ["www.cs.toronto.edu/~kriz/cifar.html", "cifar-10-binary.tar.gz", "--data"];
         let no_place = error(&cifar10(), &settings(4));
         let in_empty = error(&cifar10(), &at(empty.path()));
-        assert!(no_place.contains("neither --data nor GRADFLOW_DATA"), "{no_place}");
+        assert!(no_place.contains("neither `path`, --data nor GRADFLOW_DATA"), "{no_place}");
         assert!(in_empty.contains("an empty folder"), "{in_empty}");
         for part in how {
             assert!(no_place.contains(part) && in_empty.contains(part), "{part}");
@@ -561,16 +677,12 @@ mod tests {
         let run = RunSettings { data_default: Some(folder.path().to_owned()), ..settings(4) };
         let told = error(&or_drawings(), &run);
         assert!(told.contains("GRADFLOW_DATA=") && told.contains("data_batch_1.bin"), "{told}");
-        let elsewhere = Reader { path: Some("elsewhere".into()), ..or_drawings() };
-        let told = error(&elsewhere, &run);
-        let why = "as it is not at path: elsewhere: there is no such folder or file";
-        assert!(told.contains("GRADFLOW_DATA=") && told.contains(why), "{told}");
     }
 
     #[test]
     fn drawings_that_stand_in_say_so() {
         let (loaded, events) = load(&or_drawings(), &settings(4));
-        let (data, stands_in_for, limit) = loaded.expect("drawn");
+        let (data, stands_in_for, limit, _) = loaded.expect("drawn");
         assert_eq!(data.labels.len(), 20);
         assert_eq!(stands_in_for.as_deref(), Some("CIFAR-10"));
         assert_eq!(limit, Some(Limit { epochs: Some(3.0), steps: None }));
@@ -581,7 +693,7 @@ mod tests {
         // Drawings that were asked for stand in for nothing.
         let config = reader(r#"{"format": {"synthetic": {"test": 30}}, "split": "test"}"#);
         let (loaded, events) = load(&config, &settings(4));
-        let (data, stands_in_for, limit) = loaded.expect("drawn");
+        let (data, stands_in_for, limit, _) = loaded.expect("drawn");
         assert_eq!((data.labels.len(), stands_in_for, limit), (30, None, None));
         assert!(events.is_empty());
     }

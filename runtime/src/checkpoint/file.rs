@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{About, Stored, StoredTensor};
 use crate::item::{Progress, Source, Weights};
+use crate::regular_file;
 use crate::run_folder::write_whole;
 
 /// The key of the file's text that holds everything that is no tensor.
@@ -134,7 +134,8 @@ fn checksum<'a>(
 /// If the file cannot be read, is something else, is newer than this program, or is damaged: no
 /// bit of it may differ from what was written.
 pub fn read(path: &Path) -> Result<Stored> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes =
+        regular_file::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     decode(&bytes).with_context(|| format!("{} is no checkpoint that can be used", path.display()))
 }
 

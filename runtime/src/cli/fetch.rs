@@ -10,7 +10,7 @@ use super::interrupt::listen;
 use super::output::{Failure, complain, print, table};
 use super::pipeline::{MIRROR_VARIABLE, fetch_settings};
 use crate::channel::Stop;
-use crate::fetch::{Download, Fetcher, Shown, address};
+use crate::fetch::{Download, Fetcher, Shown, address, without_credentials};
 use crate::reports::Progress;
 
 const EXAMPLES: &str = "\
@@ -37,20 +37,28 @@ pub(super) struct Arguments {
     all: bool,
 
     /// An address to download from in place of each data set's own; names of files are appended.
-    #[arg(long, value_name = "URL", env = MIRROR_VARIABLE, hide_env_values = true,
-          value_parser = mirror)]
+    #[arg(long, value_name = "URL", env = MIRROR_VARIABLE, hide_env_values = true)]
     mirror: Option<String>,
 }
 
-/// As `--mirror`, where a variable that is set to nothing is not set.
-fn mirror(text: &str) -> Result<String, String> {
-    if text.is_empty() { Ok(String::new()) } else { address(text) }
+/// The address that was given, where a variable that is set to nothing is not set. It is checked here,
+/// as the parser of the command line would show a password that is in it.
+fn mirror(given: Option<&str>) -> Result<Option<&str>, Failure> {
+    let given = given.filter(|url| !url.is_empty());
+    if let Some(url) = given
+        && let Err(why) = address(url)
+    {
+        let shown = without_credentials(url);
+        let message = format!("--mirror or {MIRROR_VARIABLE} is no address of a server: {shown}");
+        return Err(Failure::Usage { message, help: Some(why) });
+    }
+    Ok(given)
 }
 
 pub(super) fn fetch(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let known: Vec<&Download> =
         app.kinds.iter().flat_map(|kind| &kind.downloads).copied().collect();
-    let mut settings = fetch_settings(arguments.mirror.as_deref().filter(|url| !url.is_empty()));
+    let mut settings = fetch_settings(mirror(arguments.mirror.as_deref())?);
     // Whoever asks for a download wants it.
     settings.offline = false;
     if arguments.names.is_empty() {

@@ -14,7 +14,7 @@ use crate::channel::Stop;
 use crate::event::Event;
 use crate::given;
 use crate::item::{Block, Image, Item, Label, Sample, SampleId, Scores, Source};
-use crate::photo;
+use crate::photo::{self, Rules};
 use crate::picture::Picture;
 use crate::plan::Plan;
 use crate::port::{ImageType, Port};
@@ -25,8 +25,9 @@ Examples:
   runtime predict runs/pipeline-001 cat.jpg dog.png
   runtime predict step-000001000.safetensors photos/*.jpg --top 1 --json
 
-Photos are scaled to cover the size of the data set's images, and the middle is cut out. What the
-pipeline's evaluation does to each image follows: cropping, whitening.";
+Photos are scaled to cover the size of the data set's images, and the middle is cut out. The reader's
+own rules for photos hold (`alpha`, `grey` and `invert` of the format `images`), and what the pipeline's
+evaluation does to each image follows: cropping, whitening.";
 
 /// Says what PNG and JPEG files show, by the scores of a checkpoint's model.
 #[derive(Debug, Args)]
@@ -49,6 +50,11 @@ pub(super) struct Arguments {
     #[arg(long)]
     raw: bool,
 
+    /// Changes light and dark in the photos: for ink on paper, say, where the model was trained on
+    /// light digits on a dark ground, as MNIST's are.
+    #[arg(long)]
+    invert: bool,
+
     /// What computes, as in `runtime devices`.
     #[arg(long, value_name = "ADAPTER")]
     adapter: Option<String>,
@@ -66,6 +72,7 @@ pub(super) struct Arguments {
 struct Ends {
     source: String,
     image: ImageType,
+    rules: Rules,
     score: String,
     views: usize,
 }
@@ -88,8 +95,10 @@ pub(super) fn predict(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let ends = ends(&plan).map_err(Failure::Run)?;
 
     let [height, width, _] = ends.image.shape;
+    let rules =
+        Rules { refuse_tiny: true, invert: ends.rules.invert != arguments.invert, ..ends.rules };
     let photos: Vec<Result<Picture>> =
-        arguments.files.iter().map(|file| photo::load(file, width, height)).collect();
+        arguments.files.iter().map(|file| photo::load(file, width, height, rules)).collect();
     let pictures: Vec<&Picture> = photos.iter().filter_map(|photo| photo.as_ref().ok()).collect();
     let classes = &trained.stored.source.classes;
     let found = score(plan, &ends, &pictures, classes).map_err(Failure::of_run)?;
@@ -156,8 +165,9 @@ fn ends(plan: &Plan) -> Result<Ends> {
             "the pipeline's images have {channels} channels, and photos have 3, or 1 in grey"
         ));
     }
-    let source = plan.stages[source].id.clone();
-    Ok(Ends { source, image, score: score.id.clone(), views: views.unwrap_or(1) })
+    let source = &plan.stages[source];
+    let (rules, source) = (source.config.photo_rules(), source.id.clone());
+    Ok(Ends { source, image, rules, score: score.id.clone(), views: views.unwrap_or(1) })
 }
 
 /// The probabilities of each picture's classes, averaged over the views.

@@ -19,9 +19,39 @@ pub fn address(text: &str) -> Result<String, String> {
     }
 }
 
+/// An address for people, without the name and password that may stand in it: messages end up in logs
+/// and reports, which are shared.
+pub fn without_credentials(text: &str) -> String {
+    // All up to the last `@`, as passwords may hold `/` and `@` where nobody encoded them.
+    let hide = |word: &str| match word.rsplit_once('@') {
+        Some((before, host)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://***@{host}"),
+            None => format!("***@{host}"),
+        },
+        None => word.to_owned(),
+    };
+    text.split(' ').map(hide).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_and_passwords_are_not_shown() {
+        for (text, shown) in [
+            ("http://me:secret@my.server:80/data/a.gz", "http://***@my.server:80/data/a.gz"),
+            ("https://me:se/cr@et@my.server", "https://***@my.server"),
+            ("me:secret@my.server", "***@my.server"),
+            ("http://my.server/data", "http://my.server/data"),
+            (
+                "not an address of http://secret@[::1]/ at all",
+                "not an address of http://***@[::1]/ at all",
+            ),
+        ] {
+            assert_eq!(without_credentials(text), shown);
+        }
+    }
 
     #[test]
     fn addresses_of_folders_on_servers_are_taken_and_others_told() {

@@ -27,7 +27,7 @@ use crate::channel::Stop;
 use crate::reports::Progress;
 
 pub use checksum::Check;
-pub use mirror::address;
+pub use mirror::{address, without_credentials};
 pub use progress::Shown;
 use stock::{Care, Stock};
 pub use transfer::Patience;
@@ -327,6 +327,7 @@ impl Fetcher<'_> {
     ) -> Result<bool> {
         let base = match &self.settings.mirror {
             Some(mirror) => &address(mirror).map_err(Error::msg).with_context(|| {
+                let mirror = without_credentials(mirror);
                 format!("GRADFLOW_MIRROR or --mirror does not say where to download from: {mirror}")
             })?,
             None => download.base,
@@ -335,6 +336,7 @@ impl Fetcher<'_> {
         let part = part_of(place);
         let transfer = Transfer { fetcher: self, url: &url, name, part: &part, most_bytes };
         let how_else = || {
+            let url = without_credentials(&url);
             format!(
                 "cannot download {name} from {url}; --mirror or GRADFLOW_MIRROR names another \
                  address, or put the file itself to {}",

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body, Timeout};
 
-use super::{Fetcher, Interrupted, Progress};
+use super::{Fetcher, Interrupted, Progress, without_credentials};
 
 /// How long is waited for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,7 +266,8 @@ impl Transfer<'_> {
                     | io::ErrorKind::WouldBlock
             ),
             ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => false,
-            _ => return Failure::lasting(error),
+            // Some of these name the address.
+            _ => return Failure::Lasting(anyhow!(without_credentials(&error.to_string()))),
         };
         let error = Error::from(error).context("the server does not answer");
         if no_connection { Failure::Unreachable(error) } else { Failure::Passing(error) }

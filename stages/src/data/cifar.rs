@@ -2,7 +2,7 @@
 //! from Tiny Images", 2009): records of one or two label bytes, then 1,024 red, 1,024 green and 1,024
 //! blue bytes.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -10,6 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
+use runtime::regular_file;
 
 use super::place::{Layout, Place};
 use super::{DataSet, Split, thousands};
@@ -141,21 +142,23 @@ impl Files<'_> {
         let total = opened.iter().map(|(_, _, count)| count).sum::<usize>();
         let mut labels = vec![0; total];
         let mut pixels = vec![0; total * PIXELS];
-        thread::scope(|scope| {
+        thread::scope(|scope| -> Result<()> {
             let (mut labels, mut pixels) = (labels.as_mut_slice(), pixels.as_mut_slice());
             let mut threads = Vec::with_capacity(opened.len());
             for (name, file, count) in opened {
                 let (of_labels, other_labels) = labels.split_at_mut(count);
                 let (of_pixels, other_pixels) = pixels.split_at_mut(count * PIXELS);
                 (labels, pixels) = (other_labels, other_pixels);
-                threads.push(scope.spawn(move || self.decode(&name, file, of_labels, of_pixels)));
+                let work = move || self.decode(&name, file, of_labels, of_pixels);
+                let thread = thread::Builder::new().spawn_scoped(scope, work);
+                threads.push(thread.context("could not start a thread")?);
             }
             // The first file's problem is told, whichever thread meets one first.
             threads.into_iter().try_for_each(|thread| {
                 thread.join().unwrap_or_else(|_| bail!("a thread that reads the data broke down"))
             })
         })?;
-        let names = match fs::read_to_string(folder.join(self.variant.names)) {
+        let names = match regular_file::read_to_string(&folder.join(self.variant.names)) {
             Ok(text) => Some(self.class_names(&folder.join(self.variant.names).display(), &text)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -331,13 +334,10 @@ impl Files<'_> {
 }
 
 fn open(path: &Path) -> Result<(File, u64)> {
-    let open = || -> io::Result<(File, u64)> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        Ok((file, metadata.len()))
+    let open = || {
+        let file = regular_file::open(path)?;
+        let size = file.metadata()?.len();
+        Ok::<_, io::Error>((file, size))
     };
     open().with_context(|| format!("cannot read {}", path.display()))
 }
@@ -575,7 +575,7 @@ mod tests {
         remove_file(folder.path().join("test_batch.bin")).expect("removed");
         create_dir(folder.path().join("test_batch.bin")).expect("created");
         let message = message(&place, Split::Test);
-        assert_says(&message, &["cannot read", "test_batch.bin", "is a directory"]);
+        assert_says(&message, &["cannot read", "test_batch.bin", "not a file but a folder"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! CIFAR-10 in its binary version.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use runtime::fetch::{Archive, Check, Download, Member};
@@ -95,6 +95,10 @@ impl Format for Cifar10 {
 
     fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
         CIFAR_10.load(place, split)
+    }
+
+    fn not_read(&self, place: &Place) -> Option<PathBuf> {
+        place::archive_beside(place, &LAYOUT)
     }
 
     fn how_to_get(&self) -> String {

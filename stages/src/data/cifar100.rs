@@ -1,6 +1,6 @@
 //! CIFAR-100 in its binary version: each record has a coarse and a fine label.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use runtime::fetch::{Archive, Check, Download, Member};
@@ -110,6 +110,10 @@ impl Format for Cifar100 {
 
     fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
         self.variant().load(place, split)
+    }
+
+    fn not_read(&self, place: &Place) -> Option<PathBuf> {
+        place::archive_beside(place, &LAYOUT)
     }
 
     fn how_to_get(&self) -> String {

@@ -1,6 +1,7 @@
 //! What a reader reads: a line for each format in each list.
 
 use runtime::fetch::Download;
+use runtime::photo::Rules;
 use runtime::stage::Mismatch;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
@@ -35,10 +36,14 @@ pub enum Kind {
     /// part that has the right proportions is scaled to `size_px`, as `runtime predict` does. All are
     /// decoded at the start, on all processors, and kept: height x width x channels bytes each.
     /// Files that end in their middle are damaged, and PNG files with wrong bytes; a JPEG has no
-    /// checksum, so that wrong bytes in its middle may go unseen. `path` is a
-    /// folder with `train/` and `test/`, which hold a folder for each class; or with `train.csv`
-    /// and `test.csv`, lines of file and label, the files relative to the CSV file's folder; or it
-    /// holds the classes' folders itself, or is a CSV file, and `validation` splits it.
+    /// checksum, so that wrong bytes in its middle may go unseen.
+    ///
+    /// `path` is a folder with `train/` and `test/`, which hold a folder for each class; or with
+    /// `train.csv` and `test.csv`, lines of file and label; or it holds the classes' folders itself, or
+    /// is a CSV file, and `validation` splits it. `folders` and `lists` give other names. Files in a
+    /// CSV file are relative to its folder, or to `train/` (or `test/`) beside it, and may be without
+    /// their ending; a first line such as `id,label` is passed over. Where `train.csv` lies beside
+    /// folders of classes, `lists` or `folders` has to say which is meant.
     Images(Images),
     /// Nothing: 32x32 RGB drawings of 10 classes are made up.
     Synthetic(Synthetic),
@@ -75,6 +80,26 @@ impl Kind {
             Origin::Drawn(drawings) => drawings.check().map(|()| super::synthetic::IMAGES),
         };
         checked.map_err(|wrong| wrong.below(&["format", self.name()]))
+    }
+
+    /// What a person may want to change of the fields.
+    pub fn warnings(&self) -> Vec<Mismatch> {
+        let Origin::Files(format) = self.origin() else { return Vec::new() };
+        let below = |warning: Mismatch| warning.below(&["format", self.name()]);
+        format.warnings().into_iter().map(below).collect()
+    }
+
+    /// Whether the images of `split: validation` are files of their own.
+    pub fn divides_validation(&self) -> bool {
+        matches!(self.origin(), Origin::Files(format) if format.divides_validation())
+    }
+
+    /// How photos are taken that come in place of the images.
+    pub fn photo_rules(&self) -> Rules {
+        match self.origin() {
+            Origin::Files(format) => format.photo_rules(),
+            Origin::Drawn(_) => Rules::default(),
+        }
     }
 
     /// Its name in the YAML.

@@ -1,18 +1,18 @@
 //! IDX files, as of MNIST and its family (Y. LeCun, C. Cortes and C. Burges, "The MNIST database of
 //! handwritten digits"): a number for the type, the sizes, big-endian, and bytes, in gzip or not.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::fs;
+use std::io::{BufRead as _, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::classes::{Classes, labels_hint};
-use super::place::{Place, look};
+use super::place::{Place, look, open, same_bytes, the_one};
 use super::{DataSet, Format, Images, Split, thousands};
 use crate::extent::Extent;
 
@@ -20,15 +20,25 @@ use crate::extent::Extent;
 const BYTES: u8 = 8;
 /// Bytes of images that are read into memory at most.
 const MOST: u64 = 1 << 34;
-/// Where torchvision puts the files.
-const TORCHVISION: &str = "MNIST/raw";
+/// How many times smaller gzip makes a file at most (Deflate's limit is 1,032).
+const MOST_PACKED: u64 = 1_040;
+/// Where torchvision puts a data set's files, below a folder of its name.
+const RAW: &str = "raw";
+/// What the names of EMNIST's files begin with.
+const EMNIST: &str = "emnist-";
+
+const IMAGES: &str = "images-idx3-ubyte";
+const LABELS: &str = "labels-idx1-ubyte";
 
 /// MNIST and its family: grey images and their labels in IDX files, `train-images-idx3-ubyte` and
-/// so on, with or without `.gz`.
+/// so on, with or without `.gz`, in the folder that `path` names, in `raw` below it, or in `raw` of
+/// one of its folders, as torchvision has them (`MNIST/raw`). Where several of these fit and are not
+/// the same, none is read.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Idx {
-    /// The images' height and width in pixels, `28` or `[height, width]`.
+    /// The images' height and width in pixels, `28` or `[height, width]`; with `transpose`, as they
+    /// are once they are turned.
     pub size_px: Extent,
     /// How many classes there are, or their names in the order of their labels.
     pub classes: Classes,
@@ -39,6 +49,13 @@ pub struct Idx {
     pub first_label: u8,
     /// What the files' names begin with, such as `emnist-letters-`.
     pub prefix: String,
+    /// Whether rows and columns change places. EMNIST's files hold every image turned like this:
+    /// with `true` they are upright, as the photos are that `runtime predict` is given. Not done if
+    /// absent.
+    pub transpose: Option<bool>,
+    /// Whether light and dark change places: MNIST is light on dark, and ink on paper is dark on
+    /// light. It is done to what the files hold, and not to the photos that `runtime predict` is given.
+    pub invert: bool,
 }
 
 impl Default for Idx {
@@ -49,6 +66,8 @@ impl Default for Idx {
             channels: 1,
             first_label: 0,
             prefix: String::new(),
+            transpose: None,
+            invert: false,
         }
     }
 }
@@ -61,26 +80,55 @@ struct Names {
 }
 
 impl Names {
+    /// Unpacked files first.
     fn all(&self) -> impl Iterator<Item = String> + '_ {
-        let forms = [("-", ".gz"), ("-", ""), (".", ".gz"), (".", "")];
-        self.split.iter().flat_map(move |split| {
+        let forms = [("-", ""), (".", ""), ("-", ".gz"), (".", ".gz")];
+        let names =
+            forms.into_iter().flat_map(move |form| self.split.iter().map(move |s| (form, s)));
+        names.map(move |((dash, ending), split)| {
             let Self { what, prefix, .. } = self;
-            forms.map(|(dash, ending)| {
-                let (what, kind) = what.split_once('-').unwrap_or((what, ""));
-                format!("{prefix}{split}-{what}{dash}{kind}{ending}")
-            })
+            let (what, kind) = what.split_once('-').unwrap_or((what, ""));
+            format!("{prefix}{split}-{what}{dash}{kind}{ending}")
         })
     }
 
-    fn find(&self, folder: &Path) -> Result<Option<PathBuf>> {
+    /// Those of the files that are there. Folders of such a name, which some programs unpack a file
+    /// to, are passed over.
+    fn there(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
         for name in self.all() {
             let path = folder.join(name);
-            if look(&path)?.is_some() {
-                return Ok(Some(path));
+            if look(&path)?.is_some_and(|found| !found.is_dir()) {
+                found.push(path);
             }
         }
-        Ok(None)
+        Ok(found)
     }
+
+    /// The file, unpacked if it is there both ways.
+    ///
+    /// # Errors
+    /// If two of them hold different data.
+    fn find(&self, folder: &Path) -> Result<Option<PathBuf>> {
+        let found = self.there(folder)?;
+        let Some((first, others)) = found.split_first() else { return Ok(None) };
+        for other in others {
+            ensure!(
+                same_contents(first, other)?,
+                "{} and {} both stand for one file, and hold different data: move the one that is \
+                 not meant away",
+                first.display(),
+                other.display()
+            );
+        }
+        Ok(Some(first.clone()))
+    }
+}
+
+/// Whether two files hold the same, packed or not.
+fn same_contents(one: &Path, other: &Path) -> Result<bool> {
+    let cannot = || format!("cannot compare {} and {}", one.display(), other.display());
+    same_bytes(unpacked(one)?, unpacked(other)?).with_context(cannot)
 }
 
 impl Idx {
@@ -96,6 +144,39 @@ impl Idx {
             let name = names.all().next().unwrap_or_default();
             format!("{} lacks {name}: put it there, packed or unpacked", folder.display())
         })
+    }
+
+    /// All of the data set's files, whichever split they are of.
+    fn all_names(&self) -> impl Iterator<Item = Names> + '_ {
+        let splits = [Split::Train, Split::Test];
+        splits.into_iter().flat_map(|split| [IMAGES, LABELS].map(|what| self.names(what, split)))
+    }
+
+    fn fits(&self, folder: &Path) -> Result<bool> {
+        for names in self.all_names().filter(|names| names.what == IMAGES) {
+            if !names.there(folder)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn same(&self, one: &Path, other: &Path) -> Result<bool> {
+        for names in self.all_names() {
+            let same = match (names.find(one)?, names.find(other)?) {
+                (None, None) => true,
+                (Some(one), Some(other)) => same_contents(&one, &other)?,
+                _ => false,
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_turned(&self) -> bool {
+        self.transpose == Some(true)
     }
 }
 
@@ -122,21 +203,29 @@ impl Format for Idx {
         Images { shape: [height, width, self.channels], classes: self.classes.count() }
     }
 
-    fn find(&self, path: &Path, split: Split) -> Result<Option<Place>> {
-        for folder in [path.to_owned(), path.join(TORCHVISION)] {
-            if self.names("images-idx3-ubyte", split).find(&folder)?.is_some() {
-                return Ok(Some(Place::Folder(folder)));
+    fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
+        let mut folders = vec![path.to_owned(), path.join(RAW)];
+        if look(path)?.is_some_and(|found| found.is_dir()) {
+            let cannot = || format!("cannot read {}", path.display());
+            for entry in fs::read_dir(path).with_context(cannot)? {
+                folders.push(entry.with_context(cannot)?.path().join(RAW));
             }
         }
-        Ok(None)
+        folders[2..].sort_unstable();
+        let mut fitting = Vec::new();
+        for folder in folders {
+            if self.fits(&folder)? {
+                fitting.push(folder);
+            }
+        }
+        let found = the_one(&fitting, |one, other| self.same(one, other))?;
+        Ok(found.map(Place::Folder))
     }
 
     fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
         let Place::Folder(folder) = place else { bail!("IDX files are given by their folder") };
-        let (images, labels) = (
-            self.needed(folder, "images-idx3-ubyte", split)?,
-            self.needed(folder, "labels-idx1-ubyte", split)?,
-        );
+        let (images, labels) =
+            (self.needed(folder, IMAGES, split)?, self.needed(folder, LABELS, split)?);
         let cannot = |path: &Path| format!("cannot use {}", path.display());
         let (count, grey) = self.read_images(&images).with_context(|| cannot(&images))?;
         let found = self.read_labels(&labels).with_context(|| cannot(&labels))?;
@@ -148,9 +237,17 @@ impl Format for Idx {
             labels.display(),
             thousands(found.len() as u64)
         );
+        let mut grey = if self.is_turned() { transposed(&grey, self.size_px)? } else { grey };
+        if self.invert {
+            grey.iter_mut().for_each(|value| *value = 255 - *value);
+        }
         let pixels = match self.channels {
             1 => grey,
-            _ => grey.iter().flat_map(|value| [*value; 3]).collect(),
+            _ => {
+                let mut colours = reserved(grey.len().saturating_mul(3))?;
+                colours.extend(grey.iter().flat_map(|value| [*value; 3]));
+                colours
+            }
         };
         Ok(DataSet {
             name: format!("{}IDX images", self.prefix),
@@ -162,15 +259,26 @@ impl Format for Idx {
         })
     }
 
+    fn warnings(&self) -> Vec<Mismatch> {
+        let is_emnist = self.prefix.to_ascii_lowercase().starts_with(EMNIST);
+        let warning = || {
+            let why = "EMNIST's files hold images with rows and columns changed over, and a model \
+                       that is trained on them takes upright photos for something else";
+            Mismatch::field("transpose", why)
+                .help("add `transpose: true`; `transpose: false` reads them as they are")
+        };
+        (is_emnist && self.transpose.is_none()).then(warning).into_iter().collect()
+    }
+
     fn how_to_get(&self) -> String {
         let names = |what, split| self.names(what, split).all().next().unwrap_or_default();
         format!(
             "Put {}, {} and the two of the test images ({}, {}), packed or unpacked, into one \
              folder, and say where it is: `path` in the pipeline, or --data FOLDER.",
-            names("images-idx3-ubyte", Split::Train),
-            names("labels-idx1-ubyte", Split::Train),
-            names("images-idx3-ubyte", Split::Test),
-            names("labels-idx1-ubyte", Split::Test)
+            names(IMAGES, Split::Train),
+            names(LABELS, Split::Train),
+            names(IMAGES, Split::Test),
+            names(LABELS, Split::Test)
         )
     }
 }
@@ -179,14 +287,13 @@ impl Idx {
     fn read_images(&self, path: &Path) -> Result<(usize, Vec<u8>)> {
         let Extent { height, width } = self.size_px;
         let (sizes, bytes) = read(path, 3)?;
+        let [high, wide] =
+            if self.is_turned() { [sizes[2], sizes[1]] } else { [sizes[1], sizes[2]] };
         ensure!(
-            sizes[1..] == [height as u64, width as u64],
-            "its images are {} x {} pixels (height x width), and `size_px` says {height} x {width}: \
-             write `size_px: [{}, {}]`",
-            sizes[1],
-            sizes[2],
-            sizes[1],
-            sizes[2]
+            [high, wide] == [height as u64, width as u64],
+            "its images are {high} x {wide} pixels (height x width{}), and `size_px` says \
+             {height} x {width}: write `size_px: [{high}, {wide}]`",
+            if self.is_turned() { ", once they are transposed" } else { "" }
         );
         ensure!(sizes[0] > 0, "there are no images in it");
         Ok((usize::try_from(sizes[0])?, bytes))
@@ -213,17 +320,40 @@ impl Idx {
     }
 }
 
+/// Room for so many bytes.
+fn reserved(bytes: usize) -> Result<Vec<u8>> {
+    let mut room = Vec::new();
+    let too_large = || format!("its {} bytes do not fit into memory", thousands(bytes as u64));
+    room.try_reserve_exact(bytes).with_context(too_large)?;
+    Ok(room)
+}
+
+/// Images with rows and columns changed over, which have this size afterwards.
+fn transposed(images: &[u8], size: Extent) -> Result<Vec<u8>> {
+    let Extent { height, width } = size;
+    let mut turned = reserved(images.len())?;
+    for image in images.chunks_exact(height * width) {
+        for row in 0..height {
+            turned.extend((0..width).map(|column| image[column * height + row]));
+        }
+    }
+    Ok(turned)
+}
+
+/// What a file holds, unpacked if it is packed. That is told by its content: names are often wrong
+/// once a browser has unpacked a file.
+fn unpacked(path: &Path) -> Result<Box<dyn Read>> {
+    let mut file = open(path)?;
+    let start = file.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(match start {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(file)),
+        _ => Box::new(file),
+    })
+}
+
 /// The sizes and bytes of a file with so many dimensions.
 fn read(path: &Path, dimensions: u8) -> Result<(Vec<u64>, Vec<u8>)> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
-    let mut magic = [0; 2];
-    let read = file.read(&mut magic)?;
-    let start = &magic[..read];
-    // Told by its content: names are often wrong once a browser has unpacked a file.
-    let mut from: Box<dyn Read> = match magic {
-        [0x1f, 0x8b] => Box::new(MultiGzDecoder::new(start.chain(file))),
-        _ => Box::new(start.chain(file)),
-    };
+    let mut from = unpacked(path)?;
     let mut head = [0; 4];
     from.read_exact(&mut head).context("it is shorter than the four bytes it should begin with")?;
     ensure!(
@@ -242,9 +372,12 @@ fn read(path: &Path, dimensions: u8) -> Result<(Vec<u64>, Vec<u8>)> {
     let wanted = wanted.with_context(|| {
         format!("its sizes are {sizes:?}: more than the {} GiB that are read", MOST >> 30)
     })?;
-    // It grows with what is there, whatever the sizes say; one byte more would be one too many.
-    let mut bytes = Vec::new();
-    (&mut from).take(wanted + 1).read_to_end(&mut bytes).context("it is damaged")?;
+    // Room is made for what the file can hold, whatever its sizes say; one byte more than wanted
+    // would be one too many.
+    let length = look(path)?.map_or(0, |found| found.len());
+    let room = length.saturating_mul(MOST_PACKED).min(wanted) + 1;
+    let mut bytes = reserved(usize::try_from(room)?)?;
+    from.take(room).read_to_end(&mut bytes).context("it is damaged")?;
     let found = bytes.len() as u64;
     ensure!(
         found == wanted,
@@ -268,6 +401,7 @@ mod tests {
 
     const IMAGES: &str = "train-images-idx3-ubyte";
     const LABELS: &str = "train-labels-idx1-ubyte";
+    const PACKED: &str = "train-labels-idx1-ubyte.gz";
 
     fn file(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
         let mut file = vec![0, 0, 8, sizes.len() as u8];
@@ -338,6 +472,67 @@ mod tests {
             ("emnist-letters-train-labels-idx1-ubyte", self::labels(&[1, 3, 2])),
         ];
         assert_eq!(load(&letters, &folder(&files)).expect("loaded").labels, [0, 2, 1]);
+    }
+
+    #[test]
+    fn two_files_that_stand_for_one_have_to_hold_the_same() {
+        let right = || labels(&[2, 0, 1]);
+        let twins = |packed: Vec<u8>| {
+            load(&small(), &folder(&[(IMAGES, images()), (LABELS, right()), (PACKED, packed)]))
+        };
+        assert_eq!(twins(gzip(&right())).expect("the same").labels, [2, 0, 1]);
+        for other in [gzip(&labels(&[2, 1, 0])), gzip(&labels(&[2, 0])), labels(&[0, 0, 0])] {
+            let told = twins(other).expect_err("they differ");
+            let parts = [LABELS, PACKED, "different data", "move the one"];
+            assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+        }
+        let told = twins(gzip(&right())[..12].to_vec()).expect_err("damaged");
+        assert!(told.contains("cannot compare"), "{told}");
+    }
+
+    #[test]
+    fn of_two_data_sets_below_one_folder_neither_is_guessed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let put = |below: &str, of: &[u8]| {
+            fs::create_dir_all(root.join(below)).expect("made");
+            write(root.join(below).join(IMAGES), images()).expect("written");
+            write(root.join(below).join(LABELS), labels(of)).expect("written");
+        };
+        let find = |path: &Path, split| small().find(path, split).map_err(|e| format!("{e:#}"));
+        put("FashionMNIST/raw", &[2, 0, 1]);
+        let raw = Some(Place::Folder(root.join("FashionMNIST/raw")));
+        for path in [root, &root.join("FashionMNIST"), &root.join("FashionMNIST/raw")] {
+            assert_eq!(find(path, Split::Train), Ok(raw.clone()), "{}", path.display());
+        }
+        // Files may be the same twice.
+        put("Copy/raw", &[2, 0, 1]);
+        assert_eq!(find(root, Split::Train), Ok(Some(Place::Folder(root.join("Copy/raw")))));
+        put("MNIST/raw", &[0, 1, 2]);
+        for split in [Split::Train, Split::Test] {
+            let told = find(root, split).expect_err("two");
+            assert!(told.contains("MNIST/raw") && told.contains("`path`"), "{told}");
+        }
+        assert_eq!(find(&root.join("FashionMNIST"), Split::Train), Ok(raw));
+    }
+
+    #[test]
+    fn images_are_turned_and_inverted_as_asked() {
+        let files = || folder(&[(IMAGES, images()), (LABELS, labels(&[2, 0, 1]))]);
+        let size_px = Extent { height: 3, width: 2 };
+        let turned = Idx { transpose: Some(true), size_px, ..small() };
+        let data = load(&turned, &files()).expect("loaded");
+        assert_eq!((&data.pixels[..6], data.shape), (&[0, 3, 1, 4, 2, 5][..], [3, 2, 1]));
+        let inverted = Idx { invert: true, channels: 3, ..small() };
+        let data = load(&inverted, &files()).expect("loaded");
+        assert_eq!(data.pixels[..6], [255, 255, 255, 254, 254, 254]);
+        let told = load(&Idx { transpose: Some(true), ..small() }, &files()).expect_err("3 x 2");
+        assert!(told.contains("once they are transposed") && told.contains("[3, 2]"), "{told}");
+        let warned = |prefix: &str, transpose| {
+            !Idx { prefix: prefix.to_owned(), transpose, ..small() }.warnings().is_empty()
+        };
+        assert!(warned("emnist-letters-", None) && !warned("", None));
+        assert!(!warned("emnist-letters-", Some(false)) && !warned("emnist-letters-", Some(true)));
     }
 
     #[test]

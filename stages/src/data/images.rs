@@ -1,15 +1,17 @@
 //! One's own photos: a folder for each class, or a CSV file of files and labels.
 
+mod csv_list;
 mod list;
+mod parts;
 
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Error, Result, ensure};
-use runtime::photo::{self, Refused};
+use runtime::photo::{self, Rules};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ use super::classes::Classes;
 use super::place::Place;
 use super::{DataSet, Format, Split, thousands};
 use crate::extent::Extent;
+
+pub use parts::Parts;
 
 /// Larger images would be cut by no cropper and fit into no memory.
 const MOST_SIDE: usize = 4096;
@@ -41,6 +45,17 @@ pub struct Images {
     pub alpha: Alpha,
     /// What becomes of files that cannot be decoded.
     pub damaged: Damaged,
+    /// Whether light and dark change places: of photos of ink on paper, say, beside others of chalk
+    /// on a board. `runtime predict` does the same with the photos that it is given.
+    pub invert: bool,
+    /// The folders below `path`, if they are not `train` and `test`: `{ train: train, test: val }`, or
+    /// `{ train: train, validation: val, test: test }`, by which `split: validation` reads all of `val`
+    /// in place of a share of `train`. `.` is `path` itself.
+    pub folders: Parts,
+    /// The CSV files below `path`, if they are not `train.csv` and `test.csv`, or if folders of
+    /// classes lie beside them: `{ train: labels.csv }`. Files that they list are relative to the CSV
+    /// file's folder or to that of the split.
+    pub lists: Parts,
 }
 
 /// Values of a pixel: 1 or 3.
@@ -105,15 +120,26 @@ impl Images {
         self.size_px.unwrap_or(Extent::square(1))
     }
 
+    /// The folder and the CSV file that are named for a split.
+    fn named(&self, split: Split) -> (Option<&Path>, Option<&Path>) {
+        let parts = [&self.folders, &self.lists];
+        let [folder, list] = parts.map(|parts| match split {
+            Split::Validation if self.names_validation() => parts.validation.as_deref(),
+            Split::Train | Split::Validation => parts.train.as_deref(),
+            Split::Test => parts.test.as_deref(),
+        });
+        (folder, list)
+    }
+
+    /// Whether the images to validate on are files of their own.
+    fn names_validation(&self) -> bool {
+        self.folders.validation.is_some() || self.lists.validation.is_some()
+    }
+
     /// The pixels of one file.
     fn decode(&self, path: &Path, pixels: &mut [u8]) -> Result<()> {
         let Extent { height, width } = self.size();
-        let refused = Refused {
-            grey: self.grey == Grey::Refuse && self.channels.0 == 3,
-            alpha: self.alpha == Alpha::Refuse,
-            tiny: false,
-        };
-        let photo = photo::load_unless(path, width, height, refused)?;
+        let photo = photo::load(path, width, height, self.photo_rules())?;
         match self.channels.0 {
             1 => {
                 let grey = photo.rgb.chunks_exact(3).map(photo::grey);
@@ -144,7 +170,7 @@ impl Images {
         let shares: Vec<_> = files.chunks(share).zip(pixels.chunks_mut(share * size)).collect();
         let count = shares.len();
         let shares = std::sync::Mutex::new(shares.into_iter().enumerate());
-        let mut wrong = thread::scope(|scope| {
+        let mut wrong = thread::scope(|scope| -> Result<Vec<(usize, Error)>> {
             let work = || {
                 let mut wrong = Vec::new();
                 loop {
@@ -167,12 +193,18 @@ impl Images {
                     }
                 }
             };
-            let workers: Vec<_> = (0..threads.min(count)).map(|_| scope.spawn(work)).collect();
+            let mut workers = Vec::new();
+            for _ in 0..threads.min(count) {
+                let worker = thread::Builder::new().spawn_scoped(scope, work);
+                // Those that are at work already need not end it.
+                let worker = worker.inspect_err(|_| stopped.store(0, Ordering::Relaxed));
+                workers.push(worker.context("could not start a thread")?);
+            }
             let joined = workers.into_iter().map(|worker| {
                 worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             });
-            joined.flatten().collect::<Vec<_>>()
-        });
+            Ok(joined.flatten().collect())
+        })?;
         wrong.sort_by_key(|(at, _)| *at);
         Ok(Decoded { pixels, wrong })
     }
@@ -211,7 +243,26 @@ impl Format for Images {
             let message = format!("expected 1 or 3 channels, found {}", self.channels.0);
             wrong.push(Mismatch::field("channels", message).help("3 for colours, 1 for grey"));
         }
+        wrong.extend(parts::check(&self.folders, &self.lists));
         Mismatch::all(wrong)
+    }
+
+    fn divides_validation(&self) -> bool {
+        self.names_validation()
+    }
+
+    fn photo_rules(&self) -> Rules {
+        Rules {
+            refuse_grey: self.grey == Grey::Refuse && self.channels.0 == 3,
+            refuse_alpha: self.alpha == Alpha::Refuse,
+            refuse_tiny: false,
+            invert: self.invert,
+        }
+    }
+
+    fn reads(&self, place: &Place, split: Split) -> Result<PathBuf> {
+        let classes = self.classes.as_ref().context(NO_CLASSES)?;
+        Ok(list::origin(place, split, self, classes)?.path())
     }
 
     fn images(&self) -> super::Images {
@@ -221,12 +272,12 @@ impl Format for Images {
     }
 
     fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
-        list::find(path, self.classes.as_ref().context(NO_CLASSES)?)
+        list::find(path, self, self.classes.as_ref().context(NO_CLASSES)?)
     }
 
     fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
         let classes = self.classes.as_ref().context(NO_CLASSES)?;
-        let mut list = list::list(place, split, classes)?;
+        let mut list = list::list(place, split, self, classes)?;
         let mut notes = mem::take(&mut list.notes);
         let Decoded { pixels, mut wrong } = self.decode_all(&list.files)?;
         if self.damaged == Damaged::Stop && !wrong.is_empty() {
@@ -249,9 +300,10 @@ impl Format for Images {
             let more = if wrong.len() > NAMED { "; .." } else { "" };
             let (left_out, all) = (wrong.len() as u64, list.files.len() as u64);
             notes.push(format!(
-                "{} of {} images are left out: {}{more}",
+                "{} of {} images are left out ({}): {}{more}",
                 thousands(left_out),
                 thousands(all),
+                left_out_by_class(&list, &wrong).join(", "),
                 named.join("; ")
             ));
         }
@@ -273,7 +325,12 @@ impl Format for Images {
         };
         for (class, name) in data.classes.iter().enumerate() {
             let some = data.labels.iter().any(|label| usize::from(*label) == class);
-            ensure!(some, "no image of class `{name}` is left in {}", list.folder.display());
+            ensure!(
+                some,
+                "no image of class `{name}` is left in {}: {}",
+                list.folder.display(),
+                notes.join("; ")
+            );
         }
         if !notes.is_empty() {
             data.warning = Some(notes.join("\n"));
@@ -285,9 +342,26 @@ impl Format for Images {
         "Images are a folder with train/ and test/, each with a folder of PNG or JPEG files for each \
          class;\nor with train.csv and test.csv, lines of file and label; or the classes' folders or \
          a CSV file alone,\nof which `validation: 0.1` keeps a share back. Files in no class's folder have no label but that \
-         of a CSV file.\nSay where: `path` in the pipeline, or --data PATH."
+         of a CSV file.\nOther names: `folders: { train: train, test: val }` and `lists: { train: labels.csv }` in the \
+         format `images`.\nSay where: `path` in the pipeline, or --data PATH."
             .to_owned()
     }
+}
+
+/// `3 of 500 of \`cat\`` for each class that lost some.
+fn left_out_by_class(list: &list::List, wrong: &[(usize, Error)]) -> Vec<String> {
+    let count = |files: &mut dyn Iterator<Item = &list::File>| {
+        let mut counts = vec![0_u64; list.classes.len()];
+        files.for_each(|file| counts[usize::from(file.label)] += 1);
+        counts
+    };
+    let all = count(&mut list.files.iter());
+    let lost = count(&mut wrong.iter().map(|(at, _)| &list.files[*at]));
+    let classes = list.classes.iter().zip(lost.into_iter().zip(all));
+    let told = classes.filter(|(_, (lost, _))| *lost > 0).map(|(name, (lost, all))| {
+        format!("{} of {} of `{name}`", thousands(lost), thousands(all))
+    });
+    told.collect()
 }
 
 #[cfg(test)]
@@ -420,10 +494,16 @@ mod tests {
         let data = load(&skip, path, Split::Train).expect("loaded");
         assert_eq!((&*data.labels, values(&data)), (&[0, 0, 1][..], vec![200, 201, 201]));
         let warning = data.warning.expect("two are left out");
-        let parts = ["2 of 5 images are left out", "c.JPG", "2.png", "neither PNG nor JPEG"];
+        let parts = [
+            "2 of 5 images are left out (1 of 3 of `red`, 1 of 2 of `green`)",
+            "c.JPG",
+            "2.png",
+            "neither PNG nor JPEG",
+        ];
         assert!(parts.iter().all(|part| warning.contains(part)), "{warning}");
         write(path.join("train/green/10.png"), "").expect("written");
-        says(load(&skip, path, Split::Train), &["no image of class `green` is left"]);
+        let lost = ["no image of class `green` is left", "2 of 2 of `green`", "10.png"];
+        says(load(&skip, path, Split::Train), &lost);
     }
 
     #[test]
@@ -529,6 +609,137 @@ mod tests {
         let flat = path.join("flat");
         paint(&flat.join("train/1.png"), RED);
         says(load(&format(), &flat, Split::Train), &["holds 1 image files and no folder"]);
+    }
+
+    /// The format with parts that have names of their own.
+    fn with_parts(folders: &str, lists: &str) -> Images {
+        let parts = |text: &str| serde_json::from_str(text).expect("right");
+        Images { folders: parts(folders), lists: parts(lists), ..format() }
+    }
+
+    #[test]
+    fn a_list_beside_a_flat_folder_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        for (name, colour) in [("a.png", RED), ("b.JPG", GREEN), ("c.v1.png", [201, 0, 0])] {
+            paint(&path.join("train").join(name), colour);
+        }
+        let csv = path.join("train.csv");
+        let listed = |text: &str| {
+            write(&csv, text).expect("written");
+            load(&format(), path, Split::Train)
+        };
+        for text in [
+            "train/a.png,red\ntrain/b.JPG,green\ntrain/c.v1.png,red",
+            "a.png,red\nb.JPG,green\nc.v1.png,red",
+            "id,category\na,red\nb,green\nc.v1,red",
+            "image_id,breed\na,red\ntrain/b,green\n./train/c.v1,red",
+        ] {
+            let data = listed(text).expect(text);
+            assert_eq!((&*data.labels, values(&data)[2]), (&[0, 1, 0][..], 201), "{text}");
+            let told = data.warning.is_some_and(|told| told.contains("names of its columns"));
+            assert_eq!(told, text.contains("breed"), "{text}");
+        }
+        let reads = format().reads(&Place::Folder(path.to_owned()), Split::Train);
+        assert_eq!(reads.expect("there"), csv);
+        // A file is not guessed, and a label not passed over.
+        paint(&path.join("a.png"), GREEN);
+        says(listed("a.png,red\nb,green"), &["line 1", "`a.png` may mean", "or"]);
+        paint(&path.join("train/b.png"), GREEN);
+        says(listed("train/a.png,red\nb,green"), &["line 2", "b.JPG or", "b.png"]);
+        says(listed("c.v1,blue\nb.png,green"), &["line 1", "`blue` is no class"]);
+        says(listed("train/a.png,red\nd,green"), &["line 2): put it there"]);
+    }
+
+    #[test]
+    fn of_a_list_and_folders_of_classes_neither_is_guessed() {
+        let folder = folder();
+        let path = folder.path();
+        write(path.join("train.csv"), "train/red/a.png,red\ntrain/green/2.png,green")
+            .expect("written");
+        let both =
+            ["train.csv lists images", "lists: { train: train.csv }", "folders: { train: train }"];
+        says(load(&format(), path, Split::Train), &both);
+        let counted = Images { classes: Some(Classes::Count(2)), ..format() };
+        says(load(&counted, path, Split::Validation), &both);
+        let list = with_parts("{}", r#"{"train": "train.csv"}"#);
+        assert_eq!(load(&list, path, Split::Train).expect("the list").labels.len(), 2);
+        let folders = with_parts(r#"{"train": "train"}"#, "{}");
+        assert_eq!(load(&folders, path, Split::Train).expect("the folders").labels.len(), 5);
+        assert_eq!(load(&format(), path, Split::Test).expect("nothing beside").labels.len(), 2);
+
+        // The same without `train`.
+        let undivided = tempfile::tempdir().expect("a folder");
+        let path = undivided.path();
+        paint(&path.join("red/1.png"), RED);
+        paint(&path.join("green/1.png"), GREEN);
+        paint(&path.join("green/2.png"), GREEN);
+        write(path.join("train.csv"), "red/1.png,red\ngreen/1.png,green").expect("written");
+        says(
+            load(&format(), path, Split::Train),
+            &["train.csv lists images", "folders: { train: . }"],
+        );
+        let folders = with_parts(r#"{"train": "."}"#, "{}");
+        assert_eq!(load(&folders, path, Split::Train).expect("the folders").labels.len(), 3);
+        // Two lists divide what is in the folders.
+        write(path.join("test.csv"), "red/1.png,red\ngreen/2.png,green").expect("written");
+        for split in [Split::Train, Split::Test] {
+            assert_eq!(load(&format(), path, split).expect("a list").labels.len(), 2);
+        }
+        std::fs::remove_file(path.join("test.csv")).expect("removed");
+        std::fs::remove_file(path.join("train.csv")).expect("removed");
+        paint(&path.join("train/red/1.png"), RED);
+        paint(&path.join("train/green/1.png"), GREEN);
+        says(load(&format(), path, Split::Train), &["and so has", "`folders: { train: train }`"]);
+    }
+
+    #[test]
+    fn parts_have_the_names_that_are_written_down() {
+        let folder = folder();
+        let path = folder.path();
+        std::fs::rename(path.join("test"), path.join("val")).expect("renamed");
+        let share = load(&format(), path, Split::Validation).expect("a share of train");
+        let told = share.warning.expect("val is not read");
+        assert!(told.contains("val is there and is not read"), "{told}");
+        assert!(told.contains("folders: { train: train, validation: val }"), "{told}");
+        assert_eq!(load(&format(), path, Split::Train).expect("train").warning, None);
+        says(load(&format(), path, Split::Test), &["is not: put", "folders: { test: val }"]);
+
+        let test = with_parts(r#"{"test": "val"}"#, "{}");
+        assert_eq!(load(&test, path, Split::Test).expect("val").labels.len(), 2);
+        let validation = with_parts(r#"{"validation": "val"}"#, "{}");
+        let kept = load(&validation, path, Split::Validation).expect("val");
+        assert_eq!((kept.labels.len(), kept.warning), (2, None));
+        assert_eq!(load(&validation, path, Split::Train).expect("train").labels.len(), 5);
+        assert!(validation.divides_validation() && !test.divides_validation());
+
+        let gone = with_parts(r#"{"train": "trian"}"#, r#"{"test": "test.csv"}"#);
+        let told = ["has no folder `trian`", "split `train`", "its folders are: train, val"];
+        says(load(&gone, path, Split::Train), &told);
+        says(load(&gone, path, Split::Test), &["has no file `test.csv`", "its files are: none"]);
+        write(path.join("val.csv"), "1,red\n").expect("written");
+        let file = path.join("val.csv");
+        says(load(&test, &file, Split::Test), &["is a file", "give that folder"]);
+        says(
+            load(&format(), &file, Split::Test),
+            &["not divided", "test: OTHER.csv", "its folder"],
+        );
+        // A list of files in a folder of another name.
+        let names = ["{\"train\": \"train/red\"}", "{\"train\": \"labels.csv\"}"];
+        write(path.join("labels.csv"), "a,red\ntrain/green/2,green\nb,red").expect("written");
+        let data = load(&with_parts(names[0], names[1]), path, Split::Train).expect("listed");
+        assert_eq!(data.labels, [0, 1, 0]);
+    }
+
+    #[test]
+    fn light_and_dark_change_places() {
+        let folder = folder();
+        let inverted = Images { invert: true, ..format() };
+        let data = load(&inverted, folder.path(), Split::Test).expect("loaded");
+        assert_eq!(data.pixels[..3], [55, 255, 255]);
+        let rules =
+            Images { alpha: Alpha::Refuse, channels: Channels(1), ..inverted }.photo_rules();
+        assert!(rules.invert && rules.refuse_alpha && !rules.refuse_grey && !rules.refuse_tiny);
     }
 
     #[test]

@@ -112,16 +112,17 @@ impl Array<'_> {
         self.from.read_exact(bytes)
     }
 
-    /// Reads all numbers.
-    pub(super) fn numbers(&mut self) -> Result<Vec<f64>> {
+    /// Hands all numbers to `take`, one after the other; none is kept, however many a file claims.
+    pub(super) fn numbers(&mut self, mut take: impl FnMut(usize, f64) -> Result<()>) -> Result<()> {
         let count = self.len().context("it is too large")?;
-        let mut numbers = Vec::new();
         let mut bytes = [0; 8];
-        for _ in 0..count {
-            self.from.read_exact(&mut bytes[..self.stored.bytes()])?;
+        for at in 0..count {
+            self.from
+                .read_exact(&mut bytes[..self.stored.bytes()])
+                .context("the data ends early")?;
             let [a, b, c, d, ..] = bytes;
             let (one, two, four) = ([a], [a, b], [a, b, c, d]);
-            numbers.push(match self.stored {
+            let number = match self.stored {
                 Stored::I8 => f64::from(i8::from_le_bytes(one)),
                 Stored::U8 => f64::from(a),
                 Stored::I16 => f64::from(i16::from_le_bytes(self.order.array(two))),
@@ -132,9 +133,10 @@ impl Array<'_> {
                 Stored::F64 => f64::from_le_bytes(self.order.array(bytes)),
                 Stored::I64 => i64::from_le_bytes(self.order.array(bytes)) as f64,
                 Stored::U64 => u64::from_le_bytes(self.order.array(bytes)) as f64,
-            });
+            };
+            take(at, number)?;
         }
-        Ok(numbers)
+        Ok(())
     }
 }
 

@@ -16,12 +16,13 @@ pub mod synthetic;
 pub mod validation;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use bytes::Bytes;
 use runtime::fetch::Download;
 use runtime::item::{Image, Label, Pixels, Sample, SampleId};
+use runtime::photo;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,34 @@ pub trait Format: fmt::Debug {
     /// If a file is missing, cannot be read or is not what it should be: names the file, the
     /// record, what was expected, and what to do.
     fn load(&self, place: &Place, split: Split) -> Result<DataSet>;
+
+    /// What a person may want to change of its fields; opens no file.
+    fn warnings(&self) -> Vec<Mismatch> {
+        Vec::new()
+    }
+
+    /// Whether the images of `split: validation` are files of their own, and no share of others.
+    fn divides_validation(&self) -> bool {
+        false
+    }
+
+    /// How photos are taken that come in place of the images: as this format takes its own.
+    fn photo_rules(&self) -> photo::Rules {
+        photo::Rules::default()
+    }
+
+    /// The file or folder that a split is read from.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    fn reads(&self, place: &Place, _: Split) -> Result<PathBuf> {
+        Ok(place.path().to_owned())
+    }
+
+    /// What lies beside that, holds the same data set as far as its name says, and is not read.
+    fn not_read(&self, _: &Place) -> Option<PathBuf> {
+        None
+    }
 
     /// How to get the data, for people.
     fn how_to_get(&self) -> String;

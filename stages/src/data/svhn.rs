@@ -2,8 +2,6 @@
 //! Learning", 2011): MATLAB files with the images `X`, rows running fastest, then columns, channels
 //! and images, and their labels `y`, in which 10 stands for the digit 0.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -12,12 +10,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mat::{self, Array, Stored};
-use super::place::{Place, look};
+use super::place::{Place, open, same_files, the_one, with_files};
 use super::{DataSet, Format, Images, Split, thousands};
 
 const SIDE: usize = 32;
 const PIXELS: usize = SIDE * SIDE * 3;
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+/// Images in a file at most: the size of an array has 32 bits.
+const MOST: usize = u32::MAX as usize / PIXELS;
 /// The folder that the files may lie in, and do in the cache.
 const FOLDER: &str = "svhn";
 
@@ -87,15 +87,12 @@ impl Format for Svhn {
         Images { shape: [SIDE, SIDE, 3], classes: DIGITS.len() }
     }
 
-    fn find(&self, path: &Path, split: Split) -> Result<Option<Place>> {
-        for folder in [path.to_owned(), path.join(FOLDER)] {
-            for file in self.files(split) {
-                if look(&folder.join(file))?.is_some() {
-                    return Ok(Some(Place::Folder(folder)));
-                }
-            }
-        }
-        Ok(None)
+    fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
+        const ALL: [&str; 3] = [TRAIN, TEST, EXTRA];
+        // The two readers of a pipeline find the same folder.
+        let folders = with_files(&[path.to_owned(), path.join(FOLDER)], &ALL)?;
+        let found = the_one(&folders, |one, other| same_files(one, other, &ALL))?;
+        Ok(found.map(Place::Folder))
     }
 
     fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
@@ -139,9 +136,8 @@ struct Digits {
 }
 
 fn read(path: &Path, all: &mut Digits) -> Result<()> {
-    let file = File::open(path)?;
     let (mut images, mut labels) = (None, None);
-    let others = mat::arrays(BufReader::with_capacity(1 << 16, file), |array| {
+    let others = mat::arrays(open(path)?, |array| {
         match array.name.as_str() {
             "X" => images = Some(read_images(array, &mut all.pixels)?),
             "y" => labels = Some(read_labels(array)?),
@@ -205,20 +201,24 @@ fn read_labels(array: &mut Array<'_>) -> Result<Vec<u8>> {
         "expected [N, 1], found {}",
         array.describe()
     );
-    let numbers = array.numbers().context("the data ends within the labels")?;
-    let digit = |(at, label): (usize, &f64)| match *label {
-        10.0 => Ok(0),
-        label if (1.0..10.0).contains(&label) && label.fract() == 0.0 => Ok(label as u8),
-        label => {
-            let hint = if label == 0.0 {
-                "; the digit 0 has label 10 in SVHN's own files: write it so"
-            } else {
-                ""
-            };
-            bail!("label {at} (counted from 0) is {label}; expected 1 to 10{hint}")
-        }
-    };
-    numbers.iter().enumerate().map(digit).collect()
+    let mut labels = Vec::new();
+    array.numbers(|at, label| {
+        labels.push(match label {
+            10.0 => 0,
+            label if (1.0..10.0).contains(&label) && label.fract() == 0.0 => label as u8,
+            label => {
+                let hint = if label == 0.0 {
+                    "; the digit 0 has label 10 in SVHN's own files: write it so"
+                } else {
+                    ""
+                };
+                bail!("label {at} (counted from 0) is {label}; expected 1 to 10{hint}")
+            }
+        });
+        ensure!(labels.len() <= MOST, "there are more labels than images fit into a file");
+        Ok(())
+    })?;
+    Ok(labels)
 }
 
 #[cfg(test)]

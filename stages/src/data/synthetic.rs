@@ -8,7 +8,7 @@
 use std::f32::consts::{FRAC_PI_4, TAU};
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use runtime::random::Random;
 use runtime::stage::Mismatch;
@@ -99,18 +99,21 @@ impl Synthetic {
         let mut pixels = vec![0; count * PIXELS];
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = count.div_ceil(threads).max(1);
-        thread::scope(|scope| {
+        thread::scope(|scope| -> Result<()> {
             for (part, pixels) in pixels.chunks_mut(share * PIXELS).enumerate() {
                 let purpose = &purpose;
-                scope.spawn(move || {
+                let work = move || {
                     for (at, image) in pixels.chunks_exact_mut(PIXELS).enumerate() {
                         let number = part * share + at;
                         let random = Random::keyed(self.seed, purpose, 0, number as u64);
                         draw(number % CLASSES.len(), random, image);
                     }
-                });
+                };
+                let thread = thread::Builder::new().spawn_scoped(scope, work);
+                thread.context("could not start a thread")?;
             }
-        });
+            Ok(())
+        })?;
         Ok(DataSet {
             name: NAME.to_owned(),
             shape: IMAGES.shape,

@@ -1,15 +1,18 @@
 //! Which files there are, with their labels.
 
-use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::data::classes::{Classes, labels_hint};
-use crate::data::csv;
-use crate::data::place::{Place, is_image, look};
+use super::Images;
+use super::csv_list::of_csv;
+use crate::data::classes::Classes;
+use crate::data::place::{Place, is_image, look, shortened};
 use crate::data::{Split, thousands};
+
+/// What people call the folder of images to validate on.
+const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
 
 /// A photo.
 #[derive(Debug)]
@@ -45,10 +48,29 @@ impl List {
     }
 }
 
+/// What the photos of a split are read from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A folder with a folder for each class.
+    Folders(PathBuf),
+    /// A CSV file, and the folder that its files may be in beside its own.
+    Csv { csv: PathBuf, images: Option<PathBuf> },
+}
+
+impl Origin {
+    /// The folder or the CSV file.
+    pub(super) fn path(self) -> PathBuf {
+        match self {
+            Self::Folders(path) | Self::Csv { csv: path, .. } => path,
+        }
+    }
+}
+
 /// Whether there are photos at a path: it is a CSV file, or a folder with `train`, `test` or
-/// folders of classes. Other data sets lie in folders too, and are not to be taken for classes: one
-/// of a class has its name, or a photo in it.
-pub(super) fn find(path: &Path, classes: &Classes) -> Result<Option<Place>> {
+/// folders of classes, or any folder if the parts below it have names of their own. Other data sets
+/// lie in folders too, and are not to be taken for classes: one of a class has its name, or a photo
+/// in it.
+pub(super) fn find(path: &Path, format: &Images, classes: &Classes) -> Result<Option<Place>> {
     let Some(found) = look(path)? else { return Ok(None) };
     if !found.is_dir() {
         return Ok(Some(Place::File(path.to_owned())));
@@ -59,6 +81,7 @@ pub(super) fn find(path: &Path, classes: &Classes) -> Result<Option<Place>> {
         "train" | "test" => entry.is_folder,
         _ => entry.is_folder && (named(&entry.name) || has_image(&entry.path)),
     });
+    let some = some || !format.folders.is_empty() || !format.lists.is_empty();
     Ok(some.then(|| Place::Folder(path.to_owned())))
 }
 
@@ -68,55 +91,211 @@ fn has_image(folder: &Path) -> bool {
 }
 
 /// Lists the photos of a split.
-pub(super) fn list(place: &Place, split: Split, classes: &Classes) -> Result<List> {
-    let folder = match place {
+pub(super) fn list(
+    place: &Place,
+    split: Split,
+    format: &Images,
+    classes: &Classes,
+) -> Result<List> {
+    let mut list = match origin(place, split, format, classes)? {
+        Origin::Folders(folder) => of_folders(&folder, classes)?,
+        Origin::Csv { csv, images } => of_csv(&csv, images.as_deref(), classes)?,
+    };
+    if let Place::Folder(root) = place
+        && split == Split::Validation
+        && !format.names_validation()
+        && let Some(beside) = validation_beside(root)
+    {
+        list.notes.push(format!(
+            "{} is there and is not read: `validation` keeps back a share of {}. To validate on it, \
+             write `folders: {{ train: train, validation: {} }}` and remove `validation`",
+            root.join(beside).display(),
+            list.folder.display(),
+            beside
+        ));
+    }
+    Ok(list)
+}
+
+fn validation_beside(root: &Path) -> Option<&'static str> {
+    VALIDATION.into_iter().find(|name| root.join(name).is_dir())
+}
+
+/// What a split is read from.
+///
+/// # Errors
+/// If it is not there, or two things that are there could be meant.
+pub(super) fn origin(
+    place: &Place,
+    split: Split,
+    format: &Images,
+    classes: &Classes,
+) -> Result<Origin> {
+    let (folder, list) = format.named(split);
+    let root = match place {
         Place::File(file) => {
+            ensure!(
+                folder.is_none() && list.is_none(),
+                "{} is a file, and `folders` and `lists` name what is below a folder: give that \
+                 folder",
+                file.display()
+            );
             undivided(file, split)?;
-            return of_csv(file, classes);
+            return Ok(Origin::Csv { csv: file.clone(), images: None });
         }
-        Place::Folder(folder) => folder,
+        Place::Folder(root) => root,
     };
     let part = if split == Split::Test { "test" } else { "train" };
-    let below = folder.join(part);
-    if look(&below)?.is_some_and(|found| found.is_dir()) {
-        return of_folders(&below, classes);
+    let below = root.join(part);
+    let is_there = look(&below)?.is_some_and(|found| found.is_dir());
+    if let Some(list) = list {
+        let csv = root.join(list);
+        let found = look(&csv)?.is_some_and(|found| !found.is_dir());
+        ensure!(found, "{}", lacks(root, "file", list, "lists", split));
+        let images = folder.map(|folder| existing(root, folder, split)).transpose()?;
+        return Ok(Origin::Csv { csv, images: images.or(is_there.then_some(below)) });
     }
-    let csv = folder.join(format!("{part}.csv"));
-    if look(&csv)?.is_some() {
-        return of_csv(&csv, classes);
+    if let Some(folder) = folder {
+        return Ok(Origin::Folders(existing(root, folder, split)?));
     }
+    let csv = root.join(format!("{part}.csv"));
+    let has_list = look(&csv)?.is_some();
     let other = if split == Split::Test { "train" } else { "test" };
-    let divided = [folder.join(other), folder.join(format!("{other}.csv"))];
-    for other in divided {
+    let others = [root.join(other), root.join(format!("{other}.csv"))];
+    let fewest = if matches!(classes, Classes::Names(_)) { 1 } else { classes.count() };
+    let classes_below = is_there && class_folders(&below, classes)? >= fewest;
+    // Folders of classes that nothing divides have no images to test with.
+    let classes_beside = split != Split::Test && class_folders(root, classes)? == classes.count();
+    let which = |list: &str, folder: &str| {
+        format!(
+            "say which is meant: `lists: {{ {}: {list} }}` or `folders: {{ {}: {folder} }}` in the \
+             format `images`",
+            split_key(split),
+            split_key(split)
+        )
+    };
+    match (is_there, has_list) {
+        (true, true) if classes_below => bail!(
+            "{} lists images, and {} has folders of classes; {}",
+            csv.display(),
+            below.display(),
+            which(&format!("{part}.csv"), part)
+        ),
+        (true, _) if classes_below && classes_beside => bail!(
+            "{} has folders of classes, and so has {}: write `folders: {{ {}: {part} }}` in the format \
+             `images` to read the latter, or give the folder that is meant alone",
+            root.display(),
+            below.display(),
+            split_key(split)
+        ),
+        (_, true)
+            if classes_beside && look(&others[0])?.is_none() && look(&others[1])?.is_none() =>
+        {
+            bail!(
+                "{} lists images, and {} has folders of classes; {}",
+                csv.display(),
+                root.display(),
+                which(&format!("{part}.csv"), ".")
+            )
+        }
+        (_, true) => return Ok(Origin::Csv { csv, images: is_there.then_some(below) }),
+        (true, false) => return Ok(Origin::Folders(below)),
+        (false, false) => {}
+    }
+    for other in others {
         ensure!(
             look(&other)?.is_none(),
             "{} is there and {} is not: put the images of split `{}` there, a folder for each \
-             class, or list them in {}",
+             class, or list them in {}{}",
             other.display(),
             below.display(),
             split.name(),
-            csv.display()
+            csv.display(),
+            match validation_beside(root) {
+                Some(name) if split == Split::Test => format!(
+                    "; `folders: {{ test: {name} }}` in the format `images` reads {}",
+                    root.join(name).display()
+                ),
+                _ => String::new(),
+            }
         );
     }
-    undivided(folder, split)?;
-    of_folders(folder, classes)
+    undivided(root, split)?;
+    Ok(Origin::Folders(root.clone()))
+}
+
+/// The field of `folders` and `lists` that a split's images are named by.
+fn split_key(split: Split) -> &'static str {
+    if split == Split::Test { "test" } else { "train" }
+}
+
+fn existing(root: &Path, folder: &Path, split: Split) -> Result<PathBuf> {
+    let path: PathBuf =
+        root.join(folder).components().filter(|c| *c != Component::CurDir).collect();
+    let found = look(&path)?.is_some_and(|found| found.is_dir());
+    ensure!(found, "{}", lacks(root, "folder", folder, "folders", split));
+    Ok(path)
+}
+
+/// That a part is not there, and what is.
+fn lacks(root: &Path, kind: &str, name: &Path, field: &str, split: Split) -> String {
+    let there = entries(root).unwrap_or_default();
+    let there: Vec<String> = there
+        .into_iter()
+        .filter(|entry| entry.is_folder == (kind == "folder"))
+        .map(|entry| entry.name)
+        .collect();
+    format!(
+        "{} has no {kind} `{}`, which `{field}` names for split `{}`; its {kind}s are: {}",
+        root.display(),
+        name.display(),
+        split.name(),
+        shortened(&there)
+    )
+}
+
+/// How many folders of classes a folder has: those with the name of a class, or those with photos if
+/// classes have no names. Those that divide a data set are none.
+fn class_folders(folder: &Path, classes: &Classes) -> Result<usize> {
+    let divides = |name: &str| ["train", "test"].contains(&name) || VALIDATION.contains(&name);
+    let is_class = |entry: &Entry| match classes {
+        Classes::Names(names) => names.contains(&entry.name),
+        Classes::Count(_) => has_image(&entry.path),
+    };
+    let entries = entries(folder)?;
+    let folders = entries.iter().filter(|entry| entry.is_folder && !divides(&entry.name));
+    Ok(folders.filter(|entry| is_class(entry)).count())
 }
 
 /// There are no images to test with in what is not divided.
 fn undivided(path: &Path, split: Split) -> Result<()> {
-    ensure!(
-        split != Split::Test,
-        "{} is not divided into images to train on and to test with: put them into `train` and \
-         `test`, or use `split: validation` with `validation: 0.1`",
+    if split != Split::Test {
+        return Ok(());
+    }
+    let is_file = path.is_file();
+    let name = path.file_name().unwrap_or_default().display();
+    let how = match is_file {
+        true => format!(
+            "give its folder as `path`, with a list for each split (`lists: {{ train: {name}, test: \
+             OTHER.csv }}` in the format `images`)"
+        ),
+        false => "put them into `train` and `test`, or name their folders (`folders: { train: A, \
+                  test: B }` in the format `images`)"
+            .to_owned(),
+    };
+    bail!(
+        "{} is not divided into images to train on and to test with: {how}, or use `split: \
+         validation` with `validation: 0.1`",
         path.display()
-    );
-    Ok(())
+    )
 }
 
 struct Entry {
     name: String,
     path: PathBuf,
     is_folder: bool,
+    /// Whether it is a pipe, a socket or a device.
+    is_special: bool,
 }
 
 /// What is in a folder, in the order of names; without hidden files.
@@ -128,8 +307,10 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !name.starts_with('.') {
                 // Links are followed; one to nowhere is told where it is read.
-                let is_folder = fs::metadata(entry.path()).is_ok_and(|found| found.is_dir());
-                all.push(Entry { name, path: entry.path(), is_folder });
+                let kind = fs::metadata(entry.path()).ok().map(|found| found.file_type());
+                let is_folder = kind.is_some_and(|kind| kind.is_dir());
+                let is_special = kind.is_some_and(|kind| !kind.is_dir() && !kind.is_file());
+                all.push(Entry { name, path: entry.path(), is_folder, is_special });
             }
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -146,9 +327,11 @@ fn of_folders(folder: &Path, classes: &Classes) -> Result<List> {
     ensure!(
         images == 0 || !there.is_empty(),
         "{} holds {} image files and no folder for each class: put them into folders with the \
-         classes' names, or list files and labels in a CSV file",
+         classes' names, or list files and labels in a CSV file, {}.csv beside it or one that `lists` \
+         names",
         folder.display(),
-        thousands(images as u64)
+        thousands(images as u64),
+        folder.display()
     );
     let names = match classes {
         Classes::Names(names) => names.clone(),
@@ -184,7 +367,7 @@ fn of_folders(folder: &Path, classes: &Classes) -> Result<List> {
         );
         let before = list.files.len();
         for entry in entries(&below)? {
-            if is_image(&entry.path) && !entry.is_folder {
+            if is_image(&entry.path) && !entry.is_folder && !entry.is_special {
                 let label = u8::try_from(label)?;
                 list.files.push(File { path: entry.path, label, line: None });
             } else {
@@ -200,98 +383,10 @@ fn of_folders(folder: &Path, classes: &Classes) -> Result<List> {
     if let Some(first) = passed_over.first() {
         list.notes.push(format!(
             "{} entries of the classes' folders are passed over, such as {}: only .png, .jpg and \
-             .jpeg files are read",
+             .jpeg files are read, and no pipes or devices",
             thousands(passed_over.len() as u64),
             first.display()
         ));
     }
     Ok(list)
-}
-
-fn shortened(names: &[&str]) -> String {
-    const MOST: usize = 8;
-    match names {
-        [] => "none".to_owned(),
-        _ if names.len() > MOST => format!("{}, ..", names[..MOST].join(", ")),
-        _ => names.join(", "),
-    }
-}
-
-fn of_csv(csv: &Path, classes: &Classes) -> Result<List> {
-    let text = fs::read_to_string(csv).with_context(|| {
-        format!("cannot read {} as lines of file and label, in UTF-8", csv.display())
-    })?;
-    let names = classes.names();
-    let numbers: HashMap<&str, usize> =
-        names.iter().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
-    let number_of = |label: &str| match classes {
-        // However many zeros it begins with.
-        Classes::Count(count) => label.parse().ok().filter(|number| number < count),
-        Classes::Names(_) => numbers.get(label).copied(),
-    };
-    let folder = csv.parent().unwrap_or(Path::new("")).to_owned();
-    let mut files: Vec<File> = Vec::new();
-    let mut listed: HashMap<PathBuf, usize> = HashMap::new();
-    let mut unknown: Option<(usize, String)> = None;
-    let mut ends: Option<(u64, u64)> = None;
-    let text = text.trim_start_matches('\u{feff}');
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let place = || format!("{}, line {}", csv.display(), at + 1);
-        let fields = csv::fields(line).map_err(anyhow::Error::msg).with_context(place)?;
-        let [file, label] = fields.as_slice() else {
-            bail!("{}: expected file and label, found {} fields", place(), fields.len());
-        };
-        if at == 0 && is_header(file, label) {
-            continue;
-        }
-        if let Ok(number) = label.parse::<u64>() {
-            let (low, high) = ends.unwrap_or((number, number));
-            ends = Some((low.min(number), high.max(number)));
-        }
-        let Some(number) = number_of(label) else {
-            unknown.get_or_insert((at + 1, label.clone()));
-            continue;
-        };
-        let (path, label, line) = (folder.join(file), u8::try_from(number)?, Some(at + 1));
-        // The same line twice may be meant so, to see an image more often.
-        let before = &files.get(*listed.entry(path.clone()).or_insert(files.len()));
-        if let Some(before) = before.filter(|before| before.label != label) {
-            bail!(
-                "{}: {file} is of class `{}` in line {} and of class `{}` in line {}: leave one of \
-                 the lines",
-                csv.display(),
-                names[usize::from(before.label)],
-                before.line.unwrap_or_default(),
-                names[number],
-                at + 1
-            );
-        }
-        files.push(File { path, label, line });
-    }
-    if let Some((line, label)) = unknown {
-        let known: Vec<&str> = names.iter().map(String::as_str).collect();
-        let hint = match (classes, ends) {
-            (Classes::Count(count), Some((low, high))) if label.parse::<u64>().is_ok() => {
-                let hint = labels_hint(low, high, 0, *count);
-                format!("{hint}; write them so, or name the classes")
-            }
-            (Classes::Count(count), _) => {
-                format!("expected is a number from 0 to {}; or name the classes", count - 1)
-            }
-            (Classes::Names(_), _) => format!("the classes are {}", shortened(&known)),
-        };
-        bail!("{}, line {line}: the label `{label}` is no class; {hint}", csv.display());
-    }
-    for (number, name) in names.iter().enumerate() {
-        let some = files.iter().any(|file| usize::from(file.label) == number);
-        ensure!(some, "{}: class `{name}` is empty: no line has it", csv.display());
-    }
-    Ok(List { folder: csv.to_owned(), files, classes: names, notes: Vec::new() })
-}
-
-/// Whether a first line names its columns.
-fn is_header(file: &str, label: &str) -> bool {
-    let file = file.to_ascii_lowercase();
-    let named = ["file", "filename", "file_name", "path", "image", "image_path"];
-    named.contains(&file.as_str()) && ["label", "class"].contains(&&*label.to_ascii_lowercase())
 }
