@@ -9,6 +9,7 @@ use crate::adapter::Info;
 use crate::adapter::variants::{Record, RunRecord, Variants};
 use crate::fetch::Progress;
 use crate::item::{Image, Sample, SampleId, Weights};
+use crate::provenance::{Began, Identity};
 use crate::run::Outcome;
 use crate::run_folder::AdapterReport;
 use crate::tensorboard::Histogram;
@@ -28,6 +29,8 @@ pub enum Event {
     Warning(String),
     /// A data set was read.
     Data(DataReport),
+    /// The run begins with what another one has learnt.
+    Began(Box<Began>),
     /// What trains is ready for its first step.
     Trainer(Box<TrainerReport>),
     /// A queue is being filled before the first step.
@@ -70,6 +73,9 @@ pub struct DataReport {
     pub split: String,
     /// The CRC-32C of all pixels, then all labels.
     pub crc32c: u32,
+    /// Which images these are; absent in runs of early versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
 }
 
 /// What computes the steps.

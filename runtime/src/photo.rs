@@ -45,6 +45,19 @@ pub fn load(path: &Path, width: usize, height: usize) -> Result<Picture> {
 /// # Errors
 /// If the file is no image, not whole, too large, or refused.
 pub fn load_unless(path: &Path, width: usize, height: usize, refused: Refused) -> Result<Picture> {
+    load_beside_original(path, width, height, refused).map(|(picture, _)| picture)
+}
+
+/// The same, and the photo before it was cut and scaled.
+///
+/// # Errors
+/// If the file is no image, not whole, too large, or refused.
+pub fn load_beside_original(
+    path: &Path,
+    width: usize,
+    height: usize,
+    refused: Refused,
+) -> Result<(Picture, Picture)> {
     let least = if refused.tiny { LEAST_SIDE.min(width).min(height) } else { 1 };
     let photo = decode(path, least, refused)?;
     let (wide, high) = photo.dimensions();
@@ -53,7 +66,8 @@ pub fn load_unless(path: &Path, width: usize, height: usize, refused: Refused) -
     let cut = imageops::crop_imm(&photo, left, top, across, down).to_image();
     let size = |side: usize| u32::try_from(side).context("images of the pipeline are too large");
     let scaled = imageops::resize(&cut, size(width)?, size(height)?, FilterType::Triangle);
-    Ok(Picture { width, height, rgb: scaled.into_raw() })
+    let original = Picture { width: wide as usize, height: high as usize, rgb: photo.into_raw() };
+    Ok((Picture { width, height, rgb: scaled.into_raw() }, original))
 }
 
 /// Width and height of the largest part of a photo that has the proportions of `width` to

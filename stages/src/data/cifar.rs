@@ -111,6 +111,7 @@ impl Files<'_> {
             classes: names.unwrap_or_else(official),
             labels,
             pixels: Bytes::from(pixels),
+            originals: None,
         }
     }
 

@@ -159,6 +159,7 @@ impl Format for Idx {
             labels: found,
             pixels: pixels.into(),
             warning: None,
+            originals: None,
         })
     }
 
