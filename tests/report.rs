@@ -265,6 +265,7 @@ fn report() -> Report {
         description: "drawn images, 50,000 of them".to_owned(),
         split: "train".to_owned(),
         crc32c: 0xC0FF_EE00,
+        identity: None,
     };
     let adapter = Info {
         name: "Made-up Graphics 9000".to_owned(),

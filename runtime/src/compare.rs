@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 
 use crate::metrics::{self, History};
+use crate::provenance;
 use crate::report::{self, Axis};
 use crate::reports::EvaluationReport;
 use crate::run_folder::{self, About};
@@ -150,6 +151,10 @@ pub fn markdown(runs: &[Run]) -> String {
     let precisions: Vec<f64> = runs.iter().filter_map(Run::last_precision).collect();
     if let (Some(spread), 2..) = (Spread::of(&precisions), precisions.len()) {
         let _ = writeln!(text, "\n{} runs: {spread}", precisions.len());
+    }
+    let evaluated = runs.iter().filter(|run| !run.history.evaluations.is_empty());
+    for told in provenance::beside(evaluated.map(|run| (&*run.name, &*run.about.data))) {
+        let _ = writeln!(text, "\nwarning: {told}");
     }
     let stand_ins = runs
         .iter()

@@ -81,6 +81,7 @@ impl Console {
             }
             Event::Download(progress) => self.download(&progress),
             Event::Data(_)
+            | Event::Began(_)
             | Event::Diagnosis(_)
             | Event::Trainer(_)
             | Event::Tapped(_)

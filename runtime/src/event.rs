@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::item::Weights;
+use crate::provenance::Began;
 use crate::reports::{
     Change, DataReport, EvaluationReport, Outcome, Progress, StepReport, Summary, Tapped,
     TrainerReport,
@@ -22,6 +23,8 @@ pub enum Event {
     Warning(String),
     /// A data set was read.
     Data(DataReport),
+    /// The run begins with what another one has learnt.
+    Began(Box<Began>),
     /// What trains is ready for its first step.
     Trainer(Box<TrainerReport>),
     /// A queue is being filled before the first step.

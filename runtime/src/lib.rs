@@ -28,6 +28,7 @@ pub mod picture;
 pub mod plan;
 pub mod port;
 pub mod precision;
+pub mod provenance;
 pub mod random;
 pub mod record;
 pub mod regular_file;

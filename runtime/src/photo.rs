@@ -44,8 +44,23 @@ pub struct Rules {
 /// # Errors
 /// If the file is no image, not whole, too large, or refused.
 pub fn load(path: &Path, width: usize, height: usize, rules: Rules) -> Result<Picture> {
+    load_after(path, width, height, rules, |_| ()).map(|(picture, ())| picture)
+}
+
+/// The same, and what `look` finds in the photo before it is cut and scaled.
+///
+/// # Errors
+/// If the file is no image, not whole, too large, or refused.
+pub fn load_after<T>(
+    path: &Path,
+    width: usize,
+    height: usize,
+    rules: Rules,
+    look: impl FnOnce(&RgbImage) -> T,
+) -> Result<(Picture, T)> {
     let least = if rules.refuse_tiny { LEAST_SIDE.min(width).min(height) } else { 1 };
     let (photo, room) = decode(path, least, height, rules)?;
+    let found = look(&photo);
     let (wide, high) = photo.dimensions();
     let (across, down) = middle(wide, high, width, height);
     let (left, top) = ((wide - across) / 2, (high - down) / 2);
@@ -58,7 +73,7 @@ pub fn load(path: &Path, width: usize, height: usize, rules: Rules) -> Result<Pi
     if rules.invert {
         rgb.iter_mut().for_each(|value| *value = 255 - *value);
     }
-    Ok(Picture { width, height, rgb })
+    Ok((Picture { width, height, rgb }, found))
 }
 
 /// What becomes of a photo before it is an image of this type, for people who do the same in another

@@ -60,6 +60,12 @@ pub trait Config: Any + Debug + Send + Sync {
         &["workers", "adapter"]
     }
 
+    /// Fields that came later, each with the value in YAML that stands for what was done before it
+    /// was there: what a run is to go on with that began without it.
+    fn meant_before(&self) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
     /// The stages' fields that change nothing here, said as warnings by `check`.
     fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
         Vec::new()

@@ -16,6 +16,7 @@ use runtime::fetch::{Fetcher, Interrupted};
 use runtime::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
 use runtime::photo::Rules;
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::provenance::Identity;
 use runtime::reports::DataReport;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -24,9 +25,9 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::data::format::Origin;
-use crate::data::place::{Place, describe};
+use crate::data::place::{self, Place, describe};
 use crate::data::synthetic::{self, Synthetic};
-use crate::data::validation::Validation;
+use crate::data::validation::{Drawn, Validation};
 use crate::data::{DataSet, Format, Split, classes, format, thousands};
 
 /// Reads a data set into memory and gives out its images in the order of the files, epoch after
@@ -40,7 +41,9 @@ pub struct Reader {
     /// The part of the data set.
     pub split: Split,
     /// The share of the images to train on that is kept back for `split: validation`, such as 0.1,
-    /// drawn with the run's seed. The reader of the rest, `split: train`, needs the same.
+    /// drawn with the run's seed and by what the images show: the same stay kept back when others are
+    /// added, removed or renamed, and the share is met on average. The reader of the rest,
+    /// `split: train`, needs the same.
     #[serde(default)]
     pub validation: Option<Validation>,
     /// A folder with the data set's files, with its unpacked folder or with its archive, or the
@@ -181,11 +184,8 @@ impl Config for Reader {
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
-        let (mut data, stands_in_for, limit, from) = self.load(context)?;
-        if let (Some(validation), Split::Train | Split::Validation) = (self.validation, self.split)
-        {
-            data = validation.part(&data, self.split, context.run.seed)?;
-        }
+        let (data, stands_in_for, limit, from) = self.load(context)?;
+        let (data, identity) = self.part(data, context)?;
         let images = data.labels.len() as u64;
         let description =
             format!("{} {}, {} images", data.name, self.split.name(), thousands(images));
@@ -197,6 +197,7 @@ impl Config for Reader {
             description: description.clone(),
             split: self.split.name().to_owned(),
             crc32c: data.crc32c(),
+            identity: Some(identity),
         };
         let checksum = format!("{description}, CRC-32C {:08x}", report.crc32c);
         context.run.job.alike(format!("data for {}", context.stage), checksum);
@@ -255,15 +256,26 @@ impl Config for Reader {
         &["path"]
     }
 
+    fn meant_before(&self) -> Vec<(&'static str, &'static str)> {
+        // The share was drawn by the number of images.
+        self.validation.map(|_| ("validation.by", "count")).into_iter().collect()
+    }
+
     fn check_beside(&self, other: &dyn Config) -> Result<(), Mismatch> {
         let Some(other) = (other as &dyn Any).downcast_ref::<Self>() else { return Ok(()) };
         let same_format = mem::discriminant(&self.format) == mem::discriminant(&other.format);
         let splits = (self.split, other.split);
-        if splits != (Split::Validation, Split::Train) || !same_format || self.path != other.path {
+        let plain = |reader: &Self| reader.path.as_deref().map(place::plain);
+        if splits != (Split::Validation, Split::Train)
+            || !same_format
+            || plain(self) != plain(other)
+        {
             return Ok(());
         }
+        let settled = self.share(0) == other.share(0)
+            && self.validation.map(|share| share.seed) == other.validation.map(|share| share.seed);
         match (self.validation, other.validation) {
-            (Some(here), Some(there)) if here != there => {
+            (Some(here), Some(there)) if !settled => {
                 let message = format!(
                     "{here} is kept back for validation here, and {there} where the rest is read \
                      to train on: images would be in both"
@@ -318,6 +330,36 @@ struct Named {
 }
 
 impl Reader {
+    /// The share for validation with nothing left open, if this split has to do with one.
+    fn share(&self, run_seed: u64) -> Option<Validation> {
+        let stratified = matches!(self.format, format::Kind::Images(_));
+        let validation = self.validation.filter(|_| self.split != Split::Test)?;
+        Some(validation.settled(run_seed, stratified))
+    }
+
+    /// The images of the split among those that were loaded, and what tells them from others.
+    fn part(&self, all: DataSet, context: &Context<'_>) -> Result<(DataSet, Identity)> {
+        let contents = all.contents();
+        let Some(share) = self.share(context.run.seed) else {
+            let identity = Identity::new(contents.clone(), &contents, None);
+            return Ok((all, identity));
+        };
+        let keys = all.keys(&contents);
+        let drawn = Drawn { keys: &keys, labels: &all.labels, classes: &all.classes };
+        let images = share.part(drawn, self.split)?;
+        let kept_back = match self.split {
+            Split::Validation => images.clone(),
+            _ => share.part(drawn, Split::Validation)?,
+        };
+        if let Some(told) = share.missing(drawn, &kept_back) {
+            context.events.emit(Event::Warning(told));
+        }
+        let hashes = images.iter().map(|image| contents[*image]).collect();
+        let written = self.validation.map(|written| Validation { seed: share.seed, ..written });
+        let identity = Identity::new(hashes, &contents, written.map(|share| share.to_string()));
+        Ok((all.pick(&images), identity))
+    }
+
     fn load(&self, context: &Context<'_>) -> Result<Loaded> {
         let format = match self.format.origin() {
             Origin::Files(format) => format,
@@ -725,8 +767,22 @@ mod tests {
         assert!(
             told(&train("")).message.contains("0.1 is kept back for validation here, and nothing")
         );
-        for other in [r#", "validation": 0.2"#, r#", "validation": {"fraction": 0.1, "seed": 1}"#] {
+        for other in [
+            r#", "validation": 0.2"#,
+            r#", "validation": {"fraction": 0.1, "seed": 1}"#,
+            r#", "validation": {"fraction": 0.1, "seed": 0}"#,
+            r#", "validation": {"fraction": 0.1, "stratified": true}"#,
+            r#", "validation": {"fraction": 0.1, "by": "count"}"#,
+        ] {
             assert!(told(&train(other)).message.contains("images would be in both"), "{other}");
+        }
+        let same = train(r#", "validation": {"fraction": 0.1, "stratified": false}"#);
+        assert_eq!(kept.check_beside(&same), Ok(()), "what is the default may be written down");
+        let at = |split, path: &str| config(split, &format!(r#"{share}, "path": "{path}""#));
+        let ways = ["photos", "./photos", "photos/", "a/../photos", "photos/.", "b/.././photos"];
+        for (one, other) in ways.iter().flat_map(|one| ways.iter().map(move |other| (one, other))) {
+            let unlike = Reader { validation: Some(0.2.into()), ..at("train", other) };
+            assert!(at("validation", one).check_beside(&unlike).is_err(), "{one} {other}");
         }
         // Other images, or none to train on.
         assert_eq!(kept.check_beside(&train(r#", "path": "other""#)), Ok(()));
@@ -765,7 +821,8 @@ mod tests {
         };
         let train = config(r#""split": "train", "validation": 0.1"#);
         assert!(built(&train).ends_with("train, 18 images"), "{}", built(&train));
-        let kept = config(r#""split": "validation", "validation": {"fraction": 0.1, "seed": 2}"#);
+        let share = r#""validation": {"fraction": 0.1, "seed": 2, "by": "count"}"#;
+        let kept = config(&format!(r#""split": "validation", {share}"#));
         assert!(built(&kept).ends_with("validation, 2 images"), "{}", built(&kept));
         let test = config(r#""split": "test", "validation": 0.1"#);
         assert!(built(&test).ends_with("test, 10 images"));

@@ -20,7 +20,8 @@ use crate::checkpoint;
 use crate::event::Event;
 use crate::graph::Graph;
 use crate::item::Item;
-use crate::reports::EvaluationReport;
+use crate::provenance::{self, ImageSet};
+use crate::reports::{DataReport, EvaluationReport};
 use crate::run_folder::{RUNS, checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\
@@ -116,6 +117,8 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let _ = sender.try_send(Item::Weights(weights));
     let plan = evaluations(plan, &first.path, receiver).map_err(Failure::Run)?;
     let mut shown = Shown {
+        before: first.stored.about.data.clone(),
+        trained: first.images(),
         run: is_run.then(|| path.clone()),
         kept: None,
         json: arguments.json,
@@ -164,6 +167,10 @@ fn chosen(split: &str) -> String {
 
 /// Where evaluations go.
 struct Shown {
+    /// The data that the run read.
+    before: Vec<DataReport>,
+    /// The images that it was trained on, if that is known.
+    trained: Option<ImageSet>,
     /// The run that they are kept with.
     run: Option<PathBuf>,
     /// From the first on.
@@ -178,6 +185,11 @@ impl Shown {
     fn show(&mut self, event: Event) {
         match event {
             Event::Warning(text) => complain(&format!("warning: {text}\n")),
+            Event::Data(report) => {
+                let before = self.before.iter().find(|before| before.stage == report.stage);
+                let told = provenance::afterwards(&report, before, self.trained.as_ref());
+                told.iter().for_each(|told| complain(&format!("warning: {told}\n")));
+            }
             Event::Evaluation(report) => {
                 if let Err(failure) = self.evaluation(&report) {
                     self.failure.get_or_insert(failure);

@@ -60,7 +60,11 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         file: run_folder::pipeline(&run),
         set: set.to_vec(),
     };
-    let (before, _) = own(&[]).check(app, &settings(arguments, &about))?;
+    let (mut before, _) = own(&[]).check(app, &settings(arguments, &about))?;
+    let earlier = before.meant_before(&about.data);
+    if !earlier.is_empty() {
+        (before, _) = own(&earlier).check(app, &settings(arguments, &about))?;
+    }
     let start = start(&run, &about, &before)?;
     // What is said now counts more than what was said then.
     if arguments.adapter.is_some() || arguments.set.iter().any(|(path, _)| path == "adapter") {
@@ -71,7 +75,7 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
     }
     let base = settings(arguments, &about);
     let mut plan = match &arguments.file {
-        None => own(&arguments.set).load_with(app, &base)?,
+        None => own(&[&earlier[..], &arguments.set].concat()).load_with(app, &base)?,
         Some(file) => {
             let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
             source.load_with(app, &RunSettings { folder: source.folder(), ..base })?

@@ -21,10 +21,11 @@ use crate::compare::Spread;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
-use crate::event::Event;
+use crate::event::{DataReport, Event};
 use crate::fetch::Interrupted;
 use crate::job::Job;
 use crate::plan::Plan;
+use crate::provenance;
 use crate::record::{Last, PROGRAM, Place, Recorder};
 use crate::run_folder::{self, About, Ended, RUNS};
 use crate::stage::RunSettings;
@@ -186,6 +187,7 @@ fn begin(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(),
     let first = plan.settings.seed;
     let mut precisions = Vec::new();
     let mut stands_in_for = None;
+    let mut data: Vec<(String, Vec<DataReport>)> = Vec::new();
     let mut one = |seed: u64| {
         let mut set = arguments.set.clone();
         set.push(("seed".to_owned(), seed.to_string()));
@@ -193,6 +195,7 @@ fn begin(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(),
         if let Some(report) = last.evaluation {
             precisions.push(report.precision_at_1);
             stands_in_for = report.stands_in_for;
+            data.push((format!("seed {seed}"), last.data));
         }
         Ok(())
     };
@@ -201,7 +204,11 @@ fn begin(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(),
     let told = match ended {
         Err(_) if precisions.is_empty() => Ok(()),
         _ if !job.is_first() => Ok(()),
-        _ => output::print(&spread(&precisions, seeds, stands_in_for.as_deref())),
+        _ => {
+            let beside = provenance::beside(data.iter().map(|(seed, data)| (&**seed, &**data)));
+            beside.iter().for_each(|told| complain(&format!("warning: {told}\n")));
+            output::print(&spread(&precisions, seeds, stands_in_for.as_deref()))
+        }
     };
     ended.and(told)
 }

@@ -15,6 +15,7 @@ use crate::given;
 use crate::item::{Item, Weights};
 use crate::plan::Plan;
 use crate::port::Port;
+use crate::provenance::{self, ImageSet};
 use crate::run_folder::{self, checkpoints};
 use crate::stage::RunSettings;
 
@@ -153,12 +154,26 @@ impl Trained {
         };
         let name = format!("pipeline of {}", self.path.display());
         let text = &about.pipeline;
-        let loaded = Plan::load(&app.kinds, &name, text, set, &base);
-        let (plan, warnings) = loaded.map_err(Failure::Pipeline)?;
+        let load = |set: &[(String, String)]| {
+            Plan::load(&app.kinds, &name, text, set, &base).map_err(Failure::Pipeline)
+        };
+        let (mut plan, mut warnings) = load(set)?;
+        let earlier = plan.meant_before(&about.data);
+        if !earlier.is_empty() {
+            (plan, warnings) = load(&[&earlier, set].concat())?;
+        }
         if warns {
             tell(&warnings);
         }
         Ok(plan)
+    }
+
+    /// The images that it was trained on, if that is known.
+    pub(super) fn images(&self) -> Option<ImageSet> {
+        provenance::of_checkpoint(&self.path).unwrap_or_else(|error| {
+            complain(&format!("warning: {error:#}\n"));
+            None
+        })
     }
 
     /// The weights, for a plan's model.

@@ -1,6 +1,7 @@
 //! A pipeline checked whole: every stage with its types, before anything opens.
 
 mod check;
+mod kept;
 mod links;
 mod load;
 mod notes;

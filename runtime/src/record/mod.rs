@@ -5,6 +5,7 @@ mod board;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
@@ -18,6 +19,7 @@ use crate::checkpoint::{self, Best, Store};
 use crate::event::{Checkpoint, Event, Reason, SharesReport};
 use crate::metrics::{self, Metrics};
 use crate::plan::Plan;
+use crate::provenance::{self, ImageSet, Watch};
 use crate::report::{Facts, Report};
 use crate::reports::{DataReport, EvaluationReport, TrainerReport};
 use crate::run_folder::{self, About, Ended, RunFolder, write_whole};
@@ -69,6 +71,9 @@ pub struct Recorder {
     forms: Forms,
     /// The data of the run that is gone on with, and the steps that it had done.
     data_before: Vec<DataReport>,
+    watch: Watch,
+    /// What is to be said with the first event.
+    unsaid: Option<String>,
     resumed_after: Option<u64>,
     /// What went wrong, each said once.
     said: HashSet<String>,
@@ -97,6 +102,8 @@ pub struct Last {
     pub failure: Option<String>,
     /// The report.
     pub report: Option<PathBuf>,
+    /// The data that was read.
+    pub data: Vec<DataReport>,
     /// The run's folder.
     pub folder: Option<PathBuf>,
     /// The steps that had been done before, if none was added.
@@ -134,6 +141,12 @@ impl Recorder {
         Board::cut(&board_folder(folder.path()), steps, evaluators, &aside)?;
         let mut recorder = Self::of(plan, text, about)?;
         recorder.data_before.clone_from(&recorder.about.data);
+        let before = ImageSet::read(&provenance::file(folder.path())).unwrap_or_else(|error| {
+            let unknown = "which images the run was trained on before is not known";
+            recorder.unsaid = Some(format!("{error:#}: {unknown}"));
+            None
+        });
+        recorder.watch = Watch::new(training(plan), before.unwrap_or_default());
         recorder.folder = Some(folder);
         recorder.resumed_after = Some(steps);
         // A run that begins again is not done already.
@@ -166,6 +179,8 @@ impl Recorder {
             ran: None,
             forms: plan.settings.forms.clone(),
             data_before: Vec::new(),
+            watch: Watch::new(training(plan), ImageSet::default()),
+            unsaid: None,
             resumed_after: None,
             said: HashSet::new(),
             last: Last::default(),
@@ -178,10 +193,15 @@ impl Recorder {
     /// If the run's folder cannot be made. What cannot be written later is only told: a run of
     /// hours need not end for it.
     pub fn observe(&mut self, event: &Event) -> Result<Vec<String>> {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self.unsaid.take().into_iter().collect();
         match event {
-            Event::Data(report) => notes.extend(self.data(report)),
+            Event::Data(report) => notes.extend(self.data(report)?),
+            Event::Began(began) => self.watch.begin_with(began),
             Event::Trainer(report) => {
+                for (stage, told, images) in self.watch.complete()? {
+                    self.trained_on(&stage, images);
+                    notes.extend(told);
+                }
                 notes.extend(self.trainer(report));
                 if let Some(resumed) = self.about.resumed.last_mut() {
                     resumed.adapter = self.about.adapter.clone();
@@ -204,17 +224,36 @@ impl Recorder {
         Ok(notes)
     }
 
-    fn data(&mut self, report: &DataReport) -> Option<String> {
+    fn data(&mut self, report: &DataReport) -> Result<Vec<String>> {
         let before = self.data_before.iter().find(|before| before.stage == report.stage);
-        let changed = before.is_some_and(|before| before.crc32c != report.crc32c);
+        let changed = before.is_some_and(|before| match self.watch.trains(&report.stage) {
+            // The order counts as well.
+            true => before.crc32c != report.crc32c,
+            false => !before.same_images(report),
+        });
+        let mut kept = report.clone();
+        if let Some(identity) = &mut kept.identity {
+            identity.hashes = Arc::default();
+        }
         self.about.data.retain(|known| known.stage != report.stage);
-        self.about.data.push(report.clone());
-        changed.then(|| {
-            format!(
+        self.about.data.push(kept);
+        let (mut notes, images) = self.watch.data(report)?;
+        self.trained_on(&report.stage, images);
+        if changed {
+            notes.push(format!(
                 "{} reads other data than before ({}): the run does not go on as it would have",
                 report.stage, report.description
-            )
-        })
+            ));
+        }
+        Ok(notes)
+    }
+
+    /// Takes note of how many of the images that a stage reads to evaluate were trained on.
+    fn trained_on(&mut self, stage: &str, images: u64) {
+        let report = self.about.data.iter_mut().find(|report| report.stage == stage);
+        if let Some(identity) = report.and_then(|report| report.identity.as_mut()) {
+            identity.trained_on = images;
+        }
     }
 
     /// Writes shares down before they are used; gives what went wrong.
@@ -260,6 +299,10 @@ impl Recorder {
         write_whole(&run_folder::pipeline(path), resolved.as_bytes())?;
         self.about.ended = None;
         write_about(folder, &self.about)?;
+        let images = self.watch.images();
+        if !images.is_empty() {
+            images.write(&provenance::file(path))?;
+        }
         if let Some(ran) = &self.ran {
             write_whole(&variants_file(path), &serde_json::to_vec_pretty(ran)?)?;
         }
@@ -398,6 +441,7 @@ impl Recorder {
                 wrong
             }
         };
+        self.last.data.clone_from(&self.about.data);
         let time = run_folder::now();
         self.about.ended = Some(Ended { time, how: how.to_owned() });
         let written =
@@ -414,6 +458,12 @@ impl Recorder {
     pub fn last(&self) -> &Last {
         &self.last
     }
+}
+
+/// The ids of the stages that are part of the training.
+fn training(plan: &Plan) -> HashSet<String> {
+    let stages = (0..plan.stages.len()).filter(|at| plan.trains(*at));
+    stages.map(|at| plan.stages[at].id.clone()).collect()
 }
 
 /// As many as a person reads.

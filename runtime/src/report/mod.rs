@@ -161,7 +161,8 @@ impl Report {
                 self.evaluations.push(report.clone());
             }
             Event::Flow(outcome) => self.outcome = Some(outcome.clone()),
-            Event::Diagnosis(_)
+            Event::Began(_)
+            | Event::Diagnosis(_)
             | Event::Download(_)
             | Event::Filling { .. }
             | Event::Summary(_) => {}

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::provenance::Identity;
+
 /// A data set in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataReport {
@@ -13,4 +15,7 @@ pub struct DataReport {
     pub split: String,
     /// The CRC-32C of all pixels, then all labels.
     pub crc32c: u32,
+    /// Which images these are; absent in runs of early versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
 }

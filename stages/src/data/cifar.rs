@@ -112,6 +112,7 @@ impl Files<'_> {
             classes: names.unwrap_or_else(official),
             labels,
             pixels: Bytes::from(pixels),
+            originals: None,
         }
     }
 

@@ -256,6 +256,7 @@ impl Format for Idx {
             labels: found,
             pixels: pixels.into(),
             warning: None,
+            originals: None,
         })
     }
 

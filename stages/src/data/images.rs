@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::Classes;
 use super::place::Place;
-use super::{DataSet, Format, Split, thousands};
+use super::{DataSet, Format, Split, content, thousands};
 use crate::extent::Extent;
 
 pub use parts::Parts;
@@ -106,6 +106,8 @@ pub enum Damaged {
 struct Decoded {
     /// All pixels, one image after the other; zeros where a file could not be decoded.
     pixels: Vec<u8>,
+    /// [`content`] of each image before it was scaled.
+    originals: Vec<u64>,
     /// What was wrong with which files, in their order.
     wrong: Vec<(usize, Error)>,
 }
@@ -136,10 +138,14 @@ impl Images {
         self.folders.validation.is_some() || self.lists.validation.is_some()
     }
 
-    /// The pixels of one file.
-    fn decode(&self, path: &Path, pixels: &mut [u8]) -> Result<()> {
+    /// The pixels of one file, and the content of the photo in it.
+    fn decode(&self, path: &Path, pixels: &mut [u8]) -> Result<u64> {
         let Extent { height, width } = self.size();
-        let photo = photo::load(path, width, height, self.photo_rules())?;
+        let look = |photo: &image::RgbImage| {
+            content(photo, photo.height() as usize, photo.width() as usize)
+        };
+        let (photo, original) =
+            photo::load_after(path, width, height, self.photo_rules(), look)?;
         match self.channels.0 {
             1 => {
                 let grey = photo.rgb.chunks_exact(3).map(photo::grey);
@@ -147,7 +153,7 @@ impl Images {
             }
             _ => pixels.copy_from_slice(&photo.rgb),
         }
-        Ok(())
+        Ok(original)
     }
 
     /// The pixels of all files, and what was wrong with some.
@@ -163,11 +169,13 @@ impl Images {
         let mut pixels: Vec<u8> = Vec::new();
         pixels.try_reserve_exact(total).with_context(too_large)?;
         pixels.resize(total, 0);
+        let mut originals = vec![0; files.len()];
         let threads = thread::available_parallelism().map_or(1, usize::from);
         // Photos differ in size: short shares are taken in turn.
         let share = files.len().div_ceil(16 * threads).max(1);
         let stopped = AtomicUsize::new(usize::MAX);
-        let shares: Vec<_> = files.chunks(share).zip(pixels.chunks_mut(share * size)).collect();
+        let found = pixels.chunks_mut(share * size).zip(originals.chunks_mut(share));
+        let shares: Vec<_> = files.chunks(share).zip(found).collect();
         let count = shares.len();
         let shares = std::sync::Mutex::new(shares.into_iter().enumerate());
         let mut wrong = thread::scope(|scope| -> Result<Vec<(usize, Error)>> {
@@ -175,19 +183,23 @@ impl Images {
                 let mut wrong = Vec::new();
                 loop {
                     let next = shares.lock().map(|mut shares| shares.next());
-                    let Ok(Some((number, (files, pixels)))) = next else { return wrong };
-                    for (at, (file, pixels)) in
-                        files.iter().zip(pixels.chunks_exact_mut(size)).enumerate()
-                    {
+                    let Ok(Some((number, (files, (pixels, originals))))) = next else {
+                        return wrong;
+                    };
+                    let found = pixels.chunks_exact_mut(size).zip(originals);
+                    for (at, (file, (pixels, original))) in files.iter().zip(found).enumerate() {
                         let at = number * share + at;
                         // Those before the first that is wrong are read, so that it is the first.
                         if stopped.load(Ordering::Relaxed) < at {
                             break;
                         }
-                        if let Err(error) = self.decode(&file.path, pixels) {
-                            wrong.push((at, error));
-                            if self.damaged == Damaged::Stop {
-                                stopped.fetch_min(at, Ordering::Relaxed);
+                        match self.decode(&file.path, pixels) {
+                            Ok(content) => *original = content,
+                            Err(error) => {
+                                wrong.push((at, error));
+                                if self.damaged == Damaged::Stop {
+                                    stopped.fetch_min(at, Ordering::Relaxed);
+                                }
                             }
                         }
                     }
@@ -206,7 +218,7 @@ impl Images {
             Ok(joined.flatten().collect())
         })?;
         wrong.sort_by_key(|(at, _)| *at);
-        Ok(Decoded { pixels, wrong })
+        Ok(Decoded { pixels, originals, wrong })
     }
 }
 
@@ -279,7 +291,7 @@ impl Format for Images {
         let classes = self.classes.as_ref().context(NO_CLASSES)?;
         let mut list = list::list(place, split, self, classes)?;
         let mut notes = mem::take(&mut list.notes);
-        let Decoded { pixels, mut wrong } = self.decode_all(&list.files)?;
+        let Decoded { pixels, originals, mut wrong } = self.decode_all(&list.files)?;
         if self.damaged == Damaged::Stop && !wrong.is_empty() {
             let (at, error) = wrong.swap_remove(0);
             let cause = error.root_cause().downcast_ref::<io::Error>();
@@ -314,6 +326,7 @@ impl Format for Images {
             classes: list.classes,
             pixels: pixels.into(),
             warning: None,
+            originals: Some(originals),
         };
         let bad: Vec<usize> = wrong.into_iter().map(|(at, _)| at).collect();
         let mut data = match bad.as_slice() {

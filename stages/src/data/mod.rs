@@ -14,7 +14,10 @@ pub mod place;
 pub mod svhn;
 pub mod synthetic;
 pub mod validation;
+mod xxhash;
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -148,6 +151,15 @@ pub struct DataSet {
     pub pixels: Bytes,
     /// What a person should know of them, such as that there are fewer than expected.
     pub warning: Option<String>,
+    /// [`content`] of each image before it was scaled, where a format scales: an image is the same
+    /// one whatever size it is read in.
+    pub originals: Option<Vec<u64>>,
+}
+
+/// What tells an image from others, by its pixels alone: neither its name, its label nor the images
+/// around it count.
+pub fn content(pixels: &[u8], height: usize, width: usize) -> u64 {
+    xxhash::xxh64(pixels, (width as u64) << 32 | height as u64)
 }
 
 // Without the pixels, of which there are millions.
@@ -177,8 +189,37 @@ impl DataSet {
         Self {
             labels: images.iter().map(|index| self.labels[*index]).collect(),
             pixels: pixels.into(),
+            originals: self
+                .originals
+                .as_ref()
+                .map(|originals| images.iter().map(|index| originals[*index]).collect()),
             ..self.clone()
         }
+    }
+
+    /// [`content`] of each image, before it was scaled.
+    pub fn contents(&self) -> Vec<u64> {
+        self.originals.clone().unwrap_or_else(|| self.read())
+    }
+
+    /// [`content`] of each image as it was read.
+    fn read(&self) -> Vec<u64> {
+        let [height, width, channels] = self.shape;
+        let images = self.pixels.chunks_exact((height * width * channels).max(1));
+        images.map(|pixels| content(pixels, height, width)).collect()
+    }
+
+    /// What a share of the images is drawn by, given their [`contents`](Self::contents). Images that
+    /// are alike as they were read have the same key, even if they differed before they were scaled.
+    pub fn keys<'a>(&self, contents: &'a [u64]) -> Cow<'a, [u64]> {
+        let Some(originals) = &self.originals else { return contents.into() };
+        let read = self.read();
+        let mut keys: HashMap<u64, u64> = HashMap::new();
+        for (read, original) in read.iter().zip(originals) {
+            let key = keys.entry(*read).or_insert(*original);
+            *key = (*key).min(*original);
+        }
+        read.iter().map(|read| keys[read]).collect::<Vec<_>>().into()
     }
 
     /// The image of this number in this pass over the data; its pixels are shared, not copied.
@@ -212,6 +253,30 @@ pub(crate) fn thousands(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_is_told_from_others_by_its_pixels() {
+        let data = DataSet {
+            name: String::new(),
+            shape: [1, 2, 1],
+            classes: Vec::new(),
+            labels: vec![0, 1, 0],
+            pixels: vec![1, 2, 1, 2, 3, 4].into(),
+            warning: None,
+            originals: None,
+        };
+        let contents = data.contents();
+        assert_eq!(contents[0], contents[1]);
+        assert_ne!(contents[0], contents[2]);
+        assert_eq!(content(&[1, 2], 1, 2), contents[0]);
+        assert_eq!(*data.keys(&contents), *contents);
+        assert_ne!(content(&[1, 2], 2, 1), contents[0]);
+        // Two that were unlike before they were scaled, and are alike now.
+        let scaled = DataSet { originals: Some(vec![8, 7, 9]), ..data };
+        assert_eq!(scaled.contents(), [8, 7, 9]);
+        assert_eq!(*scaled.keys(&[8, 7, 9]), [7, 7, 9]);
+        assert_eq!(scaled.pick(&[2, 0]).contents(), [9, 8]);
+    }
 
     #[test]
     fn thousands_are_set_apart() {

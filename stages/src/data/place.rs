@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::io::{BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use runtime::regular_file;
@@ -152,6 +152,24 @@ pub(super) fn open(path: &Path) -> Result<BufReader<fs::File>> {
     Ok(BufReader::with_capacity(1 << 16, file?))
 }
 
+/// A path without `.` and without folders that `..` leaves again, so that different ways to write it
+/// are alike. Opens nothing: links are not followed.
+pub fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(plain.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
 /// What is at a path, if anything is.
 pub(super) fn look(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
@@ -244,6 +262,22 @@ mod tests {
 
     const LAYOUT: Layout =
         Layout { files: &["a.bin", "b.bin"], folder: "unpacked", archive: "all.tar.gz" };
+
+    #[test]
+    fn ways_to_write_a_path_are_alike() {
+        for (written, expected) in [
+            ("photos", "photos"),
+            ("./photos/.", "photos"),
+            ("a/../photos", "photos"),
+            ("a/b/../../photos//x/", "photos/x"),
+            ("../photos", "../photos"),
+            ("../../a/../photos", "../../photos"),
+            ("/a/../photos", "/photos"),
+            (".", ""),
+        ] {
+            assert_eq!(plain(Path::new(written)), Path::new(expected), "{written}");
+        }
+    }
 
     #[test]
     fn every_form_is_found_and_the_unpacked_goes_first() {

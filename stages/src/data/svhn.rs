@@ -109,6 +109,7 @@ impl Format for Svhn {
             labels: all.labels,
             pixels: all.pixels.into(),
             warning: None,
+            originals: None,
         })
     }
 

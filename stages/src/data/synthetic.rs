@@ -121,6 +121,7 @@ impl Synthetic {
             labels: (0..count).map(|number| (number % CLASSES.len()) as u8).collect(),
             pixels: Bytes::from(pixels),
             warning: None,
+            originals: None,
         })
     }
 }

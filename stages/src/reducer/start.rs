@@ -8,6 +8,7 @@ use runtime::checkpoint::{self, Stored, Taken};
 use runtime::event::Event;
 use runtime::graph::Graph;
 use runtime::item::{Source, Weights};
+use runtime::provenance::{self, Began};
 use runtime::run_folder::{self, checkpoints};
 use runtime::session::untrained;
 use runtime::stage::Context;
@@ -39,6 +40,13 @@ pub(super) fn read(
 ) -> Result<(Weights, Start)> {
     let path = context.run.folder.join(path);
     let (path, stored) = find(&path, context).context("init_from")?;
+    // What cannot be read leaves open which images these were, and that is told then.
+    let images = provenance::of_checkpoint(Path::new(&path)).unwrap_or_else(|error| {
+        context.events.emit(Event::Warning(format!("init_from: {error:#}")));
+        None
+    });
+    let began = Began { from: path.clone(), data: stored.about.data.clone(), images };
+    context.events.emit(Event::Began(Box::new(began)));
     let source = Arc::new(stored.source.clone());
     let mut weights = untrained(graph, source, context.run.seed);
     let taken = stored.start(&mut weights);
