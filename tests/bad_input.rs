@@ -211,7 +211,10 @@ fn a_folder_where_a_file_should_be_is_told() {
     let file = folder.path().join("data_batch_1.bin");
     fs::remove_file(&file).expect("removed");
     fs::create_dir(&file).expect("made");
-    refuses(folder.path(), &["cannot read", &file.display().to_string(), "directory"]);
+    refuses(
+        folder.path(),
+        &["cannot read", &file.display().to_string(), "not a file but a folder"],
+    );
 }
 
 #[test]
@@ -293,10 +296,12 @@ fn data_that_the_environment_names_is_used_or_told_but_not_passed_over() {
     assert_eq!((status, &*out), (1, ""), "{told}");
     assert!(told.contains("GRADFLOW_DATA=") && told.contains("label 77"), "{told}");
 
-    // A place that is empty is none: the drawings stand in, and it is said.
-    let Ran { status, out, told } = run(&folder.path().join("nowhere"));
-    assert_eq!(status, 0, "{told}");
-    assert!(out.contains("this is not CIFAR-10") && out.contains("nowhere"), "{out}");
+    // Nor do drawings stand in for what is not there.
+    let nowhere = folder.path().join("nowhere");
+    let Ran { status, out, told } = run(&nowhere);
+    assert_eq!((status, &*out), (1, ""), "{told}");
+    assert!(told.contains("GRADFLOW_DATA is the only place"), "{told}");
+    assert!(told.contains(&nowhere.display().to_string()), "{told}");
 
     fs::remove_file(file).expect("removed");
     assert!(run(folder.path()).told.contains("lacks data_batch_1.bin"));

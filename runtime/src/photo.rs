@@ -159,9 +159,8 @@ fn decode(
         // Decoders show what there is of a JPEG in grey and say nothing.
         ensure!(is_whole_jpeg(BufReader::new(open()?))?, "the JPEG ends in its middle");
     }
-    let unpacked = decoder.total_bytes();
     ensure!(
-        pixels <= most_pixels(format, bytes, unpacked, pixels),
+        pixels <= most_pixels(format, bytes),
         "it has {width} x {height} pixels by its header, and its {bytes} bytes cannot hold so many"
     );
     let orientation = decoder.orientation().with_context(broken)?;
@@ -177,7 +176,7 @@ fn decode(
     // The decoded image, what it is turned into, the part that is cut out of that, and its rows, scaled
     // as reals of four channels.
     let scaled = 16 * u64::from(width.max(height)).saturating_mul(rows as u64);
-    let room = ROOM.take(unpacked.saturating_add(8 * pixels).saturating_add(scaled));
+    let room = ROOM.take(decoder.total_bytes().saturating_add(8 * pixels).saturating_add(scaled));
     let mut image = DynamicImage::from_decoder(decoder).with_context(broken)?;
     image.apply_orientation(orientation);
     Ok((on_white(image), room))
@@ -185,17 +184,14 @@ fn decode(
 
 /// The pixels that a file of so many bytes can hold at most. A header of a few bytes may claim any
 /// number, and decoding takes its time and memory.
-fn most_pixels(format: ImageFormat, bytes: u64, unpacked: u64, pixels: u64) -> u64 {
-    match format {
-        // One bit at least for each block of 8 x 8 pixels.
-        ImageFormat::Jpeg => bytes.saturating_mul(8 * 64),
-        // Deflate makes nothing more than 1,032 times smaller; pixels of less than a byte are
-        // unpacked to one.
-        _ => {
-            let per_pixel = (unpacked / pixels.max(1)).max(1);
-            bytes.saturating_mul(1_040 * 8) / per_pixel
-        }
-    }
+fn most_pixels(format: ImageFormat, bytes: u64) -> u64 {
+    bytes.saturating_mul(match format {
+        // One bit at least for each block of 8 x 8 pixels, and for half of the blocks where one
+        // component has all columns and another all rows.
+        ImageFormat::Jpeg => 8 * 64 * 2,
+        // One bit at least for each pixel, and Deflate makes nothing more than 1,032 times smaller.
+        _ => 8 * 1_032,
+    })
 }
 
 fn name(format: ImageFormat) -> &'static str {

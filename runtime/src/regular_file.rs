@@ -36,7 +36,10 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// If it cannot be opened or read, is no regular file, or is not UTF-8.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
-    String::from_utf8(read(path)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    String::from_utf8(read(path)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        io::Error::new(ErrorKind::InvalidData, format!("it is not UTF-8 text (byte {at})"))
+    })
 }
 
 /// What is there in place of a file.
@@ -76,7 +79,7 @@ mod tests {
         assert_eq!(open(&path.join("below")).expect_err("none").kind(), ErrorKind::NotADirectory);
         fs::write(&path, [0xff]).expect("written");
         let told = read_to_string(&path).expect_err("no text");
-        assert_eq!(told.kind(), ErrorKind::InvalidData);
+        assert_eq!(told.to_string(), "it is not UTF-8 text (byte 0)");
     }
 
     #[cfg(unix)]

@@ -1,7 +1,6 @@
 //! `runtime bench`: how fast a pipeline is here, and where its time goes.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use crate::period::Period;
 use crate::plan::Plan;
 use crate::port::Port;
 use crate::record::PROGRAM;
+use crate::regular_file;
 use crate::run_folder;
 use crate::session::Session;
 
@@ -105,7 +105,7 @@ pub(super) fn bench(app: &App, arguments: &Arguments) -> Result<(), Failure> {
         return scale(app, arguments, adapters);
     }
     // Before the work: it is not to be lost because a file cannot be read or made.
-    let before = arguments.compare.as_ref().map(read).transpose().map_err(Failure::Run)?;
+    let before = arguments.compare.as_deref().map(read).transpose().map_err(Failure::Run)?;
     let file = arguments.json.as_deref().map(NewFile::create).transpose()?;
     let measured = measure(app, arguments)?;
     if let Some(file) = file {
@@ -134,9 +134,9 @@ fn scale(app: &App, arguments: &Arguments, adapters: &Several) -> Result<(), Fai
     )
 }
 
-fn read(path: &PathBuf) -> Result<Bench> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+fn read(path: &Path) -> Result<Bench> {
+    let text = regular_file::read_to_string(path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text)
         .with_context(|| format!("{} was not written by `runtime bench --json`", path.display()))
 }

@@ -129,10 +129,12 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
         print(&format!("checkpoint: {}\n", first.path.display()))?;
         first.chosen_on.as_deref().map_or(Ok(()), |split| print(&chosen(split)))?;
     }
-    let (result, watched) = thread::scope(|scope| {
+    let (result, watched) = thread::scope(|scope| -> Result<_> {
         let watching = if arguments.watch {
             let (run, stop, last) = (path, &stop, first.stored.progress.steps);
-            Some(scope.spawn(move || follow(run, last, &graph, &sender, stop)))
+            let follow = move || follow(run, last, &graph, &sender, stop);
+            let thread = thread::Builder::new().spawn_scoped(scope, follow);
+            Some(thread.context("could not start a thread")?)
         } else {
             drop(sender);
             None
@@ -146,8 +148,9 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
         // The thread that watches sees that there is nothing to watch for any more.
         .inspect_err(|_| stop.stop());
         let watched = watching.map(|thread| thread.join().unwrap_or_else(|p| resume_unwind(p)));
-        (result, watched.unwrap_or(Ok(())))
-    });
+        Ok((result, watched.unwrap_or(Ok(()))))
+    })
+    .map_err(Failure::Run)?;
     if let Some(failure) = shown.failure {
         return Err(failure);
     }

@@ -13,7 +13,7 @@ use flate2::read::MultiGzDecoder;
 use runtime::regular_file;
 
 use super::place::{Layout, Place};
-use super::{DataSet, Split, thousands};
+use super::{DataSet, Split, thousands, zeros};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -141,8 +141,7 @@ impl Files<'_> {
         let counts: Vec<(String, usize)> =
             opened.iter().map(|(name, _, count)| (name.clone(), *count)).collect();
         let total = opened.iter().map(|(_, _, count)| count).sum::<usize>();
-        let mut labels = vec![0; total];
-        let mut pixels = vec![0; total * PIXELS];
+        let (mut labels, mut pixels) = (zeros(total)?, zeros(total * PIXELS)?);
         thread::scope(|scope| -> Result<()> {
             let (mut labels, mut pixels) = (labels.as_mut_slice(), pixels.as_mut_slice());
             let mut threads = Vec::with_capacity(opened.len());
@@ -308,7 +307,7 @@ impl Files<'_> {
             } else if let Some(at) = self.names().iter().position(|wanted| *wanted == file) {
                 let member = format!("{name}: {}", member.display());
                 let count = self.records(&member, entry.size())?;
-                let (mut labels, mut pixels) = (vec![0; count], vec![0; count * PIXELS]);
+                let (mut labels, mut pixels) = (zeros(count)?, zeros(count * PIXELS)?);
                 self.decode(&member, &mut entry, &mut labels, &mut pixels).with_context(damaged)?;
                 parts[at] = Some((labels, pixels));
             }

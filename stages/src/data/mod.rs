@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use runtime::fetch::Download;
 use runtime::item::{Image, Label, Pixels, Sample, SampleId};
@@ -237,6 +237,16 @@ impl DataSet {
     }
 }
 
+/// So many zeros, or an error where an allocation of that size would end the program.
+pub(crate) fn zeros(bytes: usize) -> Result<Vec<u8>> {
+    let mut room = Vec::<u8>::new();
+    room.try_reserve_exact(bytes)
+        .with_context(|| format!("{} bytes do not fit into memory", thousands(bytes as u64)))?;
+    drop(room);
+    // Memory of zeros is there at once, which filling what was reserved is not.
+    Ok(vec![0; bytes])
+}
+
 /// `50,000` for 50000.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -276,6 +286,13 @@ mod tests {
         assert_eq!(scaled.contents(), [8, 7, 9]);
         assert_eq!(*scaled.keys(&[8, 7, 9]), [7, 7, 9]);
         assert_eq!(scaled.pick(&[2, 0]).contents(), [9, 8]);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_an_error() {
+        assert_eq!(zeros(3).expect("they fit"), [0; 3]);
+        let told = zeros(isize::MAX as usize).expect_err("too many").to_string();
+        assert!(told.ends_with("bytes do not fit into memory"), "{told}");
     }
 
     #[test]

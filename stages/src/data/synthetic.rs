@@ -15,7 +15,7 @@ use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DataSet, Images, Split};
+use super::{DataSet, Images, Split, zeros};
 
 const SIDE: usize = 32;
 /// The type of the drawings.
@@ -96,7 +96,7 @@ impl Synthetic {
         }
         let count = count as usize;
         let purpose = purpose(split);
-        let mut pixels = vec![0; count * PIXELS];
+        let mut pixels = zeros(count * PIXELS)?;
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = count.div_ceil(threads).max(1);
         thread::scope(|scope| -> Result<()> {

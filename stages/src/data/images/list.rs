@@ -306,8 +306,12 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if !name.starts_with('.') {
+                let kind = entry.file_type()?;
                 // Links are followed; one to nowhere is told where it is read.
-                let kind = fs::metadata(entry.path()).ok().map(|found| found.file_type());
+                let kind = match kind.is_symlink() {
+                    true => fs::metadata(entry.path()).ok().map(|found| found.file_type()),
+                    false => Some(kind),
+                };
                 let is_folder = kind.is_some_and(|kind| kind.is_dir());
                 let is_special = kind.is_some_and(|kind| !kind.is_dir() && !kind.is_file());
                 all.push(Entry { name, path: entry.path(), is_folder, is_special });
