@@ -134,6 +134,14 @@ fn checksum<'a>(
 /// If the file cannot be read, is something else, is newer than this program, or is damaged: no
 /// bit of it may differ from what was written.
 pub fn read(path: &Path) -> Result<Stored> {
+    // Reading a pipe would wait for somebody who writes to it.
+    let found = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        found.is_file(),
+        "{} is no checkpoint that can be used: it is {}",
+        path.display(),
+        if found.is_dir() { "a folder" } else { "a pipe or a device, and no file" }
+    );
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     decode(&bytes).with_context(|| format!("{} is no checkpoint that can be used", path.display()))
 }

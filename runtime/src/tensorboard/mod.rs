@@ -1,6 +1,7 @@
 //! TensorBoard's event files: writing them, and cutting them back to a step.
 
 mod cut;
+mod folders;
 pub mod graph;
 mod histogram;
 pub mod proto;
@@ -8,6 +9,7 @@ pub mod record;
 mod writer;
 
 pub use cut::{Cut, cut};
+pub(crate) use folders::folders;
 pub use histogram::Histogram;
 pub use writer::EventFile;
 
