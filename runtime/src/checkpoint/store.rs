@@ -5,15 +5,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::file::TooNew;
 use super::{About, Stored, file};
+use crate::free_name::move_aside;
 use crate::item::Weights;
 use crate::reports::EvaluationReport;
-use crate::run_folder::{read_json, write_whole};
+use crate::run_folder::{Held, read_json};
+use crate::whole_file::write_whole_if;
 
 /// What a validation split is called: the best is chosen by it where there is one.
 const VALIDATION: &str = "validation";
@@ -82,6 +85,8 @@ pub struct Store {
     awaited: BTreeSet<u64>,
     /// Of each stage that evaluates, the steps of the weights that it has told of last.
     told: HashMap<String, u64>,
+    /// The run's folder, outside which nothing is touched.
+    run: Option<Arc<Held>>,
 }
 
 impl Store {
@@ -105,7 +110,18 @@ impl Store {
             best,
             awaited: BTreeSet::new(),
             told: evaluators.map(|stage| (stage.to_owned(), 0)).collect(),
+            run: None,
         })
+    }
+
+    /// Has nothing be written or removed any more once the path of this run's folder leads to
+    /// another one.
+    pub fn stay_in(&mut self, run: Arc<Held>) {
+        self.run = Some(run);
+    }
+
+    fn check(&self) -> Result<()> {
+        self.run.as_ref().map_or(Ok(()), |run| run.check())
     }
 
     /// Has checkpoints of these steps stay until they have been evaluated.
@@ -125,7 +141,7 @@ impl Store {
     pub fn save(&mut self, weights: &Weights, about: &About, awaited: bool) -> Result<PathBuf> {
         let step = weights.progress.steps;
         let path = self.folder.join(file_name(step));
-        file::write(&path, weights, about)?;
+        write_whole_if(&path, &file::encode(weights, about)?, || self.check())?;
         if awaited {
             self.awaited.insert(step);
         }
@@ -149,7 +165,8 @@ impl Store {
         let is_there = self.folder.join(&found.file).is_file();
         let better = is_there && self.best.as_ref().is_none_or(|best| found.is_better_than(best));
         if better {
-            write_whole(&best_file(&self.folder), &serde_json::to_vec_pretty(&found)?)?;
+            let text = serde_json::to_vec_pretty(&found)?;
+            write_whole_if(&best_file(&self.folder), &text, || self.check())?;
             self.best = Some(found);
         }
         Ok(better)
@@ -163,6 +180,9 @@ impl Store {
     /// Removes what is neither among the last, nor the best, nor being evaluated. What cannot be
     /// removed stays: that harms nothing.
     pub fn tidy(&self) {
+        if self.check().is_err() {
+            return;
+        }
         let steps = list(&self.folder);
         let old = &steps[..steps.len().saturating_sub(self.keep)];
         let best = self.best.as_ref().map(|best| best.step);
@@ -177,15 +197,15 @@ impl Store {
     /// # Errors
     /// If they cannot be moved.
     pub fn supersede(&mut self, step: u64, aside: &Path) -> Result<bool> {
+        self.check()?;
         let mut any = false;
         for later in list(&self.folder).into_iter().filter(|later| *later > step) {
-            let name = file_name(later);
-            move_aside(&self.folder.join(&name), aside, &name)?;
+            move_aside(&self.folder.join(file_name(later)), aside)?;
             any = true;
         }
         if self.best.as_ref().is_some_and(|best| best.step > step) {
             self.best = None;
-            move_aside(&best_file(&self.folder), aside, BEST)?;
+            move_aside(&best_file(&self.folder), aside)?;
         }
         Ok(any)
     }
@@ -197,11 +217,18 @@ impl Store {
 /// # Errors
 /// If there is none, or a newer one is not damaged, but was written by a newer program.
 pub fn latest_good(folder: &Path) -> Result<(PathBuf, Stored, Vec<String>)> {
+    latest_good_by(folder, file::read)
+}
+
+pub(super) fn latest_good_by(
+    folder: &Path,
+    mut read: impl FnMut(&Path) -> Result<Stored>,
+) -> Result<(PathBuf, Stored, Vec<String>)> {
     let mut complaints = Vec::new();
     let mut steps = list(folder);
     while let Some(step) = steps.pop() {
         let path = folder.join(file_name(step));
-        match file::read(&path) {
+        match read(&path) {
             Ok(stored) => return Ok((path, stored, complaints)),
             Err(error) if error.is::<TooNew>() => return Err(error),
             // The run is at work: it has removed this one because there are newer ones.
@@ -223,12 +250,26 @@ fn is_gone(path: &Path) -> bool {
 }
 
 /// The checkpoints after step `told` and before step `latest` that were handed on to be evaluated,
-/// in order: nothing was told of them.
-pub fn awaiting(folder: &Path, told: u64, latest: u64) -> Vec<Stored> {
-    let steps = list(folder).into_iter().filter(|step| (told + 1..latest).contains(step));
-    // What is damaged cannot be evaluated any more.
-    let stored = steps.filter_map(|step| file::read(&folder.join(file_name(step))).ok());
-    stored.filter(|stored| stored.about.awaits_evaluation).collect()
+/// in order: nothing was told of them. And what is wrong with those of which that cannot be known.
+pub fn awaiting(folder: &Path, told: u64, latest: u64) -> (Vec<Stored>, Vec<String>) {
+    let (mut awaiting, mut complaints) = (Vec::new(), Vec::new());
+    let steps = steps(folder).unwrap_or_else(|error| {
+        complaints.push(format!(
+            "cannot read {} ({error}): evaluations that were lost are not made up for",
+            folder.display()
+        ));
+        Vec::new()
+    });
+    for step in steps.into_iter().filter(|step| (told + 1..latest).contains(step)) {
+        match file::read(&folder.join(file_name(step))) {
+            Ok(stored) if stored.about.awaits_evaluation => awaiting.push(stored),
+            Ok(_) => {}
+            Err(error) => complaints.push(format!(
+                "{error:#}; if its evaluation was lost, step {step} stays without one"
+            )),
+        }
+    }
+    (awaiting, complaints)
 }
 
 /// Whether a folder holds no checkpoint, not even a damaged one.
@@ -236,25 +277,34 @@ pub fn awaiting(folder: &Path, told: u64, latest: u64) -> Vec<Stored> {
 /// # Errors
 /// If it is there and cannot be read.
 pub fn is_empty(folder: &Path) -> Result<bool> {
-    match fs::read_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot read {}", folder.display()))
-        }
-        _ => Ok(list(folder).is_empty()),
-    }
+    let steps = steps(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    Ok(steps.is_empty())
 }
 
-/// Steps of the checkpoints in a folder, in order.
+/// Steps of the checkpoints in a folder, in order; none if it cannot be read.
 pub(crate) fn list(folder: &Path) -> Vec<u64> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    steps(folder).unwrap_or_default()
+}
+
+/// Steps of the checkpoints in a folder, in order; none if it is not there.
+fn steps(folder: &Path) -> io::Result<Vec<u64>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
     let step = |name: String| {
         let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()?;
         (file_name(step) == name).then_some(step)
     };
-    let mut steps: Vec<u64> =
-        entries.filter_map(|entry| step(entry.file_name().into_string().ok()?)).collect();
+    let mut steps = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let step = entry.file_name().into_string().ok().and_then(step);
+        // A folder or a pipe of that name is no checkpoint.
+        steps.extend(step.filter(|_| entry.path().metadata().is_ok_and(|found| found.is_file())));
+    }
     steps.sort_unstable();
-    steps
+    Ok(steps)
 }
 
 pub(crate) fn file_name(step: u64) -> String {
@@ -265,28 +315,4 @@ const BEST: &str = "best.json";
 
 pub(super) fn best_file(folder: &Path) -> PathBuf {
     folder.join(BEST)
-}
-
-/// Moves a file into a folder, under a name that is not taken there.
-fn move_aside(path: &Path, aside: &Path, name: &str) -> Result<()> {
-    fs::create_dir_all(aside).with_context(|| format!("cannot make {}", aside.display()))?;
-    let free = (0..).map(|number| match number {
-        0 => aside.join(name),
-        _ => aside.join(format!("{name}.{number}")),
-    });
-    for to in free {
-        // Taking the name first: a rename would write over what is there.
-        match fs::File::create_new(&to) {
-            Ok(_) => {
-                return fs::rename(path, &to).with_context(|| {
-                    format!("cannot move {} to {}", path.display(), to.display())
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot write {}", to.display()));
-            }
-        }
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::file::{decode, encode};
+use super::store::latest_good_by;
 use super::*;
 use crate::graph::{Initial, Kept, Parameter, Role, Tensor, TensorId};
 use crate::item::Position;
@@ -264,7 +265,8 @@ fn evaluations_that_were_lost_are_found() {
         store.save(&weights(step), &about, false).expect("it is kept");
     }
     let found = |told, latest| -> Vec<u64> {
-        let found = awaiting(folder.path(), told, latest);
+        let (found, complaints) = awaiting(folder.path(), told, latest);
+        assert_eq!(complaints, [""; 0]);
         found.iter().map(|stored| stored.progress.steps).collect()
     };
     assert_eq!([found(0, 8), found(3, 8), found(6, 8)], [vec![3, 6], vec![6], vec![]]);
@@ -318,22 +320,56 @@ fn what_a_continuation_supersedes_is_moved_and_not_lost() {
     assert_eq!(fs::read_dir(&aside).expect("it is there").count(), 6);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_checkpoint_that_is_removed_while_it_is_read_is_no_failure() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |step: u64| folder.path().join(format!("step-{step:09}.safetensors"));
-    // A pipe is read for as long as somebody has it open to be written to.
-    let made = std::process::Command::new("mkfifo").arg(path(2)).status();
-    assert!(made.expect("mkfifo is there").success());
-    let (found, stored, complaints) = std::thread::scope(|scope| {
-        let reading = scope.spawn(|| latest_good(folder.path()));
-        let pipe = fs::OpenOptions::new().write(true).open(path(2)).expect("it is read");
-        write(&path(3), &weights(3), &about()).expect("it is written");
-        fs::remove_file(path(2)).expect("it is removed");
-        drop(pipe);
-        reading.join().expect("no panic").expect("there is a good one")
+    write(&path(2), &weights(2), &about()).expect("it is written");
+    let found = latest_good_by(folder.path(), |asked| {
+        // The run goes on meanwhile.
+        if asked == path(2) {
+            write(&path(3), &weights(3), &about()).expect("it is written");
+            fs::remove_file(path(2)).expect("it is removed");
+        }
+        read(asked)
     });
+    let (found, stored, complaints) = found.expect("there is a good one");
     assert_eq!((found, stored.progress.steps), (path(3), 3));
     assert_eq!(complaints, [""; 0]);
+}
+
+#[test]
+fn a_lost_evaluation_of_a_damaged_checkpoint_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = opened(folder.path(), 9);
+    for step in 1..=4 {
+        let about = About { awaits_evaluation: step == 3, ..about() };
+        store.save(&weights(step), &about, false).expect("it is kept");
+    }
+    let path = |step: u64| folder.path().join(file_name(step));
+    for step in [1, 3] {
+        let mut bytes = fs::read(path(step)).expect("it is there");
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(path(step), bytes).expect("it is written");
+    }
+    let (found, complaints) = awaiting(folder.path(), 1, 4);
+    assert!(found.is_empty());
+    let [told] = &complaints[..] else { panic!("{complaints:?}") };
+    assert!(told.contains("step-000000003"), "{told}");
+    assert!(told.ends_with("if its evaluation was lost, step 3 stays without one"), "{told}");
+}
+
+#[test]
+fn a_folder_of_a_checkpoints_name_is_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = opened(folder.path(), 9);
+    fs::create_dir(folder.path().join(file_name(7))).expect("it is made");
+    assert!(is_empty(folder.path()).expect("it is read"));
+    store.save(&weights(2), &about(), false).expect("it is kept");
+    let (found, ..) = latest_good(folder.path()).expect("one is good");
+    assert!(found.ends_with(file_name(2)));
+    store.supersede(1, &folder.path().join("aside")).expect("it is moved");
+    let refused = read(&folder.path().join(file_name(7))).expect_err("a folder").to_string();
+    assert!(refused.ends_with("it is a folder"), "{refused}");
 }

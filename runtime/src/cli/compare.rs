@@ -61,8 +61,8 @@ pub(super) fn compare(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(epochs) = arguments.epochs {
         runs.iter_mut().for_each(|run| run.keep_epochs(epochs));
     }
-    let svg = arguments.svg.as_deref().map(NewFile::create).transpose()?;
-    let csv = arguments.csv.as_deref().map(NewFile::create).transpose()?;
+    let files = [arguments.svg.as_ref(), arguments.csv.as_ref()];
+    let [svg, csv] = NewFile::create_all(files)?;
     if let Some(file) = svg {
         file.write(&compare::svg(&runs, arguments.of))?;
     }

@@ -121,6 +121,7 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
         trained: first.images(),
         run: is_run.then(|| path.clone()),
         kept: None,
+        stages: plan.evaluators().map(str::to_owned).collect(),
         json: arguments.json,
         chosen_on: first.chosen_on.clone(),
         failure: None,
@@ -178,6 +179,8 @@ struct Shown {
     run: Option<PathBuf>,
     /// From the first on.
     kept: Option<Kept>,
+    /// The stages that evaluate.
+    stages: Vec<String>,
     json: bool,
     /// What the best checkpoint was chosen by, if it is the best.
     chosen_on: Option<String>,
@@ -216,7 +219,7 @@ impl Shown {
         let Some(run) = &self.run else { return Ok(()) };
         let kept = match &mut self.kept {
             Some(kept) => kept,
-            none => none.insert(Kept::begin(run)?),
+            none => none.insert(Kept::begin(run, self.stages.iter().map(String::as_str))?),
         };
         kept.keep(line, report)
     }

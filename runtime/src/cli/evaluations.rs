@@ -1,7 +1,7 @@
 //! Evaluations as people and programs read them, and where those of a run are kept.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::output::table;
 use crate::console;
+use crate::free_name::first_free;
 use crate::record::Evaluations;
+use crate::record_file::RecordFile;
 use crate::reports::EvaluationReport;
 
 /// Classes beyond which a table of confusions is wider than any screen.
@@ -75,43 +77,35 @@ pub(super) fn json(report: &EvaluationReport, chosen_on: Option<&str>) -> Result
 
 /// Files of a run for evaluations that are made beside it: nobody else writes to them.
 pub(super) struct Kept {
-    lines: File,
-    path: PathBuf,
+    lines: RecordFile,
     board: Evaluations,
 }
 
 impl Kept {
     /// A folder `evaluations/N`, the number being the first that is free, with a line of JSON for
-    /// each evaluation and what TensorBoard shows of them.
-    pub(super) fn begin(run: &Path) -> Result<Self> {
+    /// each evaluation and what TensorBoard shows of those of these stages.
+    pub(super) fn begin<'a>(run: &Path, stages: impl Iterator<Item = &'a str>) -> Result<Self> {
         let folder = run.join("evaluations");
-        let failed = || {
+        let begin = || -> io::Result<(PathBuf, RecordFile)> {
+            fs::create_dir_all(&folder)?;
+            let name = |number: u64| folder.join((number + 1).to_string());
+            let (own, ()) = first_free(name, |own| fs::create_dir(own))?;
+            let lines = RecordFile::create(&own.join(LINES))?;
+            Ok((own, lines))
+        };
+        let (own, lines) = begin().with_context(|| {
             format!(
                 "cannot keep evaluations in {}; give the checkpoint's file instead of the run to \
                  keep none",
                 folder.display()
             )
-        };
-        fs::create_dir_all(&folder).with_context(failed)?;
-        let mut number = 1_u64;
-        loop {
-            let own = folder.join(number.to_string());
-            match fs::create_dir(&own) {
-                Ok(()) => {
-                    let path = own.join(LINES);
-                    let lines = File::create_new(&path).with_context(failed)?;
-                    return Ok(Self { lines, path, board: Evaluations::new(&own, Duration::ZERO) });
-                }
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(error).with_context(failed),
-            }
-        }
+        })?;
+        Ok(Self { lines, board: Evaluations::new(&own, Duration::ZERO, stages) })
     }
 
     /// Keeps the figures of an evaluation, which are on this line of JSON.
     pub(super) fn keep(&mut self, line: &str, report: &EvaluationReport) -> Result<()> {
-        let written = self.lines.write_all(line.as_bytes());
-        written.with_context(|| format!("could not write {}", self.path.display()))?;
+        self.lines.append(line.as_bytes())?;
         self.board.observe(report)
     }
 }
@@ -157,8 +151,8 @@ mod tests {
     #[test]
     fn each_evaluator_of_a_run_has_files_of_its_own() {
         let run = tempfile::tempdir().expect("a folder");
-        let mut first = Kept::begin(run.path()).expect("it begins");
-        let mut second = Kept::begin(run.path()).expect("it begins");
+        let mut first = Kept::begin(run.path(), ["evaluate"].into_iter()).expect("it begins");
+        let mut second = Kept::begin(run.path(), ["evaluate"].into_iter()).expect("it begins");
         let keep = |kept: &mut Kept, step| {
             let report = report(step);
             kept.keep(&json(&report, None).expect("JSON"), &report).expect("it is kept");

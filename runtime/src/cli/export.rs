@@ -61,9 +61,10 @@ pub(super) fn export(app: &App, arguments: &Arguments) -> Result<(), Failure> {
         None => flow.len(),
         Some(from) => first_inside(&flow, from)?,
     };
+    let file = NewFile::create(&arguments.onnx)?;
     let averaged = !arguments.raw;
     let bytes = encode(&trained, &plan, flow.split_at(first), averaged).map_err(Failure::Run)?;
-    NewFile::create(&arguments.onnx)?.write_bytes(&bytes)?;
+    file.write_bytes(&bytes)?;
     print(&format!(
         "{}: {} after {} steps, {} weights, {} bytes\n",
         arguments.onnx.display(),

@@ -120,6 +120,7 @@ enum Verb {
 /// Does what the command line says.
 pub fn main(app: &App) -> ExitCode {
     quieten_wayland();
+    ignore_size_signal();
     run_line(app, std::env::args_os())
 }
 
@@ -166,6 +167,16 @@ fn quieten_wayland() {
     if cfg!(target_os = "linux") && std::env::var_os(FOLDER).is_none() {
         // SAFETY: this is the first thing that the command does, before any other thread exists.
         unsafe { std::env::set_var(FOLDER, "/nonexistent") };
+    }
+}
+
+/// A file that grows beyond what `ulimit -f` allows is a write that fails, which is told, and not
+/// the end of the process without a word.
+fn ignore_size_signal() {
+    #[cfg(unix)]
+    // SAFETY: no handler is set, only the default one put out of force.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::new_file::{NewFile, not_made};
+use super::new_file::{NewFile, new_folder};
 use super::output::{Failure, print};
 
 const EXAMPLES: &str = "\
@@ -144,13 +144,21 @@ fn sources(folder: &Path) -> Result<String> {
         }
     }
     let path = whole.to_str().with_context(|| format!("{} is no text", whole.display()))?;
-    Ok(path.trim_start_matches(r"\\?\").replace('\\', "/").replace('"', "\\\""))
+    Ok(short(path).replace('\\', "/").replace('"', "\\\""))
+}
+
+/// A path without what Windows puts before those that may be long: `\\?\C:\a` is `C:\a`, and
+/// `\\?\UNC\server\share` is `\\server\share`.
+fn short(path: &str) -> String {
+    match path.strip_prefix(r"\\?\UNC\") {
+        Some(rest) => format!(r"\\{rest}"),
+        None => path.strip_prefix(r"\\?\").unwrap_or(path).to_owned(),
+    }
 }
 
 /// Writes the crate into a folder that is not there yet.
 fn write(folder: &Path, name: &str, source: &str) -> Result<(), Failure> {
-    fs::create_dir(folder).map_err(|error| not_made(folder, error))?;
-    fill(folder, name, source).map_err(Failure::Run)
+    new_folder(folder, |inside| fill(inside, name, source))
 }
 
 fn fill(folder: &Path, name: &str, source: &str) -> Result<()> {
@@ -163,7 +171,7 @@ fn fill(folder: &Path, name: &str, source: &str) -> Result<()> {
             _ => text.to_owned(),
         };
         let path = folder.join(file);
-        fs::write(&path, text).with_context(|| format!("could not write {}", path.display()))?;
+        fs::write(&path, text).with_context(|| format!("could not write its {file}"))?;
     }
     Ok(())
 }
@@ -199,6 +207,13 @@ mod tests {
         }
         assert!(write(&made, "mine", "/elsewhere").is_err());
         assert_eq!(read("Cargo.toml"), manifest);
+    }
+
+    #[test]
+    fn paths_of_windows_are_as_people_write_them() {
+        assert_eq!(short(r"\\?\C:\a\b"), r"C:\a\b");
+        assert_eq!(short(r"\\?\UNC\server\share\b"), r"\\server\share\b");
+        assert_eq!(short("/a/b"), "/a/b");
     }
 
     #[test]

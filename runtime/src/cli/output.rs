@@ -9,6 +9,7 @@ use crate::adapter::select::NoSuchAdapter;
 use crate::config::escape::visible;
 use crate::diagnostic::{self, Diagnostic};
 use crate::fetch::Interrupted;
+use crate::run_folder::Taken;
 use crate::towers::NoneLeft;
 
 /// Why a verb did not end well.
@@ -39,7 +40,15 @@ impl Failure {
         if error.chain().any(<dyn Error>::is::<Interrupted>) {
             return Self::Interrupted;
         }
+        if let Some(taken) = error.downcast_ref::<Taken>() {
+            return Self::taken(taken);
+        }
         Self::Run(error)
+    }
+
+    /// The name of a run that there is already.
+    pub(super) fn taken(taken: &Taken) -> Self {
+        Self::Usage { message: taken.to_string(), help: Some(taken.help()) }
     }
 
     /// Tells it, and gives the exit status.

@@ -125,7 +125,7 @@ struct Start {
     lost: Vec<Stored>,
     /// The shares of several adapters.
     shares: Vec<Change>,
-    /// What is wrong with later checkpoints.
+    /// What is wrong with other checkpoints.
     damaged: Vec<String>,
 }
 
@@ -179,7 +179,7 @@ fn start(run: &Path, about: &About, plan: &Plan) -> Result<Option<Start>, Failur
     if !kept_some && checkpoint::is_empty(&folder).map_err(Failure::Run)? {
         return Ok(None);
     }
-    let (path, stored, damaged) = latest_good(&folder).map_err(|error| {
+    let (path, stored, mut damaged) = latest_good(&folder).map_err(|error| {
         usage(
             format!("{error:#}"),
             "without a checkpoint there is nothing to go on from: start another run",
@@ -187,7 +187,8 @@ fn start(run: &Path, about: &About, plan: &Plan) -> Result<Option<Start>, Failur
     })?;
     let steps = stored.progress.steps;
     let told = plan.evaluators().map(|stage| measured.last_evaluation(stage)).min();
-    let lost = checkpoint::awaiting(&folder, told.unwrap_or(steps), steps);
+    let (lost, unread) = checkpoint::awaiting(&folder, told.unwrap_or(steps), steps);
+    damaged.extend(unread);
     let is_told = |stage: &str| {
         measured.evaluations.iter().any(|report| report.stage == stage && report.step == steps)
     };

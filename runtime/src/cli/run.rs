@@ -27,7 +27,7 @@ use crate::job::Job;
 use crate::plan::Plan;
 use crate::provenance;
 use crate::record::{Last, PROGRAM, Place, Recorder};
-use crate::run_folder::{self, About, Ended, RUNS};
+use crate::run_folder::{self, About, Ended, RUNS, Taken};
 use crate::stage::RunSettings;
 use crate::towers::NoneLeft;
 
@@ -279,16 +279,11 @@ fn recorder(of: &Of<'_>, plan: &Plan) -> Result<Option<Recorder>, Failure> {
             Place::Numbered { base, name: folder_name(&name)? }
         }
     };
-    if let Place::Named { base, name } = &place
-        && base.join(name).exists()
-    {
-        let message = format!("{} is there already", base.join(name).display());
-        let help = format!(
-            "a run never writes over another: give `--run` another name, or go on with it: \
-             `runtime run --resume {}`",
-            base.join(name).display()
-        );
-        return Err(Failure::Usage { message, help: Some(help) });
+    if let Place::Named { base, name } = &place {
+        let path = base.join(name);
+        if run_folder::is_taken(&path) {
+            return Err(Failure::taken(&Taken { path }));
+        }
     }
     let about = About {
         program: PROGRAM.to_owned(),
@@ -352,8 +347,7 @@ pub(super) fn execute(
                 stop.stop();
             }
         }
-        if let Some(Some(log)) =
-            recorder.as_ref().map(Recorder::log).filter(|_| console.wants_log())
+        if let Some(log) = recorder.as_ref().filter(|_| console.wants_log()).and_then(Recorder::log)
         {
             match log {
                 Ok(log) => console.log_to(log),
@@ -392,7 +386,7 @@ pub(super) fn execute(
         return Err(Failure::Output(error));
     }
     if let Some(error) = failure {
-        return Err(Failure::Run(error));
+        return Err(Failure::of_run(error));
     }
     match result {
         Ok(_) if last.failure.is_some() => {

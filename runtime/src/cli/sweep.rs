@@ -79,8 +79,8 @@ struct Network {
 }
 
 pub(super) fn sweep(app: &App, arguments: &Arguments) -> Result<(), Failure> {
-    let json = arguments.json.as_deref().map(NewFile::create).transpose()?;
-    let svg = arguments.svg.as_deref().map(NewFile::create).transpose()?;
+    let files = [arguments.json.as_ref(), arguments.svg.as_ref()];
+    let [json, svg] = NewFile::create_all(files)?;
     let networks = arguments.files.iter().map(|file| load(app, arguments, file));
     let networks: Vec<Network> = networks.collect::<Result<_, _>>()?;
     let adapter =

@@ -1,14 +1,13 @@
 //! `runtime tap`: what crosses an edge of a pipeline.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::Args;
 
 use super::App;
+use super::new_file::NewFile;
 use super::output::{Failure, complain, print, table};
 use super::pipeline;
 use crate::adapter::select;
@@ -77,26 +76,33 @@ pub(super) fn tap(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let most = arguments.images as usize;
     let port = plan.find(&stage).map(|at| plan.stages[at].output.clone()).map_err(Failure::Run)?;
     // Refused before the work, not after it.
-    if matches!(port, Some(Port::Samples(_) | Port::Batches(..))) && file.exists() {
-        return Err(Failure::Run(anyhow!(
-            "{} is already there: name another with `-o FILE`",
-            file.display()
-        )));
-    }
+    let new = match port {
+        Some(Port::Samples(_) | Port::Batches(..)) if file.exists() => {
+            return Err(Failure::Run(anyhow!(
+                "{} is already there: name another with `-o FILE`",
+                file.display()
+            )));
+        }
+        Some(Port::Samples(_) | Port::Batches(..)) => Some(NewFile::create(&file)?),
+        _ => None,
+    };
     let settings = plan.settings.clone();
     let items = gather(plan, &stage, most).map_err(Failure::of_run)?;
-    match items.first() {
-        None => Err(Failure::Run(anyhow!("nothing came out of `{stage}`"))),
-        Some(Item::Weights(weights)) => print(&weights_table(weights)),
-        Some(Item::GradientTask(task)) => {
-            let Some(Port::Gradients(graph, _)) = port else {
-                return Err(Failure::Run(anyhow!("`{stage}` puts out what it did not say")));
-            };
+    match (items.first(), new) {
+        (None, _) => Err(Failure::Run(anyhow!("nothing came out of `{stage}`"))),
+        (Some(Item::Weights(weights)), _) => print(&weights_table(weights)),
+        (Some(Item::GradientTask(task)), _) => {
+            let Some(Port::Gradients(graph, _)) = port else { return Err(unsaid(&stage)) };
             print(&gradient_table(task, &graph, &settings).map_err(Failure::of_run)?)
         }
-        Some(Item::Scores(_)) => print(&scores_table(&items, most)),
-        Some(Item::Block(_) | Item::Batch(_)) => sheet(&items, most, &file),
+        (Some(Item::Scores(_)), _) => print(&scores_table(&items, most)),
+        (Some(Item::Block(_) | Item::Batch(_)), Some(new)) => sheet(&items, most, &file, new),
+        (Some(Item::Block(_) | Item::Batch(_)), None) => Err(unsaid(&stage)),
     }
+}
+
+fn unsaid(stage: &str) -> Failure {
+    Failure::Run(anyhow!("`{stage}` puts out what it did not say"))
 }
 
 /// The stage that puts out what crosses the edge.
@@ -150,7 +156,7 @@ fn gather(plan: Plan, stage: &str, most: usize) -> Result<Vec<Item>> {
 }
 
 /// Draws the images and lists them.
-fn sheet(items: &[Item], most: usize, file: &Path) -> Result<(), Failure> {
+fn sheet(items: &[Item], most: usize, file: &Path, new: NewFile) -> Result<(), Failure> {
     let classes = classes(items);
     let shown: Vec<Shown> = items.iter().flat_map(images).take(most).collect();
     let pictures: Vec<Picture> =
@@ -158,7 +164,7 @@ fn sheet(items: &[Item], most: usize, file: &Path) -> Result<(), Failure> {
     let columns = (1..).find(|columns| columns * columns >= pictures.len()).unwrap_or(1);
     let widest = pictures.iter().map(|picture| picture.width).max().unwrap_or(1);
     let sheet = Picture::sheet(&pictures, columns, (SHOWN_WIDTH / widest.max(1)).max(1), GAP);
-    save(&sheet, file).map_err(Failure::Run)?;
+    new.write_bytes(&sheet.png().map_err(Failure::Run)?)?;
     let mut rows = vec![["place", "epoch", "image", "label"].map(str::to_owned).to_vec()];
     rows.extend(shown.iter().enumerate().map(|(place, shown)| {
         let (row, column) = (place / columns + 1, place % columns + 1);
@@ -175,14 +181,6 @@ fn sheet(items: &[Item], most: usize, file: &Path) -> Result<(), Failure> {
 /// Pixels across which a small image is enlarged about.
 const SHOWN_WIDTH: usize = 96;
 const GAP: usize = 4;
-
-fn save(sheet: &Picture, file: &Path) -> Result<()> {
-    let png = sheet.png()?;
-    // What is already there is somebody's: it is not overwritten.
-    File::create_new(file)
-        .and_then(|mut created| created.write_all(&png))
-        .with_context(|| format!("could not write {}", file.display()))
-}
 
 fn classes(items: &[Item]) -> &[String] {
     match items.first() {

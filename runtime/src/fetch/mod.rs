@@ -15,7 +15,7 @@ mod unpack;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -24,7 +24,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Error, Result, bail, ensure};
 
 use crate::channel::Stop;
+use crate::lock::{self, Attempt};
 use crate::reports::Progress;
+use crate::whole_file;
 
 pub use checksum::Check;
 pub use mirror::{address, without_credentials};
@@ -289,11 +291,18 @@ impl Fetcher<'_> {
     fn lock(&self, file: File, path: &Path) -> Result<File> {
         let mut told = false;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            let attempt = lock::attempt(&file);
+            match attempt.with_context(|| format!("cannot lock {}", path.display()))? {
+                Attempt::Locked => return Ok(file),
+                Attempt::Taken => {}
+                // What two processes write at once has a wrong checksum, and is not used.
+                Attempt::Unsupported(error) => {
+                    self.note(format!(
+                        "the file system of {} knows no locks ({error}): let no other process \
+                         download the same at the same time",
+                        path.display()
+                    ));
+                    return Ok(file);
                 }
             }
             if !std::mem::replace(&mut told, true) {
@@ -437,7 +446,7 @@ fn sync(path: &Path) -> Result<()> {
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to)
+    whole_file::rename(from, to)
         .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
 }
 

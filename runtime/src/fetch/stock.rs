@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::receipt::Receipt;
 use super::{Archive, Check, Download, Interrupted, checksum, rename};
 use crate::channel::Stop;
+use crate::free_name::first_free;
 
 /// How closely files are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,9 +182,7 @@ impl Stock {
         for (file, from) in files {
             let place = self.folder.join(file);
             if place.exists() && self.receipt.get(file).is_none() {
-                let aside = free_name(&place);
-                rename(&place, &aside)?;
-                kept.push(aside);
+                kept.push(put_aside(&place)?);
             }
             self.receipt.add(file, from)?;
         }
@@ -201,15 +200,22 @@ impl Stock {
     }
 }
 
-/// `a.bin.kept`, or `a.bin.kept2` if there is one.
-fn free_name(path: &Path) -> PathBuf {
-    let name = |number: u32| {
+/// Renames what is there to `a.bin.kept`, or `a.bin.kept2` if there is one. It may be a folder. No
+/// other process is at work here meanwhile.
+fn put_aside(path: &Path) -> Result<PathBuf> {
+    let name = |number: u64| {
         let mut name = path.as_os_str().to_owned();
         name.push(".kept");
-        if number > 1 {
-            name.push(number.to_string());
+        if number > 0 {
+            name.push((number + 1).to_string());
         }
         PathBuf::from(name)
     };
-    (1..).map(name).find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_else(|| name(1))
+    let moved = first_free(name, |to| match fs::symlink_metadata(to) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(path, to),
+        Err(error) => Err(error),
+    });
+    let (aside, ()) = moved.with_context(|| format!("cannot rename {}", path.display()))?;
+    Ok(aside)
 }

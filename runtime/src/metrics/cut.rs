@@ -1,14 +1,14 @@
 //! Takes back what a run measured after the step that it is resumed from.
 
-use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use super::{Line, parse};
-use crate::run_folder::write_whole;
+use crate::free_name::numbered;
+use crate::record_file::Division;
 
 /// Leaves in a file what had been measured when `from_step` steps were done, and moves the rest
 /// into a file of the same name, with a number if it is taken, in the folder `aside`.
@@ -26,50 +26,28 @@ pub fn cut(path: &Path, from_step: u64, aside: &Path) -> Result<()> {
         read => read.with_context(|| format!("cannot read {}", path.display()))?,
     };
     let (lines, torn) = parse(&bytes, path)?;
-    let (mut kept, mut rest) = (Vec::new(), Vec::new());
+    let mut division = Division::default();
+    let mut end = 0;
+    let mut add = |text: &[u8], stays| {
+        let begin = end;
+        end += text.len() as u64;
+        division.add(begin..end, stays);
+    };
     for (text, line) in lines {
         let stays = match line {
             Line::Step(step) => step.report.step < from_step,
             Line::Evaluation(evaluation) => evaluation.report.step <= from_step,
         };
-        if stays { &mut kept } else { &mut rest }.extend_from_slice(text);
+        add(text, stays);
     }
-    rest.extend_from_slice(torn.unwrap_or_default());
-    if rest.is_empty() {
-        return Ok(());
+    if let Some(torn) = torn {
+        add(torn, false);
     }
-    put_aside(path, &rest, aside).with_context(|| {
-        format!("cannot move the end of {} into {}", path.display(), aside.display())
+    let aside = aside.join(path.file_name().unwrap_or_default());
+    division.apply(path, |number| numbered(&aside, number)).with_context(|| {
+        format!("cannot move the end of {} to {}", path.display(), aside.display())
     })?;
-    write_whole(path, &kept)
-}
-
-/// Writes into the first file of this name that does not exist: `a.jsonl`, `a.1.jsonl`, ..
-fn put_aside(path: &Path, bytes: &[u8], folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let mut number = 0;
-    let mut file = loop {
-        let place = folder.join(numbered(path, number));
-        match OpenOptions::new().write(true).create_new(true).open(place) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-            opened => break opened?,
-        }
-    };
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-fn numbered(path: &Path, number: u64) -> OsString {
-    if number == 0 {
-        return path.file_name().unwrap_or_default().to_owned();
-    }
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!(".{number}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    name
+    Ok(())
 }
 
 #[cfg(test)]
@@ -139,7 +117,6 @@ mod tests {
             let history = read(&aside.join(name)).expect("readable");
             assert_eq!(history.steps, [step(number as u64)]);
         }
-        assert_eq!(numbered(Path::new("x/plain"), 3), "plain.3");
     }
 
     #[test]

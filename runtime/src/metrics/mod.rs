@@ -2,15 +2,15 @@
 
 mod cut;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 pub use self::cut::cut;
 use crate::event::Event;
+use crate::record_file::RecordFile;
 use crate::reports::{EvaluationReport, StepReport};
 
 /// What is written of an event.
@@ -38,39 +38,25 @@ struct Stamped<T> {
 
 /// Adds lines to a file.
 pub struct Metrics {
-    path: PathBuf,
-    out: Box<dyn Write + Send>,
-    /// The file that `out` writes to, if it is one.
-    file: Option<File>,
-    /// What could not be written so far. It may begin within a line.
-    pending: Vec<u8>,
+    file: RecordFile,
 }
 
 impl Metrics {
-    /// Adds to this file, which is made if there is none.
+    /// Adds to this file, which is made if there is none. A broken last line, as a process leaves
+    /// that is killed, is taken away.
     ///
     /// # Errors
-    /// If it cannot be opened, or ends within a line, to which nothing can be added.
+    /// If it cannot be opened or mended.
     pub fn append(path: &Path) -> Result<Self> {
-        let file = open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        ensure!(
-            ends_with_a_line(&file).with_context(|| format!("cannot read {}", path.display()))?,
-            "{} ends within a line: whoever wrote it was stopped; resume that run, which moves \
-             what is broken aside, or move the file away",
-            path.display()
-        );
-        let out = file.try_clone().with_context(|| format!("cannot open {}", path.display()))?;
-        let out = Box::new(out);
-        Ok(Self { path: path.to_owned(), out, file: Some(file), pending: Vec::new() })
+        Ok(Self { file: RecordFile::open_lines(path)? })
     }
 
     /// Has everything so far on the disk.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn sync(&self) -> Result<()> {
-        let synced = self.file.as_ref().map_or(Ok(()), File::sync_data);
-        synced.with_context(|| format!("cannot write {}", self.path.display()))
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.sync()
     }
 
     /// Adds a line if the event is a step or an evaluation. It is handed to the system at once.
@@ -85,44 +71,12 @@ impl Metrics {
             Event::Evaluation(report) => Told::Evaluation(Stamped { time, report }),
             _ => return Ok(()),
         };
-        serde_json::to_writer(&mut self.pending, &told)
-            .with_context(|| format!("cannot put a line for {} as JSON", self.path.display()))?;
-        self.pending.push(b'\n');
-        self.write_pending().with_context(|| {
-            format!(
-                "cannot write {}: {} bytes wait for the next line to come",
-                self.path.display(),
-                self.pending.len()
-            )
-        })
+        let mut line = serde_json::to_vec(&told).with_context(|| {
+            format!("cannot put a line for {} as JSON", self.file.path().display())
+        })?;
+        line.push(b'\n');
+        self.file.append(&line)
     }
-
-    /// Writes what is pending, and knows where to go on if only a part of it can be written.
-    fn write_pending(&mut self) -> io::Result<()> {
-        while !self.pending.is_empty() {
-            match self.out.write(&self.pending) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => drop(self.pending.drain(..written)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.out.flush()
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).read(true).open(path)
-}
-
-fn ends_with_a_line(mut file: &File) -> io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
 }
 
 /// What a run has measured so far.
@@ -196,9 +150,8 @@ fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<(Vec<(&'a [u8], Line)>, Opt
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
+    use crate::record_file::tests::Disk;
     use crate::reports::LossTerm;
 
     pub(crate) fn step(step: u64) -> StepReport {
@@ -233,27 +186,6 @@ pub(crate) mod tests {
             stands_in_for: None,
             averaged: true,
             views: 1,
-        }
-    }
-
-    /// A disk with room for so many bytes.
-    #[derive(Clone)]
-    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut disk = self.0.lock().expect("no panic");
-            let room = disk.1.min(bytes.len());
-            if room == 0 {
-                return Err(ErrorKind::StorageFull.into());
-            }
-            disk.0.extend_from_slice(&bytes[..room]);
-            disk.1 -= room;
-            Ok(room)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
         }
     }
 
@@ -306,21 +238,20 @@ pub(crate) mod tests {
 
     #[test]
     fn a_full_disk_loses_nothing_once_there_is_room() {
-        let disk = Disk(Arc::new(Mutex::new((Vec::new(), usize::MAX))));
-        let path = PathBuf::from("metrics.jsonl");
-        let out = Box::new(disk.clone());
-        let mut metrics = Metrics { path: path.clone(), out, file: None, pending: Vec::new() };
-        let room = |bytes| disk.0.lock().expect("no panic").1 = bytes;
+        let disk = Disk::new(usize::MAX);
+        let mut metrics = Metrics { file: disk.file("metrics.jsonl") };
+        let room = |bytes| disk.make_room(bytes);
         let mut tell = |number| metrics.observe(&Event::Step(step(number)));
         tell(0).expect("there is room");
         room(100);
         let error = format!("{:#}", tell(1).expect_err("the line is longer"));
-        assert!(error.starts_with("cannot write metrics.jsonl: "), "{error}");
-        tell(2).expect_err("still full");
+        assert!(error.starts_with("cannot write metrics.jsonl; "), "{error}");
+        let again = format!("{:#}", tell(2).expect_err("still full"));
+        assert_eq!(error, again, "another text would be told once more");
         room(usize::MAX);
         tell(3).expect("there is room again");
-        let bytes = disk.0.lock().expect("no panic").0.clone();
-        let (lines, torn) = parse(&bytes, &path).expect("whole lines");
+        let bytes = disk.bytes();
+        let (lines, torn) = parse(&bytes, Path::new("metrics.jsonl")).expect("whole lines");
         let steps = lines.into_iter().map(|(_, line)| match line {
             Line::Step(told) => told.report,
             Line::Evaluation(_) => panic!("only steps were told"),
@@ -342,8 +273,9 @@ pub(crate) mod tests {
             assert_eq!((history.steps, history.torn), (vec![step(0)], Some(2)));
         }
         std::fs::write(&path, &whole[..9]).expect("written");
-        let error = Metrics::append(&path).err().expect("within a line").to_string();
-        assert!(error.contains("ends within a line"), "{error}");
+        let mut metrics = Metrics::append(&path).expect("it opens");
+        metrics.observe(&Event::Step(step(1))).expect("written");
+        assert_eq!(read(&path).expect("readable").steps, [step(1)]);
         std::fs::write(&path, [b"{}\n", &whole[..]].concat()).expect("written");
         let error = format!("{:#}", read(&path).expect_err("not the last line"));
         assert!(error.contains("metrics.jsonl, line 1: expected a step"), "{error}");

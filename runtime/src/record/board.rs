@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::picture::Picture;
 use crate::reports::{EvaluationReport, StepReport, Summary};
 use crate::tensorboard::proto::GraphDef;
-use crate::tensorboard::{EventFile, cut};
+use crate::tensorboard::{EventFile, cut, folders};
 
 /// The folder of the training's curves.
 const TRAIN: &str = "train";
@@ -27,12 +27,14 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// New files for a run that begins, or goes on after so many steps.
-    pub(super) fn begin(
+    /// New files for a run that begins, or goes on after so many steps, with these stages that
+    /// evaluate.
+    pub(super) fn begin<'a>(
         folder: &Path,
         graphs: &GraphDef,
         pipeline: &str,
         steps: Option<u64>,
+        evaluators: impl Iterator<Item = &'a str>,
     ) -> Result<Self> {
         let mut train = EventFile::create(&folder.join(TRAIN), FLUSH_EVERY)?;
         if let Some(steps) = steps {
@@ -44,7 +46,7 @@ impl Board {
             train.text(0, now(), "pipeline", &format!("```yaml\n{pipeline}```\n"))?;
         }
         train.flush()?;
-        Ok(Self { train, evaluations: Evaluations::new(folder, FLUSH_EVERY) })
+        Ok(Self { train, evaluations: Evaluations::new(folder, FLUSH_EVERY, evaluators) })
     }
 
     /// Moves aside what comes after so many steps, which are counted from 0; and of each stage that
@@ -56,7 +58,9 @@ impl Board {
         evaluators: impl Iterator<Item = (&'a str, u64)>,
         aside: &Path,
     ) -> Result<()> {
-        let evaluators = evaluators.map(|(stage, told)| (stage, told + 1));
+        let evaluators: Vec<(&str, u64)> = evaluators.collect();
+        let folders = folders(TRAIN, evaluators.iter().map(|(stage, _)| *stage));
+        let evaluators = evaluators.iter().map(|(stage, told)| (&*folders[*stage], told + 1));
         for (name, from) in evaluators.chain([(TRAIN, steps)]) {
             cut(&folder.join(name), from, &aside.join(format!("tensorboard-{name}")))?;
         }
@@ -69,7 +73,8 @@ impl Board {
             Event::Summary(summary) => self.summary(summary),
             Event::Evaluation(report) => self.evaluations.observe(report),
             _ => Ok(()),
-        }
+        }?;
+        self.train.told()
     }
 
     pub(super) fn flush(&mut self) -> Result<()> {
@@ -119,17 +124,24 @@ impl Board {
     }
 }
 
-/// Event files of evaluations: one for each stage that evaluates, in a folder of its name.
+/// Event files of evaluations: one for each stage that evaluates, in a folder of its name, or of
+/// the name that [`folders`] gives it.
 pub(crate) struct Evaluations {
     folder: PathBuf,
+    folders: HashMap<String, String>,
     flush_every: Duration,
     files: HashMap<String, EventFile>,
 }
 
 impl Evaluations {
-    /// Files below this folder, made once there is something for them.
-    pub(crate) fn new(folder: &Path, flush_every: Duration) -> Self {
-        Self { folder: folder.to_owned(), flush_every, files: HashMap::new() }
+    /// Files of these stages below this folder, made once there is something for them.
+    pub(crate) fn new<'a>(
+        folder: &Path,
+        flush_every: Duration,
+        stages: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let folders = folders(TRAIN, stages);
+        Self { folder: folder.to_owned(), folders, flush_every, files: HashMap::new() }
     }
 
     /// Adds a point to each curve.
@@ -137,11 +149,13 @@ impl Evaluations {
         let file = match self.files.entry(report.stage.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
-                let folder = self.folder.join(&report.stage);
+                let name = self.folders.get(&report.stage).unwrap_or(&report.stage);
+                let folder = self.folder.join(name);
                 free.insert(EventFile::create(&folder, self.flush_every)?)
             }
         };
-        write_evaluation(file, report)
+        write_evaluation(file, report)?;
+        file.told()
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -26,6 +26,7 @@ use crate::run_folder::{self, About, Ended, RunFolder, write_whole};
 use crate::stage::Resume;
 use crate::tensorboard;
 use crate::towers::journal;
+use crate::whole_file::write_whole_if;
 
 /// The version of Gradflow.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -206,7 +207,14 @@ impl Recorder {
                 if let Some(resumed) = self.about.resumed.last_mut() {
                     resumed.adapter = self.about.adapter.clone();
                 }
-                self.begin()?;
+                if let Err(error) = self.begin() {
+                    // A run that could not begin leaves nothing behind.
+                    let begun = self.folder.take_if(|folder| folder.is_new());
+                    begun.into_iter().for_each(RunFolder::abandon);
+                    return Err(error);
+                }
+                let warning = self.folder.as_ref().and_then(RunFolder::warning);
+                notes.extend(warning.map(str::to_owned));
                 for event in std::mem::take(&mut self.early) {
                     notes.extend(self.write(&event));
                 }
@@ -259,7 +267,9 @@ impl Recorder {
     /// Writes shares down before they are used; gives what went wrong.
     fn shares(&self, report: &SharesReport) -> Option<String> {
         let folder = self.folder.as_ref().filter(|_| self.files.is_some())?;
-        let written = journal::record(&journal::file(folder.path()), &report.change);
+        let written = folder
+            .check()
+            .and_then(|()| journal::record(&journal::file(folder.path()), &report.change));
         report.answer(written.is_ok());
         let error = written.err()?;
         Some(format!("{error:#}: the shares of the adapters are not known to whoever resumes"))
@@ -320,6 +330,7 @@ impl Recorder {
         };
         let evaluators = self.evaluators.iter().map(String::as_str);
         let mut store = Store::open(&folder.checkpoints(), self.keep, evaluators)?;
+        store.stay_in(folder.held());
         let mut report = Report::new("Gradflow", facts);
         self.last.evaluation = history.evaluations.last().cloned();
         report.restore(history);
@@ -333,7 +344,13 @@ impl Recorder {
         self.files = Some(Files {
             store,
             metrics,
-            board: Board::begin(&board_folder(path), &self.graphs, resolved, self.resumed_after)?,
+            board: Board::begin(
+                &board_folder(path),
+                &self.graphs,
+                resolved,
+                self.resumed_after,
+                self.evaluators.iter().map(String::as_str),
+            )?,
             report,
             known,
         });
@@ -353,6 +370,14 @@ impl Recorder {
                 return Vec::new();
             }
             self.measured = true;
+        }
+        if let Err(error) = folder.check() {
+            let told = format!("{error:#}");
+            if matches!(event, Event::Checkpoint(_)) {
+                self.last.checkpoint = None;
+                self.last.failure = Some(told.clone());
+            }
+            return vec![told];
         }
         let mut wrong = Vec::new();
         let mut note = |result: Result<()>| {
@@ -404,6 +429,7 @@ impl Recorder {
 
     fn write_report(&mut self) -> Result<()> {
         let (Some(files), Some(folder)) = (&self.files, &self.folder) else { return Ok(()) };
+        folder.check()?;
         let path = report_file(folder.path());
         // The page of a run that is done already has more to show than is known here.
         if self.measured || !path.exists() {
@@ -427,6 +453,7 @@ impl Recorder {
     /// If they cannot be moved.
     pub fn discard(&mut self, steps: u64) -> Result<Option<PathBuf>> {
         let (Some(files), Some(folder)) = (&mut self.files, &self.folder) else { return Ok(None) };
+        folder.check()?;
         let aside = folder.superseded();
         Ok(files.store.supersede(steps.saturating_sub(1), &aside)?.then_some(aside))
     }
@@ -449,6 +476,17 @@ impl Recorder {
         wrong.extend(written.err().map(|error| format!("{error:#}")));
         if let Some(files) = &mut self.files {
             wrong.extend(files.board.flush().err().map(|error| format!("{error:#}")));
+        }
+        if self.folder.as_ref().is_some_and(|folder| folder.check().is_err()) {
+            // What there is of that name is not of this run.
+            self.last.checkpoint = None;
+            self.last.report = None;
+        }
+        // Somebody may have removed it.
+        if let (Some(files), Some(false)) =
+            (&self.files, self.last.checkpoint.as_deref().map(Path::is_file))
+        {
+            self.last.checkpoint = files.store.latest();
         }
         wrong.retain(|note| self.said.insert(note.clone()));
         wrong
@@ -501,7 +539,8 @@ fn written(
 }
 
 fn write_about(folder: &RunFolder, about: &About) -> Result<()> {
-    write_whole(&run_folder::about(folder.path()), &serde_json::to_vec_pretty(about)?)
+    let text = serde_json::to_vec_pretty(about)?;
+    write_whole_if(&run_folder::about(folder.path()), &text, || folder.check())
 }
 
 /// The last part of a path.

@@ -1,8 +1,7 @@
 //! Cutting event files back to a step, so that a run can go on from there.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
+use std::fs::{self, File};
+use std::io::{self, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,10 +10,7 @@ use prost::Message;
 use super::is_event_file;
 use super::proto::{Event, What};
 use super::record::Records;
-
-/// What a rewritten file is called until it takes the place of the old one: nothing that
-/// TensorBoard would read.
-const TEMPORARY: &str = "cut.partial";
+use crate::record_file::Division;
 
 /// What a [`cut`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,65 +75,40 @@ fn event_files(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Which bytes of a file stay and which go, each in the order of the file.
-#[derive(Debug, Default)]
-struct Parts {
-    kept: Vec<Range<u64>>,
-    moved: Vec<Range<u64>>,
-}
-
 fn cut_file(path: &Path, from_step: u64, aside: &Path, cut: &mut Cut) -> Result<()> {
-    let mut file = File::open(path)?;
-    let parts = divide(&file, from_step, cut)?;
-    if parts.moved.is_empty() {
-        return Ok(());
-    }
-    let folder = aside.parent().unwrap_or(aside);
-    fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let (aside, to) = create_aside(aside)?;
-    let copied = copy(&mut file, &parts.moved, to).and_then(|()| sync_folder(folder));
-    if let Err(error) = copied {
-        // Half a copy is of no use; that it could not be finished is what is told.
-        let _ = fs::remove_file(&aside);
-        return Err(error).with_context(|| format!("cannot write {}", aside.display()));
-    }
-    let temporary = path.with_file_name(TEMPORARY);
-    let replaced = File::create(&temporary)
-        .and_then(|to| copy(&mut file, &parts.kept, to))
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(path.parent().unwrap_or(path)));
-    if let Err(error) = replaced {
-        let _ = fs::remove_file(&temporary);
-        return Err(error).with_context(|| format!("cannot write {}", temporary.display()));
-    }
-    cut.aside.push(aside);
+    let division = divide(&File::open(path)?, from_step, cut)?;
+    cut.aside.extend(division.apply(path, |number| with_number(aside, number))?);
     Ok(())
 }
 
+/// A name of which TensorBoard's files have numbers at the end.
+fn with_number(path: &Path, number: u64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    if number > 0 {
+        name.push(format!(".{number}"));
+    }
+    name.into()
+}
+
 /// Reads a file through and divides it.
-fn divide(file: &File, from_step: u64, cut: &mut Cut) -> Result<Parts> {
-    let mut parts = Parts::default();
+fn divide(file: &File, from_step: u64, cut: &mut Cut) -> Result<Division> {
+    let mut division = Division::default();
     let mut end = 0;
     for record in Records::new(BufReader::new(file)) {
         let record = record?;
         // Sound bytes that are no event are damage from before they were written.
         let Ok(event) = Event::decode(&record.data[..]) else { break };
         end = record.bytes.end;
-        if belongs_after(&event, from_step) {
-            cut.moved += 1;
-            append(&mut parts.moved, record.bytes);
-        } else {
-            cut.kept += 1;
-            append(&mut parts.kept, record.bytes);
-        }
+        let stays = !belongs_after(&event, from_step);
+        *(if stays { &mut cut.kept } else { &mut cut.moved }) += 1;
+        division.add(record.bytes, stays);
     }
     let length = file.metadata()?.len();
     if end < length {
         cut.damaged_bytes += length - end;
-        append(&mut parts.moved, end..length);
+        division.add(end..length, false);
     }
-    Ok(parts)
+    Ok(division)
 }
 
 /// Whether an event is of this step or a later one.
@@ -145,53 +116,6 @@ fn belongs_after(event: &Event, from_step: u64) -> bool {
     let of_the_file =
         matches!(event.what, Some(What::FileVersion(_) | What::Graph(_) | What::MetaGraph(_)));
     !of_the_file && u64::try_from(event.step).is_ok_and(|step| step >= from_step)
-}
-
-/// Lengthens the last range where the next one begins at its end.
-fn append(ranges: &mut Vec<Range<u64>>, next: Range<u64>) {
-    match ranges.last_mut() {
-        Some(last) if last.end == next.start => last.end = next.end,
-        _ => ranges.push(next),
-    }
-}
-
-/// A file of this name, or of this name and a number if there already is one.
-fn create_aside(path: &Path) -> Result<(PathBuf, File)> {
-    let mut number = 0_u64;
-    let mut free = path.to_owned();
-    loop {
-        match OpenOptions::new().write(true).create_new(true).open(&free) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                number += 1;
-                let mut name = path.as_os_str().to_owned();
-                name.push(format!(".{number}"));
-                free = name.into();
-            }
-            other => {
-                let file = other.with_context(|| format!("cannot write {}", free.display()))?;
-                return Ok((free, file));
-            }
-        }
-    }
-}
-
-/// Copies parts of a file, through to the disk.
-fn copy(from: &mut File, parts: &[Range<u64>], to: File) -> io::Result<()> {
-    let mut to = BufWriter::new(to);
-    for part in parts {
-        from.seek(SeekFrom::Start(part.start))?;
-        let length = part.end - part.start;
-        if io::copy(&mut from.take(length), &mut to)? < length {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, "the file became shorter"));
-        }
-    }
-    to.flush()?;
-    to.get_ref().sync_all()
-}
-
-/// Makes new names in a folder last, where folders can be opened.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -204,9 +128,7 @@ mod tests {
 
     fn bytes_of(step: i64, what: What) -> Vec<u8> {
         let event = Event { wall_time: 1.0, step, what: Some(what) };
-        let mut bytes = Vec::new();
-        record::write(&mut bytes, &event.encode_to_vec()).expect("memory takes what is written");
-        bytes
+        record::framed(&event.encode_to_vec())
     }
 
     fn version() -> Vec<u8> {
@@ -328,8 +250,7 @@ mod tests {
     #[test]
     fn sound_bytes_that_are_no_event_are_damage() {
         let folders = Folders::new();
-        let mut strange = Vec::new();
-        record::write(&mut strange, &[0xff; 5]).expect("memory takes what is written");
+        let strange = record::framed(&[0xff; 5]);
         folders.write(NAME, &[version(), strange.clone(), scalar(1)].concat());
         let cut = folders.cut(9);
         assert_eq!((cut.kept, cut.moved), (1, 0));

@@ -1,6 +1,6 @@
 //! The framing of event files: length, checksum of the length, data, checksum of the data.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::ops::Range;
 
 /// Bytes before a record's data: its length and the length's checksum.
@@ -13,13 +13,15 @@ fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Writes one record.
-pub fn write(to: &mut impl Write, data: &[u8]) -> io::Result<()> {
+/// The bytes of one record.
+pub fn framed(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
-    to.write_all(&length)?;
-    to.write_all(&masked_crc(&length).to_le_bytes())?;
-    to.write_all(data)?;
-    to.write_all(&masked_crc(data).to_le_bytes())
+    let mut bytes = Vec::with_capacity(HEADER + data.len() + FOOTER);
+    bytes.extend(length);
+    bytes.extend(masked_crc(&length).to_le_bytes());
+    bytes.extend(data);
+    bytes.extend(masked_crc(data).to_le_bytes());
+    bytes
 }
 
 /// One record of a file.
@@ -125,11 +127,7 @@ mod tests {
     use super::*;
 
     fn file(records: &[&[u8]]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for data in records {
-            write(&mut bytes, data).expect("memory takes what is written");
-        }
-        bytes
+        records.iter().flat_map(|data| framed(data)).collect()
     }
 
     fn read(bytes: &[u8]) -> (Vec<Record>, Option<Damage>) {

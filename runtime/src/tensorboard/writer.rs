@@ -1,8 +1,8 @@
 //! Writing an event file.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -15,6 +15,7 @@ use super::proto::{
 };
 use super::record;
 use crate::picture::Picture;
+use crate::record_file::RecordFile;
 use crate::reports::Histogram;
 
 /// A file that TensorBoard reads while it grows.
@@ -22,10 +23,11 @@ use crate::reports::Histogram;
 /// What is said of a step carries the time at which it was so, in seconds since 1970.
 #[derive(Debug)]
 pub struct EventFile {
-    path: PathBuf,
-    file: BufWriter<File>,
+    file: RecordFile,
     flush_every: Duration,
     flushed: Instant,
+    /// Why the last write on time failed, until that is told.
+    failure: Option<anyhow::Error>,
 }
 
 impl EventFile {
@@ -35,11 +37,10 @@ impl EventFile {
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (path, file) = create_new(folder, now.as_secs()).with_context(|| {
+        let file = create_new(folder, now.as_secs()).with_context(|| {
             format!("cannot begin a TensorBoard event file in {}", folder.display())
         })?;
-        let file = BufWriter::new(file);
-        let mut begun = Self { path, file, flush_every, flushed: Instant::now() };
+        let mut begun = Self { file, flush_every, flushed: Instant::now(), failure: None };
         begun.write(0, now.as_secs_f64(), What::FileVersion(FILE_VERSION.to_owned()))?;
         begun.flush()?;
         Ok(begun)
@@ -47,7 +48,7 @@ impl EventFile {
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// A number. TensorBoard's numbers are f32.
@@ -104,16 +105,31 @@ impl EventFile {
     }
 
     /// Writes through what is still in memory.
+    ///
+    /// # Errors
+    /// If that is not possible, as on a full disk. Nothing is lost by that: it is tried again.
     pub fn flush(&mut self) -> Result<()> {
         self.flushed = Instant::now();
-        let written = self.file.flush();
-        written.with_context(|| failure(&self.path))
+        self.failure = None;
+        self.file.write()
     }
 
     /// Has everything so far on the disk.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush), and if the disk fails.
     pub fn sync(&mut self) -> Result<()> {
         self.flush()?;
-        self.file.get_ref().sync_data().with_context(|| failure(&self.path))
+        self.file.sync()
+    }
+
+    /// Whether what was written on time since the last call has come into the file. That is not
+    /// told where it is written: all numbers of a step are to be taken, whatever becomes of one.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn told(&mut self) -> Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     fn value(
@@ -131,17 +147,12 @@ impl EventFile {
     fn write(&mut self, step: u64, wall_time: f64, what: What) -> Result<()> {
         let step = i64::try_from(step).context("a step beyond TensorBoard's numbers")?;
         let event = Event { wall_time, step, what: Some(what) };
-        record::write(&mut self.file, &event.encode_to_vec())
-            .with_context(|| failure(&self.path))?;
+        self.file.push(&record::framed(&event.encode_to_vec()))?;
         if self.flushed.elapsed() >= self.flush_every {
-            self.flush()?;
+            self.failure = self.flush().err();
         }
         Ok(())
     }
-}
-
-fn failure(path: &Path) -> String {
-    format!("cannot write TensorBoard events to {}", path.display())
 }
 
 /// What the names of event files begin with; the time follows.
@@ -149,14 +160,14 @@ const PREFIX: &str = "events.out.tfevents.";
 
 /// A file of its own, after all others of the folder: TensorBoard takes them in the order of their
 /// names, in which the time comes first, so a clock that was set back must not show.
-fn create_new(folder: &Path, seconds: u64) -> io::Result<(PathBuf, File)> {
+fn create_new(folder: &Path, seconds: u64) -> io::Result<RecordFile> {
     let (host, process) = (host(), std::process::id());
     loop {
         let seconds = latest(folder)?.map_or(seconds, |latest| seconds.max(latest + 1));
         let path = folder.join(format!("{PREFIX}{seconds}.{host}.{process}.0"));
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
+        match RecordFile::create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|file| (path, file)),
+            created => return created,
         }
     }
 }
@@ -187,6 +198,7 @@ mod tests {
 
     use super::super::record::Records;
     use super::*;
+    use crate::record_file::tests::Disk;
 
     fn events(path: &Path) -> Vec<Event> {
         let bytes = fs::read(path).expect("the file can be read");
@@ -245,10 +257,14 @@ mod tests {
     fn each_file_is_new_and_comes_after_the_others() {
         let folder = tempfile::tempdir().expect("a folder");
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-        let (first, _) = create_new(folder.path(), seconds).expect("a file");
-        let (second, _) = create_new(folder.path(), seconds).expect("another file");
+        let create_new = |seconds| {
+            let file = create_new(folder.path(), seconds).expect("a file");
+            file.path().to_owned()
+        };
+        let first = create_new(seconds);
+        let second = create_new(seconds);
         assert!(first < second);
-        let (third, _) = create_new(folder.path(), seconds - 100).expect("a third file");
+        let third = create_new(seconds - 100);
         assert!(second < third, "though the clock was set back");
         assert!(first.extension().is_some_and(|extension| extension == "0"));
         let name = second.file_name().and_then(|name| name.to_str()).expect("a name");
@@ -270,16 +286,31 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("file");
         fs::write(&file, "").expect("written");
-        let error = EventFile::create(&file, Duration::ZERO).expect_err("a file is no folder");
+        let error = EventFile::create(&file, Duration::ZERO).err().expect("a file is no folder");
         assert!(format!("{error:#}").contains(&file.display().to_string()), "{error:#}");
-        // A file opened for reading only takes nothing.
-        let broken = EventFile {
-            file: BufWriter::new(File::open(&file).expect("the file opens")),
-            path: file.clone(),
-            flush_every: Duration::ZERO,
-            flushed: Instant::now(),
+    }
+
+    #[test]
+    fn a_write_that_fails_costs_no_record() {
+        let disk = Disk::new(100);
+        let (flush_every, flushed, failure) = (Duration::ZERO, Instant::now(), None);
+        let mut file = EventFile { file: disk.file("events"), flush_every, flushed, failure };
+        for step in 0..10 {
+            file.scalar(step, 0.0, "loss", 1.0).expect("it is taken");
+        }
+        let error = format!("{:#}", file.told().expect_err("the disk is full"));
+        assert!(error.starts_with("cannot write events"), "{error}");
+        file.told().expect("it was told");
+        file.scalar(10, 0.0, "loss", 1.0).expect("it is taken");
+        assert_eq!(format!("{:#}", file.told().expect_err("still full")), error);
+        disk.make_room(usize::MAX);
+        file.scalar(11, 0.0, "loss", 1.0).expect("it is taken");
+        file.told().expect("there is room");
+        let bytes = disk.bytes();
+        let records = Records::new(&bytes[..]);
+        let step = |record: io::Result<record::Record>| {
+            Event::decode(&record.expect("memory can be read").data[..]).expect("an event").step
         };
-        let error = { broken }.scalar(1, 0.0, "loss", 1.0).expect_err("nothing can be written");
-        assert!(format!("{error:#}").contains(&file.display().to_string()), "{error:#}");
+        assert_eq!(records.map(step).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
     }
 }

@@ -2,12 +2,12 @@
 //! uses it, so that the run can be done again with the same bits.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::record_file::RecordFile;
 use crate::reports::Change;
 
 /// The file with the shares of the run in this folder.
@@ -32,12 +32,7 @@ pub fn record(path: &Path, change: &Change) -> Result<()> {
 fn append(path: &Path, change: &Change) -> Result<()> {
     let mut line = serde_json::to_vec(change)?;
     line.push(b'\n');
-    let write = || {
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        file.write_all(&line)?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    RecordFile::open_lines(path)?.append_now(&line)
 }
 
 /// All changes, in the order of their steps. Of several for one step, as a run that was resumed
@@ -46,17 +41,17 @@ fn append(path: &Path, change: &Change) -> Result<()> {
 /// # Errors
 /// If the file cannot be read, or holds something else.
 pub fn read(path: &Path) -> Result<Vec<Change>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut changes = BTreeMap::new();
-    for (line, number) in text.split_inclusive('\n').zip(1..) {
-        match serde_json::from_str::<Change>(line) {
+    for (line, number) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1..) {
+        match serde_json::from_slice::<Change>(line).or_else(|error| behind_torn(line).ok_or(error))
+        {
             Ok(change) => {
                 // What was done again from an earlier step on replaces what came later.
                 drop(changes.split_off(&change.step));
                 changes.insert(change.step, change);
             }
-            Err(_) if !line.ends_with('\n') => {}
+            Err(_) if !line.ends_with(b"\n") => {}
             Err(error) => {
                 return Err(error)
                     .with_context(|| format!("{}, line {number}, is no line of shares such as {{\"step\":0,\"shares\":{{\"tower_0\":64,\"tower_1\":64}}}}", path.display()));
@@ -65,6 +60,16 @@ pub fn read(path: &Path) -> Result<Vec<Change>> {
     }
     Ok(changes.into_values().collect())
 }
+
+/// The change at the end of a line that begins with a part of another one: earlier versions wrote
+/// behind what a killed process had left.
+fn behind_torn(line: &[u8]) -> Option<Change> {
+    let begin = line.windows(BEGIN.len()).rposition(|part| part == BEGIN).filter(|at| *at > 0)?;
+    serde_json::from_slice(&line[begin..]).ok()
+}
+
+/// What each line begins with.
+const BEGIN: &[u8] = b"{\"step\":";
 
 /// Whether these changes are of batches of this size, computed by these towers.
 ///
@@ -122,11 +127,35 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(&path).expect("it is there").lines().count(), 4);
 
-        let mut file = OpenOptions::new().append(true).open(&path).expect("it is there");
-        file.write_all(b"{\"step\":50,\"sha").expect("it is written");
-        assert_eq!(read(&path).expect("a line that is not whole"), expected);
-        file.write_all(b"\n").expect("it is written");
+        let whole = fs::read(&path).expect("it is there");
+        fs::write(&path, [&whole[..], b"{\"step\":50,\"sha\n"].concat()).expect("it is written");
         assert!(read(&path).expect_err("no line of shares").to_string().contains("line 5"));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_of_a_line_harms_neither_what_is_there_nor_what_comes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = file(folder.path());
+        let all = [change(0, &[("tower_0", 4)]), change(20, &[("tower_0", 5), ("tower_1", 3)])];
+        let lines: Vec<Vec<u8>> = all
+            .iter()
+            .map(|change| [&serde_json::to_vec(change).expect("JSON")[..], b"\n"].concat())
+            .collect();
+        for torn in 0..lines[1].len() {
+            fs::write(&path, [&lines[0][..], &lines[1][..torn]].concat()).expect("it is written");
+            // Nothing but the line break is missing of a whole change.
+            let known = if torn + 1 == lines[1].len() { &all[..] } else { &all[..1] };
+            assert_eq!(read(&path).expect("it is read"), known, "{torn}");
+            let next = change(30, &[("tower_1", 8)]);
+            record(&path, &next).expect("it is written");
+            assert_eq!(read(&path).expect("it is read"), [known, &[next]].concat(), "{torn}");
+            let text = fs::read_to_string(&path).expect("it is there");
+            assert!(text.lines().all(|line| serde_json::from_str::<Change>(line).is_ok()));
+        }
+        // What an earlier version made of it.
+        fs::write(&path, [&lines[0][..], b"{\"step\":10,\"sha\0", &lines[1]].concat())
+            .expect("written");
+        assert_eq!(read(&path).expect("it is read"), all);
     }
 
     #[test]
