@@ -17,22 +17,42 @@ pub(super) fn hush() {
     HUSHED.store(true, Ordering::SeqCst);
 }
 
-/// Lets Ctrl-C end this work, and no earlier one, in good order.
+/// Whether Ctrl-C was pressed since the command began.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// A command begins: what ended an earlier one in the same process is over.
+pub(super) fn begin() {
+    ASKED.store(false, Ordering::SeqCst);
+}
+
+/// Whether Ctrl-C was pressed since the command began: perhaps between two pieces of work, of which
+/// the later one does not know.
+pub(super) fn asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}
+
+/// Lets Ctrl-C end this work, and no earlier one, in good order. In a program that handles Ctrl-C
+/// itself it is that program's to end the work.
 pub(super) fn listen(stop: &Stop) -> anyhow::Result<()> {
-    let before = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());
-    if before.is_some() {
+    let mut at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_first = at_work.replace(stop.clone()).is_none();
+    drop(at_work);
+    if !is_first {
         return Ok(());
     }
-    ctrlc::set_handler(|| {
+    let handled = ctrlc::set_handler(|| {
         let stop = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(stop) = stop else { return };
-        if stop.is_stopped() {
+        if ASKED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
         if !HUSHED.load(Ordering::SeqCst) {
             complain("stopping after the work at hand; Ctrl-C again stops at once\n");
         }
         stop.stop();
-    })?;
-    Ok(())
+    });
+    match handled {
+        Err(ctrlc::Error::MultipleHandlers) => Ok(()),
+        handled => Ok(handled?),
+    }
 }
