@@ -38,7 +38,7 @@ fn runs_are_told_drawn_and_kept_and_nothing_is_replaced() {
     assert!(out.contains(&format!(" {precision} ")), "{out}");
     let numbers = fs::read_to_string(place.path().join("curves.csv")).expect("written");
     assert!(numbers.lines().any(|line| line.starts_with("first,evaluation,24,")), "{numbers}");
-    assert!(numbers.contains(&format!(",{precision}\n")), "{numbers}");
+    assert!(numbers.contains(&format!(",{precision},evaluate\n")), "{numbers}");
     assert_eq!(numbers.matches("second,step,").count(), STEPS as usize);
     let drawn = fs::read_to_string(place.path().join("curves.svg")).expect("written");
     assert!(drawn.contains("second") && drawn.contains("<path"), "{drawn}");

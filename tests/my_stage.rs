@@ -71,7 +71,7 @@ fn the_example_builds_and_passes_its_tests_and_trains() {
     };
     done(&cargo(&["build"]));
     let tested = cargo(&["test"]);
-    assert!(done(&tested).contains("2 passed"), "{tested:?}");
+    assert!(done(&tested).contains("3 passed"), "{tested:?}");
 
     let folder = tempfile::tempdir().expect("a folder");
     let program = built.join(format!("my_stage{}", std::env::consts::EXE_SUFFIX));
@@ -97,6 +97,14 @@ fn the_example_builds_and_passes_its_tests_and_trains() {
         digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{out}"))
     };
     let losses: Vec<f64> = adapters.iter().map(loss).collect();
+    // Its sink has kept the losses of the steps that were logged, with the stage that they are of.
+    let table = folder.path().join("runs/pipeline-001/losses.csv");
+    let table = fs::read_to_string(table).expect("the sink's file");
+    let lines: Vec<&str> = table.lines().collect();
+    let begin = |at: usize| lines[at].rsplit_once(',').expect("columns").0;
+    assert_eq!(lines.len(), 4, "{table}");
+    assert_eq!(lines[0], "stage,step,loss");
+    assert_eq!([1, 2, 3].map(begin), ["train,0", "train,10", "train,11"]);
     for other in &losses {
         assert!((other - losses[0]).abs() < 0.02 * losses[0], "{adapters:?}: {losses:?}");
     }

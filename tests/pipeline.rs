@@ -143,7 +143,7 @@ fn load(text: &str, set: &[(&str, &str)], own: Vec<Kind>) -> Plan {
 fn run(plan: Plan, stop: Stop) -> (Result<Outcome>, Vec<Event>) {
     within(PATIENCE, move || {
         let mut events = Vec::new();
-        let result = runtime::run::run(&plan, stop, |event| events.push(event));
+        let result = runtime::run::run(&plan, stop, |message| events.push(message.event));
         (result, events)
     })
 }

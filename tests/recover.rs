@@ -86,6 +86,10 @@ impl Stage for Lasting {
 
 /// `runtime run net.yaml` with an adapter that is lost; gives its exit status.
 fn run(place: &Place, name: &str, times: u64, steps: u64, last: u64) -> String {
+    run_with(place, &["--run", name], times, steps, last)
+}
+
+fn run_with(place: &Place, words: &[&str], times: u64, steps: u64, last: u64) -> String {
     let losses = Losses { left: Arc::new(AtomicU64::new(times)), steps, last };
     let losing = |mut kind: Kind| {
         if kind.name == "reducer" {
@@ -101,17 +105,17 @@ fn run(place: &Place, name: &str, times: u64, steps: u64, last: u64) -> String {
     let kinds = stages::kinds(stages::model::layers::all()).into_iter().map(losing).collect();
     let golden = stages::model::golden::GOLDEN;
     let (kernels, probes) = (shaders::ALL, shaders::PROBES);
-    let app = App { kinds, kernels, golden, probes, join: || Ok(Job::default()) };
+    let app =
+        App { kinds, kernels, golden, probes, join: || Ok(Job::default()), sinks: Vec::new() };
     let folder = place.path();
-    let line: Vec<OsString> = vec![
+    let mut line: Vec<OsString> = vec![
         "runtime".into(),
         "run".into(),
         folder.join("net.yaml").into(),
         "--runs".into(),
         folder.join("runs").into(),
-        "--run".into(),
-        name.into(),
     ];
+    line.extend(words.iter().map(OsString::from));
     format!("{:?}", runtime::run_line(&app, line))
 }
 
@@ -132,6 +136,18 @@ fn a_lost_adapter_is_created_anew_and_ends_with_the_same_bits() {
     assert_eq!(run(&place, "thrice", 3, 7, STEPS), status(0));
     let (alone, thrice) = (alone.stored(24), place.run("thrice").stored(24));
     runs::assert_same_bits(&alone, &thrice, "three times");
+}
+
+#[test]
+fn a_loss_ends_no_later_seed() {
+    let place = Place::new(PIPELINE);
+    assert_eq!(run_with(&place, &["--seeds", "2"], 1, 9, STEPS), status(0));
+    for name in ["net-001", "net-002"] {
+        assert_eq!(place.run(name).about()["ended"]["how"], "done", "{name}");
+        assert_eq!(place.run(name).checkpoints().last(), Some(&STEPS), "{name}");
+    }
+    let log = |name: &str| place.run(name).text("log.txt").contains("the device was lost");
+    assert_eq!([log("net-001"), log("net-002")], [true, false]);
 }
 
 #[test]

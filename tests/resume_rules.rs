@@ -47,6 +47,32 @@ fn limits_periods_adapters_and_workers_may_change_and_that_is_told() {
 }
 
 #[test]
+fn settings_that_a_run_cannot_go_on_with_are_not_kept() {
+    let place = Place::new(PIPELINE);
+    let run = place.train("run", &["steps=8"]);
+    let before = [run.text("pipeline.yaml"), run.text("run.json"), run.text("variants.json")];
+    let kept = || [run.text("pipeline.yaml"), run.text("run.json"), run.text("variants.json")];
+    // Of a stage that is built last, of all that ask for one, and of the first step.
+    let adapter = "stages.score.model.adapter=no-such-adapter";
+    for (arguments, set) in [
+        (&[][..], &["steps=12", adapter][..]),
+        (&[], &["steps=12", "adapter=no-such-adapter"]),
+        (&["--adapter", "no-such-adapter"], &["steps=12"]),
+    ] {
+        let said = place.say(&[&["--resume", "run"], arguments].concat(), set);
+        assert!(said.code == Some(2) || said.code == Some(1), "{set:?}: {}", said.errors);
+        assert!(said.errors.contains("no-such-adapter"), "{}", said.errors);
+        assert_eq!(kept(), before, "{set:?}");
+    }
+    // It goes on as if that had not been tried, and then keeps what it went on with.
+    place.resume("run", &["steps=12"]);
+    assert_eq!(run.about()["ended"]["how"], "done");
+    assert!(run.text("pipeline.yaml").contains("steps: 12"));
+    assert_eq!(run.about()["resumed"][0]["changes"], serde_json::json!(["steps: 8 -> 12"]));
+    assert_eq!(run.checkpoints().last(), Some(&12));
+}
+
+#[test]
 fn what_is_learned_may_not_change() {
     let place = Place::new(PIPELINE);
     place.train("net", &["steps=5"]);

@@ -89,6 +89,9 @@ fn a_full_disk_costs_the_latest_weights_and_none_that_were_kept() {
     // It went on to its end.
     assert!(ran.out.contains("warning: the weights could not be kept; the run goes on"), "{ran:?}");
     assert!(ran.out.contains("step 60, averaged weights"), "{ran:?}");
+    // Each fault is told once, however often it comes and whatever its text says.
+    assert!(ran.out.matches("metrics.jsonl").count() <= 1, "{ran:?}");
+    assert_eq!(ran.out.matches("the weights could not be kept").count(), 1, "{ran:?}");
     let kept = place.latest("full").progress.steps;
     assert!((5..60).contains(&kept) && kept.is_multiple_of(5), "{kept}");
     let advice = format!("step-{kept:09}.safetensors are.");

@@ -209,7 +209,7 @@ fn on_failing(fault: Fault, after: u32, set: &[(&str, &str)]) -> (Vec<Event>, Re
     let (plan, _) =
         Plan::load(&kinds, "net.yaml", PIPELINE, &set, &base).expect("a valid pipeline");
     let mut events = Vec::new();
-    let ran = runtime::run::run(&plan, Stop::default(), |event| events.push(event));
+    let ran = runtime::run::run(&plan, Stop::default(), |message| events.push(message.event));
     (events, ran.map(drop))
 }
 

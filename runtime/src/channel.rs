@@ -64,12 +64,28 @@ pub struct Stop {
     stopped: Arc<AtomicBool>,
     // Weak: a channel whose stages are gone must look ended to its reader.
     lanes: Arc<Mutex<Vec<WeakSender<Item>>>>,
+    signal: Arc<Signal>,
+}
+
+/// A channel that is closed once a run is to end; nothing else is sent over it.
+#[derive(Debug)]
+struct Signal {
+    sender: Sender<()>,
+    receiver: Receiver<()>,
+}
+
+impl Default for Signal {
+    fn default() -> Self {
+        let (sender, receiver) = bounded(1);
+        Self { sender, receiver }
+    }
 }
 
 impl Stop {
     /// Ends all stages.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
+        self.signal.sender.close();
         for lane in self.lanes().iter().filter_map(WeakSender::upgrade) {
             lane.close();
         }
@@ -78,6 +94,12 @@ impl Stop {
     /// Whether that was asked for.
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Waits until that is asked for: for a stage that waits for something else than its channels.
+    pub async fn stopped(&self) {
+        // Nothing is ever sent, so that this is the end of the channel.
+        let _ = self.signal.receiver.recv().await;
     }
 
     /// Watches over one more edge.

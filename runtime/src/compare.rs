@@ -1,12 +1,14 @@
 //! Several runs beside each other, from what their folders hold.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
+use crate::config::yaml::Document;
 use crate::metrics::{self, History};
 use crate::provenance;
 use crate::report::{self, Axis};
@@ -22,6 +24,8 @@ pub struct Run {
     name: String,
     about: About,
     history: History,
+    /// The ids of its stages, in the order of the pipeline.
+    stages: Vec<String>,
 }
 
 /// What a plot shows.
@@ -56,7 +60,7 @@ impl Run {
             );
             let about = run_folder::read_json(&run_folder::about(folder))?;
             let history = metrics::read(&folder.join("metrics.jsonl"))?;
-            Ok(Self { name, about, history })
+            Ok(Self { name, about, history, stages: stages(folder) })
         };
         folders.iter().zip(names).map(read).collect()
     }
@@ -70,15 +74,23 @@ impl Run {
         self.history.evaluations.retain(|report| began(report.epoch, report.step) < epochs);
     }
 
-    /// The evaluations of the stage that evaluated last.
-    fn evaluations(&self) -> Vec<&EvaluationReport> {
-        let all = &self.history.evaluations;
-        let Some(last) = all.last() else { return Vec::new() };
-        all.iter().filter(|report| report.stage == last.stage).collect()
+    /// The stages that have evaluated, in the order of the pipeline.
+    fn evaluators(&self) -> Vec<&str> {
+        let all: BTreeSet<&str> =
+            self.history.evaluations.iter().map(|report| report.stage.as_str()).collect();
+        let mut all: Vec<&str> = all.into_iter().collect();
+        let place = |stage: &str| self.stages.iter().position(|known| known == stage);
+        all.sort_by_key(|stage| place(stage).unwrap_or(usize::MAX));
+        all
     }
 
-    fn last_precision(&self) -> Option<f64> {
-        self.evaluations().last().map(|report| report.precision_at_1)
+    /// The evaluations of a stage.
+    fn evaluations(&self, stage: &str) -> Vec<&EvaluationReport> {
+        self.history.evaluations.iter().filter(|report| report.stage == stage).collect()
+    }
+
+    fn last_precision(&self, stage: &str) -> Option<f64> {
+        self.evaluations(stage).last().map(|report| report.precision_at_1)
     }
 
     /// Seconds of the steps, without evaluations and pauses: each report tells those of a batch
@@ -100,57 +112,68 @@ impl Run {
         names.collect::<Vec<_>>().join(" + ")
     }
 
-    fn curve(&self, shown: Shown) -> Vec<(f64, f64)> {
+    /// Curves with what tells them from others of the run.
+    fn curves(&self, shown: Shown) -> Vec<(&str, Vec<(f64, f64)>)> {
         match shown {
             Shown::Precision => {
-                let evaluations = self.evaluations().into_iter();
-                evaluations.map(|report| (report.epoch, report.precision_at_1)).collect()
+                let curve = |stage| {
+                    let evaluations = self.evaluations(stage).into_iter();
+                    let points = evaluations.map(|report| (report.epoch, report.precision_at_1));
+                    (stage, points.collect())
+                };
+                self.evaluators().into_iter().map(curve).collect()
             }
             Shown::Loss => {
                 let steps = self.history.steps.iter();
-                steps.map(|report| (report.epoch, report.loss_average)).collect()
+                vec![("", steps.map(|report| (report.epoch, report.loss_average)).collect())]
             }
         }
     }
 }
 
-/// A table in Markdown, a run a line, and the spread of what several came to.
-pub fn markdown(runs: &[Run]) -> String {
-    let mut text =
-        "| run | adapter | seed | steps | epochs | precision @ 1 | best | cross-entropy \
-                    | images/s | training |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
-            .to_owned();
-    for run in runs {
-        let evaluations = run.evaluations();
-        let precisions = evaluations.iter().map(|report| report.precision_at_1);
-        let best = precisions.max_by(f64::total_cmp);
-        let loss = evaluations.last().map(|report| report.loss);
-        let last = run.history.steps.last();
-        let mut rates: Vec<f64> =
-            run.history.steps.iter().map(|report| report.images_per_s).collect();
-        rates.sort_by(f64::total_cmp);
-        let rate = rates.get(rates.len() / 2).copied();
-        let number = |value: Option<f64>, digits: usize| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            run.name.replace('|', "\\|"),
-            run.adapters(),
-            run.about.seed,
-            last.map_or(0, |report| report.step + 1),
-            number(last.map(|report| report.epoch), 1),
-            number(run.last_precision(), 4),
-            number(best, 4),
-            number(loss, 3),
-            number(rate, 0),
-            duration(run.training_s()),
-        );
+/// The ids of a run's stages, as far as its pipeline can be read.
+fn stages(folder: &Path) -> Vec<String> {
+    let text = fs::read_to_string(run_folder::pipeline(folder)).unwrap_or_default();
+    let document = Document::parse(&text).ok();
+    let stages = document.as_ref().and_then(|document| document.node().get("stages"));
+    let entries = stages.and_then(|stages| stages.entries()).unwrap_or_default();
+    entries.iter().map(|(id, _)| id.clone()).collect()
+}
+
+/// The stages that have evaluated in any of these runs, in the order of the first that has them.
+fn evaluators(runs: &[Run]) -> Vec<&str> {
+    let mut all = Vec::new();
+    for stage in runs.iter().flat_map(Run::evaluators) {
+        if !all.contains(&stage) {
+            all.push(stage);
+        }
     }
-    let precisions: Vec<f64> = runs.iter().filter_map(Run::last_precision).collect();
-    if let (Some(spread), 2..) = (Spread::of(&precisions), precisions.len()) {
-        let _ = writeln!(text, "\n{} runs: {spread}", precisions.len());
+    all
+}
+
+/// A table in Markdown, a line for each run and stage that evaluates, and the spread of what several
+/// came to. Stages are named where there are several.
+pub fn markdown(runs: &[Run]) -> String {
+    let evaluators = evaluators(runs);
+    let named = evaluators.len() > 1;
+    let (title, rule) = if named { (" evaluator |", "---|") } else { ("", "") };
+    let mut text = format!(
+        "| run | adapter | seed | steps | epochs |{title} precision @ 1 | best | cross-entropy \
+         | images/s | training |\n|---|---|--:|--:|--:|{rule}--:|--:|--:|--:|--:|\n"
+    );
+    for run in runs {
+        match run.evaluators().as_slice() {
+            [] => row(&mut text, run, "", named),
+            stages => stages.iter().for_each(|stage| row(&mut text, run, stage, named)),
+        }
+    }
+    for stage in evaluators {
+        let precisions: Vec<f64> =
+            runs.iter().filter_map(|run| run.last_precision(stage)).collect();
+        if let (Some(spread), 2..) = (Spread::of(&precisions), precisions.len()) {
+            let stage = if named { format!("{stage}: ") } else { String::new() };
+            let _ = writeln!(text, "\n{} runs: {stage}{spread}", precisions.len());
+        }
     }
     let evaluated = runs.iter().filter(|run| !run.history.evaluations.is_empty());
     for told in provenance::beside(evaluated.map(|run| (&*run.name, &*run.about.data))) {
@@ -165,9 +188,39 @@ pub fn markdown(runs: &[Run]) -> String {
     text
 }
 
+/// The line of a run and one of its stages that evaluate, if it has any.
+fn row(text: &mut String, run: &Run, stage: &str, named: bool) {
+    let evaluations = run.evaluations(stage);
+    let precisions = evaluations.iter().map(|report| report.precision_at_1);
+    let best = precisions.max_by(f64::total_cmp);
+    let loss = evaluations.last().map(|report| report.loss);
+    let last = run.history.steps.last();
+    let mut rates: Vec<f64> = run.history.steps.iter().map(|report| report.images_per_s).collect();
+    rates.sort_by(f64::total_cmp);
+    let rate = rates.get(rates.len() / 2).copied();
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    let _ = writeln!(
+        text,
+        "| {} | {} | {} | {} | {} |{} {} | {} | {} | {} | {} |",
+        run.name.replace('|', "\\|"),
+        run.adapters(),
+        run.about.seed,
+        last.map_or(0, |report| report.step + 1),
+        number(last.map(|report| report.epoch), 1),
+        if named { format!(" {stage} |") } else { String::new() },
+        number(run.last_precision(stage), 4),
+        number(best, 4),
+        number(loss, 3),
+        number(rate, 0),
+        duration(run.training_s()),
+    );
+}
+
 /// The numbers of all runs' curves, at most some hundred of each.
 pub fn csv(runs: &[Run]) -> String {
-    let mut text = "run,kind,step,epoch,loss,precision_at_1\n".to_owned();
+    let mut text = "run,kind,step,epoch,loss,precision_at_1,evaluator\n".to_owned();
     for run in runs {
         let (name, steps) = (field(&run.name), &run.history.steps);
         let every = steps.len().div_ceil(MOST_POINTS).max(1);
@@ -175,11 +228,11 @@ pub fn csv(runs: &[Run]) -> String {
         let kept = steps.iter().enumerate().filter(|(at, _)| at % every == 0 || *at == last);
         for (_, report) in kept {
             let (step, epoch, loss) = (report.step, report.epoch, report.loss_average);
-            let _ = writeln!(text, "{name},step,{step},{epoch:.3},{loss:.4},");
+            let _ = writeln!(text, "{name},step,{step},{epoch:.3},{loss:.4},,");
         }
-        for report in run.evaluations() {
-            let EvaluationReport { step, epoch, loss, precision_at_1, .. } = report;
-            let line = format!("{step},{epoch:.3},{loss:.4},{precision_at_1:.4}");
+        for report in run.evaluators().into_iter().flat_map(|stage| run.evaluations(stage)) {
+            let EvaluationReport { stage, step, epoch, loss, precision_at_1, .. } = report;
+            let line = format!("{step},{epoch:.3},{loss:.4},{precision_at_1:.4},{stage}");
             let _ = writeln!(text, "{name},evaluation,{line}");
         }
     }
@@ -194,13 +247,20 @@ fn field(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A picture in SVG, a curve for each run.
+/// A picture in SVG, a curve for each run, or for each of its stages that evaluate.
 pub fn svg(runs: &[Run], shown: Shown) -> String {
     let (title, unit) = match shown {
         Shown::Precision => ("Precision @ 1", "share of images that are taken for what they are"),
         Shown::Loss => ("Training loss", "moving average over steps, weight decay included"),
     };
-    let curves = runs.iter().map(|run| (run.name.clone(), run.curve(shown)));
+    let named = shown == Shown::Precision && evaluators(runs).len() > 1;
+    let curves = runs.iter().flat_map(|run| {
+        let name = move |stage: &str| match named {
+            true => format!("{}: {stage}", run.name),
+            false => run.name.clone(),
+        };
+        run.curves(shown).into_iter().map(move |(stage, points)| (name(stage), points))
+    });
     report::plot(title, unit, "epoch", Axis::Round, curves)
 }
 
@@ -260,24 +320,13 @@ mod tests {
 
     fn run(name: &str, precisions: &[f64]) -> Run {
         let about = About {
-            program: String::new(),
-            command: Vec::new(),
-            started: String::new(),
             seed: 3,
-            pipeline: String::new(),
-            folder: "".into(),
-            data_path: None,
-            adapter_asked: None,
-            adapters_asked: None,
             adapter: Some(AdapterReport {
                 backend: "cpu".into(),
                 name: "cpu".into(),
                 driver: String::new(),
             }),
-            towers: Vec::new(),
-            data: Vec::new(),
-            resumed: Vec::new(),
-            ended: None,
+            ..About::default()
         };
         let evaluations = precisions.iter().enumerate().map(|(at, precision)| {
             let mut report = evaluation(30 * (at as u64 + 1));
@@ -286,7 +335,7 @@ mod tests {
         });
         let steps = (0..=1000).step_by(10).map(step).collect();
         let history = History { steps, evaluations: evaluations.collect(), torn: None };
-        Run { name: name.to_owned(), about, history }
+        Run { name: name.to_owned(), about, history, stages: Vec::new() }
     }
 
     #[test]
@@ -303,10 +352,41 @@ mod tests {
         assert!(text.contains("| c | cpu/cpu | 3 | 1001 | 33.4 | - | - | - | 1234 |"), "{text}");
         assert!(text.contains("2 runs: precision @ 1 = 0.7500 on average"), "{text}");
         let numbers = csv(&runs);
-        assert!(numbers.contains("a,step,1000,33.367,4.7000,\n"), "{numbers}");
-        assert!(numbers.contains("b,evaluation,30,1.000,2.3000,0.7000\n"), "{numbers}");
+        assert!(numbers.contains("a,step,1000,33.367,4.7000,,\n"), "{numbers}");
+        assert!(numbers.contains("b,evaluation,30,1.000,2.3000,0.7000,evaluate\n"), "{numbers}");
         let picture = svg(&runs, Shown::Precision);
         assert!(picture.contains("a: 0.5") && picture.contains("epoch"), "{picture}");
+    }
+
+    #[test]
+    fn each_stage_that_evaluates_has_a_row() {
+        let mut runs = [run("a", &[0.5, 0.9]), run("b", &[0.7, 0.8])];
+        for (run, precision) in runs.iter_mut().zip([0.2, 0.4]) {
+            // In the order of the pipeline, whichever was the faster.
+            run.stages = ["read", "first", "evaluate"].map(str::to_owned).to_vec();
+            let mut other = evaluation(60);
+            (other.stage, other.precision_at_1) = ("first".to_owned(), precision);
+            run.history.evaluations.push(other);
+        }
+        let text = markdown(&runs);
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("| a") || line.starts_with("| b"))
+            .collect();
+        for (row, part) in rows.iter().zip([
+            "| 33.4 | first | 0.2000 | 0.2000 |",
+            "| 33.4 | evaluate | 0.9000 | 0.9000 |",
+            "| 33.4 | first | 0.4000 | 0.4000 |",
+            "| 33.4 | evaluate | 0.8000 | 0.8000 |",
+        ]) {
+            assert!(row.contains(part), "{text}");
+        }
+        assert_eq!(rows.len(), 4, "{text}");
+        assert!(text.contains("2 runs: first: precision @ 1 = 0.3000 on average"), "{text}");
+        assert!(text.contains("2 runs: evaluate: precision @ 1 = 0.8500 on average"), "{text}");
+        assert!(csv(&runs).contains("b,evaluation,60,2.000,2.3000,0.4000,first\n"));
+        assert!(svg(&runs, Shown::Precision).contains("b: first"));
+        assert!(!svg(&runs, Shown::Loss).contains("first"));
     }
 
     #[test]
@@ -339,7 +419,7 @@ mod tests {
         long.history.steps = (0..1234).map(step).collect();
         let numbers = csv(&[long]);
         assert!(numbers.lines().count() <= MOST_POINTS + 2);
-        assert!(numbers.trim_end().ends_with("long,step,1233,41.133,4.7000,"), "{numbers}");
+        assert!(numbers.trim_end().ends_with("long,step,1233,41.133,4.7000,,"), "{numbers}");
     }
 
     #[test]

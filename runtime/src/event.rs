@@ -1,4 +1,5 @@
-//! What stages say while they run. The console prints it; other observers keep it.
+//! What stages say while they run, each event with the stage that it is of. What is done with it is a
+//! matter of [sinks](crate::sink).
 
 use std::sync::Arc;
 
@@ -8,6 +9,37 @@ use crate::reports::{
     Change, DataReport, EvaluationReport, Outcome, Progress, StepReport, Summary, Tapped,
     TrainerReport,
 };
+
+/// An event, and the stage that it is of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// The id of the stage; `None` for an event of the whole run.
+    pub stage: Option<Arc<str>>,
+    /// What happened.
+    pub event: Event,
+}
+
+impl Message {
+    /// Whether the event is of this stage.
+    pub fn is_of(&self, stage: &str) -> bool {
+        self.stage.as_deref() == Some(stage)
+    }
+
+    /// To be dropped once the event has been observed.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked(match &self.event {
+            Event::Shares(report) => Some(report.written.clone()),
+            _ => None,
+        })
+    }
+}
+
+impl From<Event> for Message {
+    /// An event of the whole run.
+    fn from(event: Event) -> Self {
+        Self { stage: None, event }
+    }
+}
 
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +86,10 @@ pub enum Event {
     Diagnosis(String),
     /// What each stage and each edge has done so far; follows each evaluation.
     Flow(Outcome),
+    /// All stages are built, and their threads are about to start.
+    Built,
+    /// The stage has ended: no event of it follows.
+    Ended,
 }
 
 /// A change of shares that is to be written down before it is used.
@@ -88,16 +124,6 @@ impl Drop for Asked {
         if let Some(written) = &self.0 {
             written.close();
         }
-    }
-}
-
-impl Event {
-    /// To be dropped once the event has been observed.
-    pub(crate) fn asked(&self) -> Asked {
-        Asked(match self {
-            Self::Shares(report) => Some(report.written.clone()),
-            _ => None,
-        })
     }
 }
 
@@ -136,22 +162,28 @@ pub enum Reason {
 /// Where stages put their events.
 #[derive(Clone, Debug)]
 pub struct Events {
-    sender: async_channel::Sender<Event>,
+    sender: async_channel::Sender<Message>,
+    stage: Option<Arc<str>>,
 }
 
 impl Events {
     /// A place for events, and the end where they are read.
-    pub fn new() -> (Self, async_channel::Receiver<Event>) {
+    pub fn new() -> (Self, async_channel::Receiver<Message>) {
         // Bounded like every channel: a stage that floods it waits for the console. Few, as each
         // may hold the weights of a checkpoint until these are on the disk.
         let (sender, receiver) = async_channel::bounded(32);
-        (Self { sender }, receiver)
+        (Self { sender, stage: None }, receiver)
+    }
+
+    /// The same place, for the events of this stage.
+    pub fn of_stage(&self, stage: &str) -> Self {
+        Self { sender: self.sender.clone(), stage: Some(stage.into()) }
     }
 
     /// Says something. After the run has ended nobody listens, and nothing happens.
     pub fn emit(&self, event: Event) {
         // Failing to send means that the listener is gone, and with it whoever wanted to know.
-        let _ = self.sender.send_blocking(event);
+        let _ = self.sender.send_blocking(Message { stage: self.stage.clone(), event });
     }
 
     /// Says one part of the run's first line.

@@ -1,11 +1,13 @@
 //! The engine's own ends of a flow: a source of items that are given, and a sink that gathers.
 
+use std::pin::pin;
+
 use anyhow::Result;
 use async_channel::{Receiver, Sender, bounded};
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture, Either};
 
-use crate::channel::Ports;
+use crate::channel::{Ports, Stop};
 use crate::item::Item;
 use crate::port::Port;
 use crate::stage::{Config, Context, Mismatch, Runner, Stage};
@@ -34,15 +36,24 @@ impl Config for Given {
         Ok(Some(self.output.clone()))
     }
 
-    fn build(&self, _: &Context<'_>) -> Result<Runner> {
-        Ok(Runner::Stage(Box::new(self.clone())))
+    fn build(&self, context: &Context<'_>) -> Result<Runner> {
+        let (items, stop) = (self.items.clone(), context.stop.clone());
+        Ok(Runner::Stage(Box::new(Giving { items, stop })))
     }
 }
 
-impl Stage for Given {
+struct Giving {
+    items: Receiver<Item>,
+    /// Whoever has the other end may keep it when the run is to end.
+    stop: Stop,
+}
+
+impl Stage for Giving {
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
         async move {
-            while let Ok(item) = self.items.recv().await {
+            while let Either::Left((Ok(item), _)) =
+                future::select(pin!(self.items.recv()), pin!(self.stop.stopped())).await
+            {
                 if ports.send(item).await.is_err() {
                     break;
                 }
@@ -103,5 +114,59 @@ impl Stage for Collect {
             Ok(())
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::node::Node;
+    use crate::item::Limit;
+    use crate::plan::{Plan, PlannedStage};
+    use crate::port::{ImageType, PixelType};
+    use crate::run::run;
+    use crate::stage::RunSettings;
+
+    #[test]
+    fn a_run_stops_though_its_items_may_still_come() {
+        let (sender, items) = bounded(1);
+        let output = Port::Samples(ImageType {
+            pixel: PixelType::U8,
+            shape: [1, 1, 1],
+            classes: 1,
+            whole_epochs: true,
+            views: 1,
+        });
+        let stage = |id: &str, config: Box<dyn Config>, from: Vec<usize>| PlannedStage {
+            id: id.to_owned(),
+            kind: "test",
+            config,
+            fields: Node::Null,
+            from,
+            inputs: Vec::new(),
+            output: None,
+        };
+        let plan = Plan {
+            settings: RunSettings {
+                limit: Limit::default(),
+                channel_blocks: 1,
+                ..Default::default()
+            },
+            stages: vec![
+                stage("given", Box::new(Given { output, items }), vec![]),
+                stage("collect", Box::new(Collect::dropping(usize::MAX)), vec![0]),
+            ],
+            trials: Vec::new(),
+            top: Node::Null,
+            document: Node::Null,
+        };
+        let stop = Stop::default();
+        let (done, ended) = std::sync::mpsc::channel();
+        let its = stop.clone();
+        std::thread::spawn(move || done.send(run(&plan, its, |_| {}).map(|o| o.interrupted).ok()));
+        stop.stop();
+        let ended = ended.recv_timeout(std::time::Duration::from_secs(60));
+        assert_eq!(ended, Ok(Some(true)));
+        drop(sender);
     }
 }

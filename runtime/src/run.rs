@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use async_channel::Receiver;
 use futures::future::{self, Either};
 
 use crate::channel::{Counters, EdgeCounters, Ports, ReceiveHalf, SendHalf, Stop, Tap, edge, room};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Message};
 use crate::item::{Block, Item, Pixels, Sample, Source};
 use crate::job::dealer::Dealer;
 use crate::plan::Plan;
@@ -23,26 +23,28 @@ use crate::reports::{EdgeReport, Outcome, QueueReport, StageReport};
 use crate::stage::{Context, Map, Runner};
 use crate::towers::NoneLeft;
 
-/// Runs the plan to its end, handing every event to `observe` on the calling thread.
+/// Runs the plan to its end, handing every event to `observe` on the calling thread, with the id of
+/// the stage that it is of.
 ///
 /// # Errors
 /// The first thing that went wrong in each stage, with the stage's name.
-pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Event)) -> Result<Outcome> {
+pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Message)) -> Result<Outcome> {
     let (events, receiver) = Events::new();
     // Afterwards only the stages hold `events`, so that the loop below ends when they do.
     let mut running = build(plan, stop, events, &receiver, &mut observe)?;
     plan.settings.job.compare()?;
+    observe(Event::Built.into());
     let failures = Failures::default();
     let start = Instant::now();
     let handles =
         running.spawn(plan, &failures, |name, work| thread::Builder::new().name(name).spawn(work));
-    while let Ok(event) = receiver.recv_blocking() {
-        let evaluated = matches!(event, Event::Evaluation(_));
-        let asked = event.asked();
-        observe(event);
+    while let Ok(message) = receiver.recv_blocking() {
+        let evaluated = matches!(message.event, Event::Evaluation(_));
+        let asked = message.asked();
+        observe(message);
         drop(asked);
         if evaluated {
-            observe(Event::Flow(running.outcome(start.elapsed())));
+            observe(Event::Flow(running.outcome(start.elapsed())).into());
         }
     }
     for handle in handles {
@@ -58,8 +60,8 @@ fn build(
     plan: &Plan,
     stop: Stop,
     events: Events,
-    receiver: &Receiver<Event>,
-    observe: &mut impl FnMut(Event),
+    receiver: &Receiver<Message>,
+    observe: &mut impl FnMut(Message),
 ) -> Result<Running> {
     let (working, at_work) = async_channel::bounded::<()>(1);
     thread::scope(|scope| {
@@ -72,15 +74,15 @@ fn build(
         let builder = builder.context("could not start a thread")?;
         pollster::block_on(async {
             let mut finished = pin!(at_work.recv());
-            while let Either::Left((Ok(event), _)) =
+            while let Either::Left((Ok(message), _)) =
                 future::select(pin!(receiver.recv()), &mut finished).await
             {
-                observe(event);
+                observe(message);
             }
         });
         // What was said before a failure may explain it.
-        while let Ok(event) = receiver.try_recv() {
-            observe(event);
+        while let Ok(message) = receiver.try_recv() {
+            observe(message);
         }
         builder.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
@@ -159,6 +161,8 @@ struct RunningStage {
     kind: &'static str,
     counters: Arc<Counters>,
     segment: usize,
+    /// Where its end is told, until its threads have it.
+    events: Option<Events>,
 }
 
 /// An edge of the plan. Without counters there is no queue: both stages share their threads.
@@ -185,7 +189,7 @@ impl Running {
                 sources: &of_inputs,
                 start: starts[index],
                 run: &plan.settings,
-                events: events.clone(),
+                events: events.of_stage(&stage.id),
                 stop: stop.clone(),
             };
             let runner = blame(&stage.id, || stage.config.build(&context))?;
@@ -213,10 +217,11 @@ impl Running {
                 kind: stage.kind,
                 counters: Arc::default(),
                 segment: at,
+                events: Some(events.of_stage(&stage.id)),
             });
         }
         let taps = plan.settings.taps.iter().map(|(stage, images)| {
-            let tap = Tap { stage: stage.clone(), images: *images, events: events.clone() };
+            let tap = Tap { stage: stage.clone(), images: *images, events: events.of_stage(stage) };
             (stage.clone(), tap)
         });
         Ok(Self { segments, stages, edges: Vec::new(), stop, taps: taps.collect() })
@@ -234,6 +239,8 @@ impl Running {
         let (inputs, outputs) = self.connect(plan);
         // What listens must go with the stages: events end when nobody can say any more.
         let mut taps = std::mem::take(&mut self.taps);
+        let mut ends: Vec<Option<Events>> =
+            self.stages.iter_mut().map(|stage| stage.events.take()).collect();
         let mut handles = Vec::new();
         let mut failed = false;
         for ((segment, inputs), outputs) in self.segments.iter_mut().zip(inputs).zip(outputs) {
@@ -279,12 +286,18 @@ impl Running {
                     }));
                 }
             }
+            let ends = segment.stages.iter().filter_map(|stage| ends[*stage].take()).collect();
+            let at_work = Arc::new(AtWork { workers: AtomicUsize::new(bodies.len()), ends });
             for (worker, body) in bodies.into_iter().enumerate() {
                 if failed {
                     break;
                 }
                 let (noted, stop) = (failures.clone(), self.stop.clone());
-                let work = Box::new(move || guard(body, &noted, &stop));
+                let at_work = Arc::clone(&at_work);
+                let work = Box::new(move || {
+                    guard(body, &noted, &stop);
+                    at_work.end();
+                });
                 match start(format!("{}.{worker}", ids.join("+")), work) {
                     Ok(handle) => handles.push(handle),
                     Err(error) => {
@@ -424,6 +437,21 @@ impl Running {
 
 type Body = Box<dyn FnOnce() -> Result<()> + Send>;
 type ThreadWork = Box<dyn FnOnce() + Send>;
+
+/// The workers of a segment that are still at work, and where the end of its stages is told.
+struct AtWork {
+    workers: AtomicUsize,
+    ends: Vec<Events>,
+}
+
+impl AtWork {
+    /// A worker has ended. The last one says so.
+    fn end(&self) {
+        if self.workers.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.ends.iter().for_each(|events| events.emit(Event::Ended));
+        }
+    }
+}
 
 /// Runs one thread's work; whatever goes wrong ends the whole run.
 fn guard(body: Body, failures: &Failures, stop: &Stop) {
@@ -646,12 +674,32 @@ mod tests {
     fn stages_may_say_what_they_like_when_built_and_keep_the_means() {
         let said = soon(|| {
             let mut said = [0, 0];
-            let outcome = run(&plan(5), Stop::default(), |event| {
-                said[usize::from(event == Event::Warning("mapped".to_owned()))] += 1;
+            let outcome = run(&plan(5), Stop::default(), |message| {
+                let Event::Warning(text) = message.event else { return };
+                // Whoever says it, is named.
+                assert_eq!(message.stage.as_deref(), Some("each"));
+                said[usize::from(text == "mapped")] += 1;
             });
             outcome.map(|_| said).map_err(|error| error.to_string())
         });
         assert_eq!(said, Ok([SAID_AT_FIRST, 5]));
+    }
+
+    #[test]
+    fn each_stage_ends_once_after_all_are_built() {
+        let told = soon(|| {
+            let mut told = Vec::new();
+            let ran = run(&plan(5), Stop::default(), |message| match message.event {
+                Event::Built => told.push("built".to_owned()),
+                Event::Ended => told.extend(message.stage.map(|stage| stage.to_string())),
+                _ => {}
+            });
+            ran.map(|_| told).map_err(|error| error.to_string())
+        });
+        let mut told = told.expect("it runs");
+        assert_eq!(told.remove(0), "built");
+        told.sort_unstable();
+        assert_eq!(told, ["each", "sink", "source"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub const RUNS: &str = "runs";
 const PIPELINE: &str = "pipeline.yaml";
 
 /// What a run is, in `run.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct About {
     /// The version of Gradflow that started it.
     pub program: String,
@@ -37,8 +37,10 @@ pub struct About {
     /// The pipeline file as it was named.
     pub pipeline: String,
     /// The folder that relative paths of the pipeline start from.
+    #[serde(with = "crate::os_path")]
     pub folder: PathBuf,
     /// `--data`, if it was given.
+    #[serde(default, with = "crate::os_path::optional")]
     pub data_path: Option<PathBuf>,
     /// `--adapter`, if it was given.
     #[serde(default)]

@@ -307,11 +307,15 @@ pub struct Checkpoints {
     /// How many of the latest are kept; the best is kept beside them.
     #[schemars(range(min = 1))]
     pub keep: usize,
+    /// The stage whose precision @ 1 says which is the best, where several evaluate; the first of
+    /// them if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_by: Option<String>,
 }
 
 impl Default for Checkpoints {
     fn default() -> Self {
-        Self { every: Period { seconds: Some(600.0), ..Period::default() }, keep: 5 }
+        Self { every: Period { seconds: Some(600.0), ..Period::default() }, keep: 5, best_by: None }
     }
 }
 

@@ -601,7 +601,7 @@ mod tests {
             stop: Stop::default(),
         };
         let loaded = config.load(&context).map_err(|error| format!("{error:#}"));
-        (loaded, std::iter::from_fn(|| said.try_recv().ok()).collect())
+        (loaded, std::iter::from_fn(|| said.try_recv().ok()).map(|said| said.event).collect())
     }
 
     fn images(config: &Reader, run: &RunSettings) -> usize {
@@ -813,7 +813,7 @@ mod tests {
             };
             config.build(&context).map(drop).expect("built");
             let reports = std::iter::from_fn(|| said.try_recv().ok());
-            let report = reports.filter_map(|event| match event {
+            let report = reports.filter_map(|message| match message.event {
                 Event::Data(report) => Some(report.description),
                 _ => None,
             });
@@ -860,7 +860,7 @@ mod tests {
         let Ok(Runner::Stage(mut stage)) = config.build(&context) else { panic!("not a stage") };
         let fact = said.try_recv().expect("the data is told");
         let value = "drawings of shapes and patterns train, 10 images".to_owned();
-        assert_eq!(fact, Event::Fact { key: "data", value });
+        assert_eq!(fact.event, Event::Fact { key: "data", value });
 
         let (sends, mut receives) = edge(1, 1, 7);
         let counters = Arc::<Counters>::default();

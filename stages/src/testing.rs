@@ -111,7 +111,7 @@ pub(crate) fn try_run(
     };
     let (mut ports, mut out) = Ports::fed_with(vec![items]);
     let ran = pollster::block_on(stage.run(&mut ports));
-    (ran, out.drain(), std::iter::from_fn(|| said.try_recv().ok()).collect())
+    (ran, out.drain(), std::iter::from_fn(|| said.try_recv().ok()).map(|said| said.event).collect())
 }
 
 /// Applies a per-image stage to these samples, as the engine does.

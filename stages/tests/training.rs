@@ -6,7 +6,7 @@ use std::sync::Arc;
 use runtime::adapter::host::Cpu;
 use runtime::channel::Stop;
 use runtime::diagnostic;
-use runtime::event::Event;
+use runtime::event::{Event, Message};
 use runtime::item::{Batch, Label, SampleId, Source};
 use runtime::kernel::Step;
 use runtime::plan::Plan;
@@ -49,8 +49,8 @@ fn load(set: &[(&str, &str)]) -> Result<Plan, String> {
 fn run(set: &[(&str, &str)]) -> Result<Vec<EvaluationReport>, String> {
     let plan = load(set).expect("a valid pipeline");
     let mut reports = Vec::new();
-    let observe = |event| {
-        if let Event::Evaluation(report) = event {
+    let observe = |message: Message| {
+        if let Event::Evaluation(report) = message.event {
             reports.push(report);
         }
     };
@@ -63,8 +63,8 @@ fn rates(set: &[(&str, &str)]) -> Vec<f64> {
     let log = ("summaries.scalars.steps", "1");
     let plan = load(&[set, &[log]].concat()).expect("a valid pipeline");
     let mut rates = Vec::new();
-    let observe = |event| {
-        if let Event::Step(report) = event {
+    let observe = |message: Message| {
+        if let Event::Step(report) = message.event {
             rates.push(report.learning_rate);
         }
     };

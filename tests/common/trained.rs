@@ -49,8 +49,8 @@ pub(crate) fn weights() -> Arc<Weights> {
         let loaded = Plan::load(&kinds, "test.yaml", PIPELINE, &[], &settings);
         let (plan, _) = loaded.expect("a valid pipeline");
         let mut last = None;
-        runtime::run::run(&plan, Stop::default(), |event| {
-            if let Event::Checkpoint(checkpoint) = event {
+        runtime::run::run(&plan, Stop::default(), |message| {
+            if let Event::Checkpoint(checkpoint) = message.event {
                 last = Some(checkpoint.weights);
             }
         })

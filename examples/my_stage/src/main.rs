@@ -1,6 +1,7 @@
-//! The command `runtime` with a stage and a layer more.
+//! The command `runtime` with a stage, a layer and a sink more.
 
 mod leaky_relu;
+mod losses;
 mod posterizer;
 
 use std::process::ExitCode;
@@ -13,5 +14,6 @@ fn main() -> ExitCode {
     let kinds = [stages::kinds(layers), vec![posterizer::kind()]].concat();
     let kernels = [shaders::ALL, &leaky_relu::KERNELS].concat().leak();
     let golden = stages::model::golden::GOLDEN;
-    runtime::main(&App { kinds, kernels, golden, probes: shaders::PROBES, join: Job::alone })
+    let (probes, sinks) = (shaders::PROBES, vec![losses::sink as fn() -> _]);
+    runtime::main(&App { kinds, kernels, golden, probes, join: Job::alone, sinks })
 }

@@ -53,8 +53,10 @@ pub struct About {
     /// Whether these weights were handed on to be evaluated.
     pub awaits_evaluation: bool,
     /// The folder that relative paths of the pipeline start from.
+    #[serde(with = "crate::os_path")]
     pub folder: PathBuf,
     /// `--data`, if it was given.
+    #[serde(default, with = "crate::os_path::optional")]
     pub data_path: Option<PathBuf>,
     /// The pipeline as YAML, all defaults written out.
     pub pipeline: String,

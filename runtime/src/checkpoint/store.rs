@@ -1,6 +1,5 @@
 //! The checkpoints of a run: which are kept, which is the best, which is the last good one.
 
-use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
@@ -17,12 +16,6 @@ use crate::item::Weights;
 use crate::reports::EvaluationReport;
 use crate::run_folder::{Held, read_json};
 use crate::whole_file::write_whole_if;
-
-/// What a validation split is called: the best is chosen by it where there is one.
-const VALIDATION: &str = "validation";
-
-/// What the images that were trained on are called.
-const TRAIN: &str = "train";
 
 /// The best checkpoint so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,24 +47,11 @@ impl Best {
         }
     }
 
-    /// What counts more where several stages evaluate: images that nothing else is chosen by, then
-    /// images that were not trained on, then averaged weights; of equals the first by name.
-    fn rank(&self) -> (u8, bool, Reverse<&str>) {
-        let split = match self.chosen_on.as_str() {
-            VALIDATION => 2,
-            TRAIN => 0,
-            _ => 1,
-        };
-        (split, self.averaged, Reverse(&self.stage))
-    }
-
-    /// Whether this one takes the place of the other. Precisions are compared within one stage
-    /// only, and equal ones keep the earlier.
+    /// Whether this one takes the place of the other. Precisions are compared within one stage and
+    /// split only, and equal ones keep the earlier.
     fn is_better_than(&self, other: &Self) -> bool {
-        match self.rank().cmp(&other.rank()) {
-            Ordering::Equal => self.precision_at_1 > other.precision_at_1,
-            order => order == Ordering::Greater,
-        }
+        let comparable = self.stage == other.stage && self.chosen_on == other.chosen_on;
+        !comparable || self.precision_at_1 > other.precision_at_1
     }
 }
 
@@ -81,6 +61,8 @@ pub struct Store {
     folder: PathBuf,
     keep: usize,
     best: Option<Best>,
+    /// The stage that the best is chosen by.
+    best_by: Option<String>,
     /// Steps of checkpoints that are being evaluated.
     awaited: BTreeSet<u64>,
     /// Of each stage that evaluates, the steps of the weights that it has told of last.
@@ -104,14 +86,45 @@ impl Store {
         // Without it, or with a damaged one, the next evaluation makes another.
         let best: Option<Best> = read_json(&best_file(folder)).ok();
         let best = best.filter(|best| folder.join(&best.file).is_file());
+        let evaluators: Vec<&str> = evaluators.collect();
         Ok(Self {
             folder: folder.to_owned(),
             keep: keep.max(1),
             best,
+            best_by: evaluators.first().map(|stage| (*stage).to_owned()),
             awaited: BTreeSet::new(),
-            told: evaluators.map(|stage| (stage.to_owned(), 0)).collect(),
+            told: evaluators.into_iter().map(|stage| (stage.to_owned(), 0)).collect(),
             run: None,
         })
+    }
+
+    /// The same, with the best chosen by this stage; by the first that evaluates if it is `None`. A
+    /// best that another stage has chosen gives way to the best of the earlier `evaluations` whose
+    /// weights are still there.
+    ///
+    /// # Errors
+    /// If that cannot be written down.
+    pub fn choosing_by(
+        mut self,
+        stage: Option<&str>,
+        evaluations: &[EvaluationReport],
+    ) -> Result<Self> {
+        if let Some(stage) = stage {
+            self.best_by = Some(stage.to_owned());
+        }
+        if self.best.as_ref().is_some_and(|best| Some(&best.stage) != self.best_by.as_ref()) {
+            let own =
+                evaluations.iter().filter(|report| Some(&report.stage) == self.best_by.as_ref());
+            let found = own.map(|report| Best::of(report, file_name(report.step)));
+            let there = found.filter(|found| self.folder.join(&found.file).is_file());
+            let best =
+                there.reduce(|best, other| if other.is_better_than(&best) { other } else { best });
+            // Until there is another, that of the other stage is better than none.
+            if let Some(best) = best {
+                self.set_best(best)?;
+            }
+        }
+        Ok(self)
     }
 
     /// Has nothing be written or removed any more once the path of this run's folder leads to
@@ -122,6 +135,13 @@ impl Store {
 
     fn check(&self) -> Result<()> {
         self.run.as_ref().map_or(Ok(()), |run| run.check())
+    }
+
+    fn set_best(&mut self, best: Best) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&best)?;
+        write_whole_if(&best_file(&self.folder), &text, || self.check())?;
+        self.best = Some(best);
+        Ok(())
     }
 
     /// Has checkpoints of these steps stay until they have been evaluated.
@@ -163,11 +183,11 @@ impl Store {
         let file = file_name(report.step);
         let found = Best::of(report, file);
         let is_there = self.folder.join(&found.file).is_file();
-        let better = is_there && self.best.as_ref().is_none_or(|best| found.is_better_than(best));
+        let chooses = self.best_by.as_ref() == Some(&report.stage);
+        let better =
+            chooses && is_there && self.best.as_ref().is_none_or(|best| found.is_better_than(best));
         if better {
-            let text = serde_json::to_vec_pretty(&found)?;
-            write_whole_if(&best_file(&self.folder), &text, || self.check())?;
-            self.best = Some(found);
+            self.set_best(found)?;
         }
         Ok(better)
     }

@@ -222,9 +222,9 @@ fn the_last_the_best_and_the_awaited_are_kept() {
     save(&mut store, 5, true).expect("it is kept");
     assert_eq!(steps(path), [1, 4, 5]);
     assert!(!store.evaluated(&report(5, 0.5, "test")).expect("noted"), "a tie keeps the earlier");
-    // A validation split counts more than the test images, and then alone.
+    // Precisions on other images are no worse and no better.
     assert!(store.evaluated(&report(5, 0.4, "validation")).expect("noted"));
-    assert!(!store.evaluated(&report(4, 0.9, "test")).expect("noted"));
+    assert!(!store.evaluated(&report(4, 0.3, "validation")).expect("noted"));
     assert!(!store.evaluated(&report(2, 0.9, "validation")).expect("noted"), "it is gone");
     // What was evaluated is there until that is written down as well.
     assert_eq!(steps(path), [1, 4, 5]);
@@ -290,17 +290,45 @@ fn a_checkpoint_stays_until_the_last_stage_has_evaluated_it() {
     assert_eq!(steps(path), [1, 2, 3]);
     let best = |store: &Store| store.best().map(|best| (best.step, best.stage.clone()));
     assert_eq!(best(&store), Some((1, "fast".to_owned())));
-    // Images that were not trained on count more, whatever the figures.
-    assert!(store.evaluated(&report("slow", 1, 0.3)).expect("noted"));
-    assert!(store.evaluated(&report("slow", 2, 0.4)).expect("noted"));
-    assert!(!store.evaluated(&report("slow", 3, 0.1)).expect("noted"));
+    // Only the stage that chooses counts: the first, if nothing else is said.
+    assert!(!store.evaluated(&report("slow", 1, 0.95)).expect("noted"));
+    assert!(!store.evaluated(&report("slow", 2, 0.4)).expect("noted"));
     store.tidy();
-    assert_eq!((best(&store), steps(path)), (Some((2, "slow".to_owned())), vec![2, 3]));
+    assert_eq!(steps(path), [1, 3]);
+    assert!(!store.evaluated(&report("slow", 3, 0.1)).expect("noted"));
     // As when a run goes on: nothing has been told of it in this process.
     let mut store = Store::open(path, 1, ["fast", "slow"].into_iter()).expect("it opens");
     store.await_evaluation([3]);
     store.save(&weights(4), &about(), false).expect("it is kept");
-    assert_eq!(steps(path), [2, 3, 4]);
+    assert_eq!(steps(path), [1, 3, 4]);
+}
+
+#[test]
+fn another_stage_may_choose_the_best_when_a_run_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let open = || Store::open(path, 9, ["fast", "slow"].into_iter()).expect("it opens");
+    let report = |stage: &str, step, precision| EvaluationReport {
+        stage: stage.to_owned(),
+        ..report(step, precision, "test")
+    };
+    let mut store = open();
+    for step in 1..=3 {
+        store.save(&weights(step), &about(), false).expect("it is kept");
+    }
+    store.evaluated(&report("fast", 1, 0.9)).expect("noted");
+    let best = |store: &Store| store.best().map(|best| (best.step, best.stage.clone()));
+    let earlier = [report("slow", 2, 0.3), report("slow", 3, 0.2), report("slow", 7, 0.8)];
+    // The weights after step 7 are gone.
+    let by = |stage, earlier: &[_]| open().choosing_by(stage, earlier).expect("written");
+    assert_eq!(best(&by(None, &earlier)), Some((1, "fast".to_owned())));
+    // Nothing is known of it yet: what there is stays, and gives way to whatever comes.
+    assert_eq!(best(&by(Some("slow"), &[])), Some((1, "fast".to_owned())));
+    assert_eq!(best(&by(Some("slow"), &earlier)), Some((2, "slow".to_owned())));
+    assert_eq!(best(&open()), Some((2, "slow".to_owned())));
+    let mut store = by(Some("fast"), &[]);
+    assert!(store.evaluated(&report("fast", 3, 0.1)).expect("noted"));
+    assert_eq!(best(&store), Some((3, "fast".to_owned())));
 }
 
 #[test]

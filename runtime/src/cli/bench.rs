@@ -253,8 +253,8 @@ pub(super) fn trained(plan: &Plan) -> Result<(String, Arc<Graph>, usize)> {
 /// The first batches of the pipeline.
 fn first(plan: Plan, batcher: &str, images: usize) -> Result<Vec<Batch>> {
     let (plan, gathered) = plan.collecting(batcher, images)?;
-    crate::run::run(&plan, Stop::default(), |event| {
-        if let Event::Warning(text) = event {
+    crate::run::run(&plan, Stop::default(), |message| {
+        if let Event::Warning(text) = message.event {
             complain(&format!("warning: {text}\n"));
         }
     })?;

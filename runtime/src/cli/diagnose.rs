@@ -58,8 +58,8 @@ pub(super) fn diagnose(
         return Failure::Run(error);
     }
     let mut found = None;
-    let again = crate::run::run(&plan, stop, |event| {
-        if let Event::Diagnosis(text) = event {
+    let again = crate::run::run(&plan, stop, |message| {
+        if let Event::Diagnosis(text) = message.event {
             found = Some(text);
         }
     });

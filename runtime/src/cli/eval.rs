@@ -140,8 +140,8 @@ pub(super) fn eval(app: &App, arguments: &Arguments) -> Result<(), Failure> {
             drop(sender);
             None
         };
-        let result = crate::run::run(&plan, stop.clone(), |event| {
-            shown.show(event);
+        let result = crate::run::run(&plan, stop.clone(), |message| {
+            shown.show(message.event);
             if shown.failure.is_some() {
                 stop.stop();
             }

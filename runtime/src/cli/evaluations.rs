@@ -26,7 +26,7 @@ pub(super) fn describe(report: &EvaluationReport) -> String {
     let (k, precision_at_k) = report.precision_at_k;
     let mut text = format!(
         "{}\nprecision @ {k} = {precision_at_k:.3}; split {}, stage {}\n",
-        console::evaluation(report),
+        console::evaluation(report, ""),
         report.split,
         report.stage
     );

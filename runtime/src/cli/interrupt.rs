@@ -26,7 +26,22 @@ pub(super) fn hush() {
     HUSHED.store(true, Ordering::SeqCst);
 }
 
-/// Lets Ctrl-C end this work, and no earlier one, in good order.
+/// Whether Ctrl-C was pressed since the command began.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// A command begins: what ended an earlier one in the same process is over.
+pub(super) fn begin() {
+    ASKED.store(false, Ordering::SeqCst);
+}
+
+/// Whether Ctrl-C was pressed since the command began: perhaps between two pieces of work, of which
+/// the later one does not know.
+pub(super) fn asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}
+
+/// Lets Ctrl-C end this work, and no earlier one, in good order. In a program that handles Ctrl-C
+/// itself it is that program's to end the work.
 pub(super) fn listen(stop: &Stop) -> anyhow::Result<()> {
     *locked(&AT_WORK) = Some(stop.clone());
     handle()
@@ -37,10 +52,10 @@ fn handle() -> anyhow::Result<()> {
     if *listens {
         return Ok(());
     }
-    ctrlc::set_handler(|| {
+    let handled = ctrlc::set_handler(|| {
         let stop = locked(&AT_WORK).clone();
         match stop {
-            Some(stop) if !stop.is_stopped() => {
+            Some(stop) if !ASKED.swap(true, Ordering::SeqCst) => {
                 if !HUSHED.load(Ordering::SeqCst) {
                     complain("stopping after the work at hand; Ctrl-C again stops at once\n");
                 }
@@ -53,7 +68,11 @@ fn handle() -> anyhow::Result<()> {
                 end(130);
             }
         }
-    })?;
+    });
+    match handled {
+        Err(ctrlc::Error::MultipleHandlers) => {}
+        handled => handled?,
+    }
     *listens = true;
     Ok(())
 }

@@ -45,6 +45,7 @@ use crate::adapter::Adapter;
 use crate::bench::Probes;
 use crate::job::Job;
 use crate::kernel::Kernel;
+use crate::sink::Sink;
 use crate::stage::Kind;
 
 /// What the command knows: a program of its own may add kinds of stages to these lists.
@@ -60,6 +61,8 @@ pub struct App {
     pub probes: Probes,
     /// The job that this process was started as a part of.
     pub join: fn() -> Result<Job>,
+    /// What makes the sinks of a run, beside Gradflow's own.
+    pub sinks: Vec<fn() -> Box<dyn Sink>>,
 }
 
 /// A network that every adapter must train alike; the engine knows none itself.
@@ -119,14 +122,15 @@ enum Verb {
 
 /// Does what the command line says.
 pub fn main(app: &App) -> ExitCode {
-    quieten_wayland();
     ignore_size_signal();
     run_line(app, std::env::args_os())
 }
 
 /// Does what a command line says, whose first word is the program's name.
 pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(line) {
+    let line: Vec<OsString> = line.into_iter().collect();
+    interrupt::begin();
+    let cli = match Cli::try_parse_from(&line) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too; nobody is left to be told if this fails.
@@ -135,7 +139,10 @@ pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode
         }
     };
     let result = match cli.verb {
-        Verb::Run(arguments) => run::run(app, &arguments),
+        Verb::Run(arguments) => {
+            let line = line.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            run::run(app, &run::Arguments { line, ..arguments })
+        }
         Verb::Check(arguments) => check::check(app, &arguments),
         Verb::List(arguments) => list::list(app, &arguments),
         Verb::Inspect(arguments) => inspect::inspect(app, &arguments),
@@ -157,17 +164,6 @@ pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode
         Verb::Completions(arguments) => completions::completions(&arguments, Cli::command()),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
-}
-
-/// On a Linux machine without a desktop the Wayland library, which the GL driver asks for a
-/// display, complains on standard error that no folder for its socket is named. A folder that is
-/// not there gives the same answer in silence, and nobody can put a socket into it.
-fn quieten_wayland() {
-    const FOLDER: &str = "XDG_RUNTIME_DIR";
-    if cfg!(target_os = "linux") && std::env::var_os(FOLDER).is_none() {
-        // SAFETY: this is the first thing that the command does, before any other thread exists.
-        unsafe { std::env::set_var(FOLDER, "/nonexistent") };
-    }
 }
 
 /// A file that grows beyond what `ulimit -f` allows is a write that fails, which is told, and not

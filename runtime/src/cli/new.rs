@@ -1,4 +1,4 @@
-//! `runtime new`: the beginnings of a program with stages of one's own, or of a pipeline.
+//! `runtime new`: the beginnings of a program with stages and sinks of one's own, or of a pipeline.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,11 +40,12 @@ const NAME: &str = "my_stage";
 const SOURCE: &str = "../../";
 
 /// The files of a crate: those of the example, which is built and run by the tests.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("Cargo.toml", include_str!("../../../examples/my_stage/Cargo.toml")),
     (".gitignore", include_str!("../../../examples/my_stage/.gitignore")),
     ("pipeline.yaml", include_str!("../../../examples/my_stage/pipeline.yaml")),
     ("src/main.rs", include_str!("../../../examples/my_stage/src/main.rs")),
+    ("src/losses.rs", include_str!("../../../examples/my_stage/src/losses.rs")),
     ("src/posterizer.rs", include_str!("../../../examples/my_stage/src/posterizer.rs")),
     ("src/leaky_relu.rs", include_str!("../../../examples/my_stage/src/leaky_relu.rs")),
     (

@@ -119,10 +119,10 @@ pub(super) fn tell(diagnostics: &[Diagnostic]) {
     complain(&diagnostic::render(diagnostics, color()));
 }
 
-/// Writes to standard error.
+/// Writes to standard error, whose colors a console of Windows may need to have translated.
 pub(super) fn complain(text: &str) {
     // If standard error is closed, nobody is left to be told.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }
 
 fn color() -> bool {

@@ -182,8 +182,8 @@ fn score(
     }
     plan.give(&ends.source, given::items(blocks(ends, pictures, classes)))?;
     let (plan, gathered) = plan.collecting(&ends.score, pictures.len() * ends.views)?;
-    crate::run::run(&plan, Stop::default(), |event| {
-        if let Event::Warning(text) = event {
+    crate::run::run(&plan, Stop::default(), |message| {
+        if let Event::Warning(text) = message.event {
             complain(&format!("warning: {text}\n"));
         }
     })?;

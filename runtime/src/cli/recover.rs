@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::App;
-use super::interrupt::listen;
+use super::interrupt::{asked, listen};
 use super::output::Failure;
 use super::resume::{self, Continuation};
 use super::run::{Arguments, execute, stay_offline};
@@ -28,7 +28,7 @@ pub(super) fn execute_again(
     before: &[String],
     stop: &Stop,
 ) -> Result<Last, Failure> {
-    let mut result = execute(plan, recorder, before, stop);
+    let mut result = execute(app, plan, recorder, before, stop);
     let mut reached: Option<u64> = None;
     loop {
         let Err(Failure::Lost { lost, run: Some(run) }) = &result else { return result };
@@ -41,11 +41,14 @@ pub(super) fn execute_again(
         // The other has been stopped by the failure.
         let stop = Stop::default();
         listen(&stop).map_err(Failure::Run)?;
+        if asked() {
+            return Err(Failure::Interrupted);
+        }
         let Continuation { mut plan, recorder, mut lines, .. } =
             resume::prepare(app, &going_on(arguments, &run))?;
         stay_offline(&mut plan, arguments);
         lines.insert(0, told(&lost));
-        result = execute(plan, Some(recorder), &lines, &stop);
+        result = execute(app, plan, Some(recorder), &lines, &stop);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `runtime run`: trains, or goes on training.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,7 +8,7 @@ use clap::Args;
 use super::App;
 use super::diagnose::diagnose;
 use super::handover;
-use super::interrupt::{hush, listen};
+use super::interrupt::{asked, hush, listen};
 use super::output::{self, Failure, complain};
 use super::pipeline::{self, assignment};
 use super::recover::execute_again;
@@ -21,13 +22,15 @@ use crate::compare::Spread;
 use crate::console::Console;
 use crate::diagnostic::Diagnostic;
 use crate::divergence::Diverged;
-use crate::event::{DataReport, Event};
+use crate::event::{Event, Message};
 use crate::fetch::Interrupted;
 use crate::job::Job;
 use crate::plan::Plan;
 use crate::provenance;
 use crate::record::{Last, PROGRAM, Place, Recorder};
+use crate::reports::{DataReport, EvaluationReport};
 use crate::run_folder::{self, About, Ended, RUNS, Taken};
+use crate::sink::{RunState, Sink};
 use crate::stage::RunSettings;
 use crate::towers::NoneLeft;
 
@@ -103,6 +106,10 @@ pub(super) struct Arguments {
     /// Runs so many times, with this seed and those after it, and says mean and spread.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "resume")]
     pub(super) seeds: Option<u64>,
+
+    /// The words of the command line, as far as they are text.
+    #[arg(skip)]
+    pub(super) line: Vec<String>,
 }
 
 impl Arguments {
@@ -118,17 +125,17 @@ pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     if !job.is_first() {
         hush();
     }
-    let stop = Stop::default();
     let ran = match arguments.resume {
-        Some(_) => go_on(app, arguments, &job, &stop),
-        None => begin(app, arguments, &job, &stop),
+        Some(_) => go_on(app, arguments, &job),
+        None => begin(app, arguments, &job),
     };
     job.finish();
     ran
 }
 
 /// Goes on with a run. The first process of a job has it, and sends the others what they need.
-fn go_on(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(), Failure> {
+fn go_on(app: &App, arguments: &Arguments, job: &Job) -> Result<(), Failure> {
+    let stop = &Stop::default();
     let nothing = || Vec::new();
     let prepared = if job.is_first() {
         let prepared = agree(job, resume::prepare(app, arguments), |_| nothing())?;
@@ -154,10 +161,10 @@ fn go_on(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(),
 }
 
 /// Begins a run, or as many as there are seeds.
-fn begin(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(), Failure> {
+fn begin(app: &App, arguments: &Arguments, job: &Job) -> Result<(), Failure> {
     let Some(file) = &arguments.file else { return Ok(()) };
     let source = pipeline::Arguments { file: file.clone(), set: arguments.set.clone() };
-    let load = |set: &[(String, String)]| {
+    let load = |set: &[(String, String)], tells: bool| {
         let source = pipeline::Arguments { set: set.to_vec(), ..source.clone() };
         let base = RunSettings {
             adapter: arguments.adapter.clone(),
@@ -167,60 +174,68 @@ fn begin(app: &App, arguments: &Arguments, job: &Job, stop: &Stop) -> Result<(),
             ..pipeline::base(arguments.data.clone())
         };
         let (plan, warnings) = source.check(app, &base)?;
-        if job.is_first() {
+        if job.is_first() && tells {
             output::tell(&warnings);
         }
         Ok(plan)
     };
     let prepare = || {
-        let plan = load(&arguments.set)?;
+        let plan = load(&arguments.set, true)?;
         needs_an_end(&plan, &file.display().to_string())?;
         let text = source.text()?;
-        listen(stop).map_err(Failure::Run)?;
         Ok((plan, text))
     };
     let (plan, text) = agree(job, prepare(), |(plan, _)| fingerprint(plan))?;
-    let of = Of { app, arguments, file, text: &text, job, stop };
+    let of = Of { app, arguments, file, text: &text, job };
     let Some(seeds) = arguments.seeds else {
         return train(&of, Ok(plan)).map(drop);
     };
     let first = plan.settings.seed;
-    let mut precisions = Vec::new();
-    let mut stands_in_for = None;
+    let mut reached = Vec::new();
     let mut data: Vec<(String, Vec<DataReport>)> = Vec::new();
     let mut one = |seed: u64| {
         let mut set = arguments.set.clone();
         set.push(("seed".to_owned(), seed.to_string()));
-        let last = train(&of, load(&set))?;
-        if let Some(report) = last.evaluation {
-            precisions.push(report.precision_at_1);
-            stands_in_for = report.stands_in_for;
-            data.push((format!("seed {seed}"), last.data));
-        }
+        // What there is to tell of the pipeline has been told.
+        let last = train(&of, load(&set, false))?;
+        reached.push(last.evaluations);
+        data.push((format!("seed {seed}"), last.data));
         Ok(())
     };
     let ended = (0..seeds).try_for_each(|number| one(first.wrapping_add(number)));
     // What one seed came to is of use, whatever became of the next.
     let told = match ended {
-        Err(_) if precisions.is_empty() => Ok(()),
+        Err(_) if reached.iter().all(Vec::is_empty) => Ok(()),
         _ if !job.is_first() => Ok(()),
         _ => {
             let beside = provenance::beside(data.iter().map(|(seed, data)| (&**seed, &**data)));
             beside.iter().for_each(|told| complain(&format!("warning: {told}\n")));
-            output::print(&spread(&precisions, seeds, stands_in_for.as_deref()))
+            let evaluators: Vec<&str> = plan.evaluators().collect();
+            output::print(&spread_of(&reached, seeds, &evaluators))
         }
     };
     ended.and(told)
 }
 
-/// Mean and spread of what several runs came to, of as many as were asked for.
-fn spread(precisions: &[f64], asked: u64, stands_in_for: Option<&str>) -> String {
-    let runs = precisions.len();
-    let Some(spread) = Spread::of(precisions) else { return "no run was evaluated\n".to_owned() };
-    let seeds = if runs as u64 == asked { asked.to_string() } else { format!("{runs} of {asked}") };
-    let stand_in = stands_in_for
-        .map_or(String::new(), |real| format!("; on drawn stand-in images, NOT {real}"));
-    format!("{seeds} seeds: {spread}{stand_in}\n")
+/// Mean and spread of what several runs came to, of as many as were asked for: a line for each stage
+/// that evaluates, named where there are several.
+fn spread_of(runs: &[Vec<EvaluationReport>], asked: u64, evaluators: &[&str]) -> String {
+    let line = |stage: &&str| {
+        let own: Vec<&EvaluationReport> =
+            runs.iter().flatten().filter(|report| report.stage == **stage).collect();
+        let precisions: Vec<f64> = own.iter().map(|report| report.precision_at_1).collect();
+        let spread = Spread::of(&precisions)?;
+        let count = precisions.len();
+        let seeds =
+            if count as u64 == asked { asked.to_string() } else { format!("{count} of {asked}") };
+        let stand_in = own.iter().find_map(|report| report.stands_in_for.as_deref());
+        let stand_in = stand_in
+            .map_or(String::new(), |real| format!("; on drawn stand-in images, NOT {real}"));
+        let stage = if evaluators.len() > 1 { format!("{stage}: ") } else { String::new() };
+        Some(format!("{seeds} seeds: {stage}{spread}{stand_in}\n"))
+    };
+    let lines: String = evaluators.iter().filter_map(line).collect();
+    if lines.is_empty() { "no run was evaluated\n".to_owned() } else { lines }
 }
 
 /// What a run is made of.
@@ -230,13 +245,18 @@ struct Of<'a> {
     file: &'a Path,
     text: &'a str,
     job: &'a Job,
-    stop: &'a Stop,
 }
 
 /// Runs a plan of this; another one for each seed.
 fn train(of: &Of<'_>, plan: Result<Plan, Failure>) -> Result<Last, Failure> {
-    let Of { app, arguments, job, stop, .. } = *of;
+    let Of { app, arguments, job, .. } = *of;
+    // One of its own: an earlier run may have been stopped for good.
+    let stop = &Stop::default();
     let prepared = plan.and_then(|plan| {
+        listen(stop).map_err(Failure::Run)?;
+        if asked() {
+            return Err(Failure::Interrupted);
+        }
         let recorder = if job.is_first() { recorder(of, &plan)? } else { None };
         Ok((plan, recorder))
     });
@@ -262,7 +282,7 @@ fn execute_in(
     }
     job.begin(plan.stages.iter().map(|stage| stage.id.as_str()));
     plan.settings.job = job.clone();
-    let ended = execute(plan, recorder, before, stop);
+    let ended = execute(app, plan, recorder, before, stop);
     job.leave();
     agree(job, ended, |_| Vec::new())
 }
@@ -287,7 +307,7 @@ fn recorder(of: &Of<'_>, plan: &Plan) -> Result<Option<Recorder>, Failure> {
     }
     let about = About {
         program: PROGRAM.to_owned(),
-        command: std::env::args().collect(),
+        command: arguments.line.clone(),
         started: run_folder::now(),
         seed: plan.settings.seed,
         pipeline: file.display().to_string(),
@@ -325,66 +345,63 @@ fn folder_name(name: &str) -> Result<String, Failure> {
     Err(Failure::Usage { message, help: Some(help) })
 }
 
+/// Tells warnings of a process that keeps nothing and is not the first of its job.
+struct Complaints(String);
+
+impl Sink for Complaints {
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn observe(&mut self, message: &Message, _: &mut RunState) -> anyhow::Result<()> {
+        if let Event::Warning(text) = &message.event {
+            complain(&format!("{}: warning: {text}\n", self.0));
+        }
+        Ok(())
+    }
+}
+
+/// Adds those who listen to what a recorder keeps.
+fn listening(app: &App, plan: &Plan, recorder: &mut Recorder, before: &[String], stop: &Stop) {
+    let job = &plan.settings.job;
+    if !job.is_first() {
+        return recorder.add(Box::new(Complaints(job.who())));
+    }
+    app.sinks.iter().for_each(|sink| recorder.add(sink()));
+    let mut console = Console::new(plan, stop);
+    before.iter().for_each(|line| console.line(line));
+    recorder.add(Box::new(console));
+}
+
 /// Runs a plan, with everything that is said before it and on the way printed and kept.
 pub(super) fn execute(
+    app: &App,
     plan: Plan,
-    mut recorder: Option<Recorder>,
+    recorder: Option<Recorder>,
     before: &[String],
     stop: &Stop,
 ) -> Result<Last, Failure> {
     let job = plan.settings.job.clone();
-    let mut console = match job.is_first() {
-        true => Console::new(plan.settings.seed),
-        false => Console::silent(plan.settings.seed),
-    };
-    before.iter().for_each(|line| console.line(line));
+    let mut recorder = recorder.unwrap_or_else(|| Recorder::without_folder(&plan));
+    listening(app, &plan, &mut recorder, before, stop);
     let mut failure = None;
-    let result = crate::run::run(&plan, stop.clone(), |event| {
-        match recorder.as_mut().map_or(Ok(Vec::new()), |recorder| recorder.observe(&event)) {
-            Ok(notes) => notes.into_iter().for_each(|note| console.show(Event::Warning(note))),
-            Err(error) => {
-                failure.get_or_insert(error);
-                stop.stop();
-            }
-        }
-        if let Some(log) = recorder.as_ref().filter(|_| console.wants_log()).and_then(Recorder::log)
-        {
-            match log {
-                Ok(log) => console.log_to(log),
-                Err(error) => console.show(Event::Warning(format!("{error:#}"))),
-            }
-        }
-        if let (Event::Warning(text), false) = (&event, job.is_first()) {
-            complain(&format!("{}: warning: {text}\n", job.who()));
-        }
-        console.show(event);
-        if console.has_failed() {
+    let result = crate::run::run(&plan, stop.clone(), |message| {
+        if let Err(error) = recorder.observe(&message) {
+            failure.get_or_insert(error);
             stop.stop();
         }
     });
-    let how = match &result {
-        Ok(outcome) if outcome.interrupted => Ended::INTERRUPTED.to_owned(),
-        Ok(_) => Ended::DONE.to_owned(),
-        Err(error) if error.root_cause().is::<Interrupted>() => Ended::INTERRUPTED.to_owned(),
-        Err(error) => format!("{error:#}"),
-    };
-    let mut last = Last::default();
-    if let Some(recorder) = &mut recorder {
-        for note in recorder.finish(&how, result.as_ref().ok().cloned()) {
-            console.show(Event::Warning(note));
+    let how = match (&failure, &result) {
+        (Some(error), _) => format!("{error:#}"),
+        (None, Ok(outcome)) if outcome.interrupted => Ended::INTERRUPTED.to_owned(),
+        (None, Ok(_)) => Ended::DONE.to_owned(),
+        (None, Err(error)) if error.root_cause().is::<Interrupted>() => {
+            Ended::INTERRUPTED.to_owned()
         }
-        last = recorder.last().clone();
-    }
-    console.finish();
-    match (&result, &failure) {
-        (Ok(outcome), None) => console.closing_lines(outcome, &last),
-        // Whoever started the run prints what it failed by.
-        (Err(_), _) if how != Ended::INTERRUPTED => console.keep(&format!("error: {how}")),
-        _ => {}
-    }
-    if let Some(error) = console.failure() {
-        return Err(Failure::Output(error));
-    }
+        (None, Err(error)) => format!("{error:#}"),
+    };
+    recorder.finish(&how, result.as_ref().ok().filter(|_| failure.is_none()));
+    let last = recorder.last().clone();
     if let Some(error) = failure {
         return Err(Failure::of_run(error));
     }
@@ -403,7 +420,13 @@ pub(super) fn execute(
             Err(Failure::Run(error.context(text)))
         }
         Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
-        Ok(_) => Ok(last),
+        // Whoever closed the pipe has seen enough, and everything is in the log.
+        Ok(_) => match &last.output {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::Output(io::Error::new(error.kind(), error.to_string())))
+            }
+            _ => Ok(last),
+        },
         Err(error) => {
             if let Some(lost) = error.chain().find_map(|cause| cause.downcast_ref::<NoneLeft>()) {
                 return Err(Failure::Lost { lost: lost.clone(), run: last.folder });
@@ -411,9 +434,9 @@ pub(super) fn execute(
             let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
             Err(match diverged.cloned().filter(|_| job.is_first()) {
                 Some(diverged) => {
-                    let discarded = match &mut recorder {
-                        Some(recorder) if diverged.began_bad => recorder.discard(diverged.step),
-                        _ => Ok(None),
+                    let discarded = match diverged.began_bad {
+                        true => recorder.discard(diverged.step),
+                        false => Ok(None),
                     };
                     drop(recorder);
                     let discarded = discarded.map_err(Failure::Run)?;
@@ -447,14 +470,38 @@ pub(super) fn needs_an_end(plan: &Plan, file: &str) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    fn reached(stage: &str, precision_at_1: f64) -> EvaluationReport {
+        let stage = stage.to_owned();
+        EvaluationReport { stage, precision_at_1, ..crate::metrics::tests::evaluation(1) }
+    }
+
     #[test]
     fn several_seeds_are_summed_up() {
-        let text = spread(&[0.80, 0.82, 0.87], 3, None);
+        let spread = |precisions: &[f64], asked| {
+            let runs: Vec<_> = precisions.iter().map(|p| vec![reached("a", *p)]).collect();
+            spread_of(&runs, asked, &["a"])
+        };
+        let text = spread(&[0.80, 0.82, 0.87], 3);
         assert!(text.starts_with("3 seeds: precision @ 1 = 0.8300 on average"), "{text}");
         assert!(text.contains("deviation 0.0361, median 0.8200, 0.8000 to 0.8700"), "{text}");
-        assert!(spread(&[0.5], 1, None).contains("deviation 0.0000, median 0.5000"));
-        let some = spread(&[0.5, 0.7], 3, None);
+        assert!(spread(&[0.5], 1).contains("deviation 0.0000, median 0.5000"));
+        let some = spread(&[0.5, 0.7], 3);
         assert!(some.starts_with("2 of 3 seeds: precision @ 1 = 0.6000 on average"), "{some}");
+        assert_eq!(spread(&[], 3), "no run was evaluated\n");
+    }
+
+    #[test]
+    fn each_stage_that_evaluates_has_a_mean_of_its_own() {
+        let runs = [
+            vec![reached("a", 0.5), reached("b", 0.1)],
+            vec![reached("a", 0.7), reached("b", 0.3)],
+            vec![reached("b", 0.2)],
+        ];
+        let text = spread_of(&runs, 3, &["b", "a"]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].starts_with("3 seeds: b: precision @ 1 = 0.2000 on average"), "{text}");
+        assert!(lines[1].starts_with("2 of 3 seeds: a: precision @ 1 = 0.6000 on"), "{text}");
     }
 
     #[test]

@@ -147,8 +147,8 @@ fn gather(plan: Plan, stage: &str, most: usize) -> Result<Vec<Item>> {
         plan.give(&id, given::items(vec![Item::Weights(Arc::new(weights))]))?;
     }
     let (plan, gathered) = plan.collecting(stage, most)?;
-    crate::run::run(&plan, Stop::default(), |event| {
-        if let Event::Warning(text) = event {
+    crate::run::run(&plan, Stop::default(), |message| {
+        if let Event::Warning(text) = message.event {
             complain(&format!("warning: {text}\n"));
         }
     })?;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::top::Top;
-use super::{Plan, PlannedStage, links, trials};
+use super::{Plan, PlannedStage, evaluators, links, trials};
 use crate::config::decode::{Problem, Problems};
 use crate::config::entry::entry;
 use crate::config::node::{Node, Path, short};
@@ -81,6 +81,7 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
     let mut checked = Checked { errors: into_findings(problems), ..Checked::default() };
     let outputs = infer(&stages, &from, &order, &mut checked);
     tell_beside(&stages, &mut checked.errors);
+    tell_trainers(&stages, &outputs, &mut checked.errors);
     if links_known {
         tell_unread(&stages, &from, &outputs, &mut checked.errors);
     }
@@ -91,6 +92,8 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
         let plan = Plan { settings, stages, trials: tests, top: fields, document: node.clone() };
         let mut problems = Problems::new();
         trials::check(&plan, &mut problems);
+        evaluators::check(&plan, &mut problems);
+        checked.warnings.extend(evaluators::unsaid(&plan).map(Finding::from));
         checked.errors = into_findings(problems);
         checked.plan = checked.errors.is_empty().then_some(plan);
     }
@@ -361,6 +364,29 @@ fn tell_beside(stages: &[Read], errors: &mut Vec<Finding>) {
                 errors.push(finding);
             }
         }
+    }
+}
+
+/// Refuses a second stage that trains: a run has the weights of one.
+fn tell_trainers(stages: &[Read], outputs: &[Output], errors: &mut Vec<Finding>) {
+    let trains =
+        |output: &Output| matches!(output, Output::Known { output: Some(Port::Weights(_)), .. });
+    let ids: Vec<&str> =
+        stages.iter().zip(outputs).filter(|(_, o)| trains(o)).map(|(read, _)| &*read.id).collect();
+    if ids.len() < 2 {
+        return;
+    }
+    for id in &ids {
+        let others: Vec<String> =
+            ids.iter().filter(|other| *other != id).map(|other| format!("`{other}`")).collect();
+        errors.push(Finding::from(Problem {
+            path: stages_path().join(id),
+            on_key: true,
+            message: format!("`{id}` trains, and so does {}", others.join(", ")),
+            help: Some(
+                "a pipeline trains one model; give the other a pipeline of its own".to_owned(),
+            ),
+        }));
     }
 }
 

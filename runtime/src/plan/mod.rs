@@ -1,6 +1,7 @@
 //! A pipeline checked whole: every stage with its types, before anything opens.
 
 mod check;
+mod evaluators;
 mod kept;
 mod links;
 mod load;
@@ -88,6 +89,12 @@ impl Plan {
         let takes_scores = |inputs: &[Port]| inputs.iter().any(|i| matches!(i, Port::Scores(_)));
         let stages = self.stages.iter().filter(move |stage| takes_scores(&stage.inputs));
         stages.map(|stage| stage.id.as_str())
+    }
+
+    /// The stage that evaluates whose precision @ 1 says which checkpoint is the best.
+    pub fn best_by(&self) -> Option<&str> {
+        let named = self.settings.checkpoints.best_by.as_deref();
+        named.or_else(|| self.evaluators().next())
     }
 
     /// The stage that trains and those that it reads from, the last first.

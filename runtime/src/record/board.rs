@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-use crate::event::Event;
+use crate::event::{Event, Message};
 use crate::picture::Picture;
 use crate::reports::{EvaluationReport, StepReport, Summary};
+use crate::sink::{End, RunState, Sink};
 use crate::tensorboard::proto::GraphDef;
 use crate::tensorboard::{EventFile, cut, folders};
 
@@ -20,16 +21,70 @@ const TRAIN: &str = "train";
 /// Time between two writes: TensorBoard looks about as often.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
-/// The event files of a run.
+/// TensorBoard's files of a run.
 pub(super) struct Board {
+    graphs: GraphDef,
+    files: Option<Files>,
+}
+
+impl Board {
+    /// Of a pipeline and a model with these graphs.
+    pub(super) fn new(graphs: GraphDef) -> Self {
+        Self { graphs, files: None }
+    }
+}
+
+impl Sink for Board {
+    fn begin(&mut self, run: &mut RunState) -> Result<()> {
+        let Some(folder) = &run.folder else { return Ok(()) };
+        let folder = super::board_folder(folder);
+        let evaluators = run.evaluators.iter().map(String::as_str);
+        let (graphs, steps) = (&self.graphs, run.resumed_after);
+        self.files = Some(Files::begin(&folder, graphs, &run.pipeline, steps, evaluators)?);
+        Ok(())
+    }
+
+    fn observe(&mut self, message: &Message, _: &mut RunState) -> Result<()> {
+        self.files.as_mut().map_or(Ok(()), |files| files.observe(&message.event))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.files.as_mut().map_or(Ok(()), Files::sync)
+    }
+
+    fn end(&mut self, _: &End<'_>, _: &mut RunState) -> Result<()> {
+        self.files.as_mut().map_or(Ok(()), Files::flush)
+    }
+}
+
+/// Moves aside what comes after so many steps, which are counted from 0; and of each stage that
+/// evaluates, what comes after its evaluation of the weights after so many steps. Other programs may
+/// be at work on what else there is.
+pub(super) fn cut_back<'a>(
+    folder: &Path,
+    steps: u64,
+    evaluators: impl Iterator<Item = (&'a str, u64)>,
+    aside: &Path,
+) -> Result<()> {
+    let evaluators: Vec<(&str, u64)> = evaluators.collect();
+    let folders = folders(TRAIN, evaluators.iter().map(|(stage, _)| *stage));
+    let evaluators = evaluators.iter().map(|(stage, told)| (&*folders[*stage], told + 1));
+    for (name, from) in evaluators.chain([(TRAIN, steps)]) {
+        cut(&folder.join(name), from, &aside.join(format!("tensorboard-{name}")))?;
+    }
+    Ok(())
+}
+
+/// The event files.
+struct Files {
     train: EventFile,
     evaluations: Evaluations,
 }
 
-impl Board {
+impl Files {
     /// New files for a run that begins, or goes on after so many steps, with these stages that
     /// evaluate.
-    pub(super) fn begin<'a>(
+    fn begin<'a>(
         folder: &Path,
         graphs: &GraphDef,
         pipeline: &str,
@@ -49,41 +104,26 @@ impl Board {
         Ok(Self { train, evaluations: Evaluations::new(folder, FLUSH_EVERY, evaluators) })
     }
 
-    /// Moves aside what comes after so many steps, which are counted from 0; and of each stage that
-    /// evaluates, what comes after its evaluation of the weights after so many steps. Other
-    /// programs may be at work on what else there is.
-    pub(super) fn cut<'a>(
-        folder: &Path,
-        steps: u64,
-        evaluators: impl Iterator<Item = (&'a str, u64)>,
-        aside: &Path,
-    ) -> Result<()> {
-        let evaluators: Vec<(&str, u64)> = evaluators.collect();
-        let folders = folders(TRAIN, evaluators.iter().map(|(stage, _)| *stage));
-        let evaluators = evaluators.iter().map(|(stage, told)| (&*folders[*stage], told + 1));
-        for (name, from) in evaluators.chain([(TRAIN, steps)]) {
-            cut(&folder.join(name), from, &aside.join(format!("tensorboard-{name}")))?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn observe(&mut self, event: &Event) -> Result<()> {
+    fn observe(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::Step(report) => self.step(report),
             Event::Summary(summary) => self.summary(summary),
-            Event::Evaluation(report) => self.evaluations.observe(report),
+            Event::Evaluation(report) => {
+                self.evaluations.observe(report)?;
+                self.flush()
+            }
             _ => Ok(()),
         }?;
         self.train.told()
     }
 
-    pub(super) fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<()> {
         self.train.flush()?;
         self.evaluations.flush()
     }
 
     /// Has everything so far on the disk.
-    pub(super) fn sync(&mut self) -> Result<()> {
+    fn sync(&mut self) -> Result<()> {
         self.train.sync()?;
         self.evaluations.files.values_mut().try_for_each(EventFile::sync)
     }

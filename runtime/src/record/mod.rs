@@ -1,31 +1,37 @@
-//! What a run leaves in its folder: events, as they come, become files.
+//! What a run leaves in its folder: [sinks](crate::sink) turn events, as they come, into files.
 
+mod balance;
 mod board;
+mod checkpoints;
+mod measured;
+mod page;
 
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 pub(crate) use self::board::Evaluations;
 
+use self::balance::Balance;
 use self::board::Board;
+use self::checkpoints::Checkpoints;
+use self::measured::Measured;
+use self::page::Page;
 use crate::adapter::AdapterReport;
 use crate::adapter::forms::Forms;
-use crate::adapter::variants::{RunRecord, another};
-use crate::checkpoint::{self, Best, Store};
-use crate::event::{Checkpoint, Event, Reason, SharesReport};
-use crate::metrics::{self, Metrics};
+use crate::adapter::variants::another;
+use crate::checkpoint::Store;
+use crate::event::{Event, Message};
+use crate::metrics;
 use crate::plan::Plan;
 use crate::provenance::{self, ImageSet, Watch};
-use crate::report::{Facts, Report};
-use crate::reports::{DataReport, EvaluationReport, TrainerReport};
+use crate::reports::{DataReport, Outcome, TrainerReport};
 use crate::run_folder::{self, About, Ended, RunFolder, write_whole};
-use crate::stage::Resume;
+pub use crate::sink::Last;
+use crate::sink::{End, RunState, Sink, Sinks};
 use crate::tensorboard;
-use crate::towers::journal;
 use crate::whole_file::write_whole_if;
 
 /// The version of Gradflow.
@@ -50,65 +56,32 @@ pub enum Place {
     },
 }
 
-/// Keeps a run. Its folder is made once the run is ready for its first step, so that a run that
-/// could not begin leaves nothing behind.
+/// Keeps a run, and hands what happens in it to its sinks. Its folder is made once all stages are
+/// built, so that a run that could not begin leaves nothing behind.
 pub struct Recorder {
+    run: RunState,
+    sinks: Sinks,
     place: Option<Place>,
-    about: About,
-    /// The pipeline as it was written, and with all defaults.
-    texts: (String, String),
-    keep: usize,
-    evaluators: Vec<String>,
-    /// What the run goes on from, until it does.
-    resume: Option<Resume>,
-    /// Whether there was a step or an evaluation in this process.
-    measured: bool,
-    graphs: tensorboard::proto::GraphDef,
     folder: Option<RunFolder>,
-    files: Option<Files>,
-    early: Vec<Event>,
-    /// What runs, once that is known, and what ran before.
-    ran: Option<RunRecord>,
+    /// The pipeline as it was written.
+    original: String,
+    /// What happened before the sinks began.
+    early: Vec<Message>,
+    begun: bool,
+    /// Whether the settings of the run are in its folder. Those of a resumed run are written once
+    /// it leaves something that comes of them: if it cannot go on with them, the earlier ones hold.
+    settled: bool,
     forms: Forms,
-    /// The data of the run that is gone on with, and the steps that it had done.
+    /// The data of the run that is resumed.
     data_before: Vec<DataReport>,
+    /// Compares the images that are evaluated with those that are trained on.
     watch: Watch,
-    /// What is to be said with the first event.
-    unsaid: Option<String>,
-    resumed_after: Option<u64>,
-    /// What went wrong, each said once.
-    said: HashSet<String>,
-    last: Last,
-}
-
-/// The files of a folder.
-struct Files {
-    store: Store,
-    metrics: Metrics,
-    board: Board,
-    report: Report,
-    known: HashSet<(String, u64)>,
-}
-
-/// What a run's closing lines are made of.
-#[derive(Clone, Debug, Default)]
-pub struct Last {
-    /// The latest checkpoint.
-    pub checkpoint: Option<PathBuf>,
-    /// The last evaluation.
-    pub evaluation: Option<EvaluationReport>,
-    /// The best.
-    pub best: Option<Best>,
-    /// Why the latest weights could not be kept.
-    pub failure: Option<String>,
-    /// The report.
-    pub report: Option<PathBuf>,
-    /// The data that was read.
-    pub data: Vec<DataReport>,
-    /// The run's folder.
-    pub folder: Option<PathBuf>,
-    /// The steps that had been done before, if none was added.
-    pub idle_after: Option<u64>,
+    /// A warning that comes before the first message.
+    untold: Option<String>,
+    /// Whether it was told that the folder is no longer where it was.
+    told_moved: bool,
+    /// Of each stage, the steps of the weights that it evaluated last, as far as that is kept.
+    evaluated: BTreeMap<String, u64>,
 }
 
 impl Recorder {
@@ -117,7 +90,7 @@ impl Recorder {
     /// # Errors
     /// If the pipeline cannot be written out.
     pub fn new(plan: &Plan, text: &str, place: Place, about: About) -> Result<Self> {
-        let mut recorder = Self::of(plan, text, about)?;
+        let mut recorder = Self::kept(plan, text, about)?;
         recorder.place = Some(place);
         Ok(recorder)
     }
@@ -139,97 +112,166 @@ impl Recorder {
         metrics::cut(&metrics_file(folder.path()), steps, &aside)?;
         let told = metrics::read(&metrics_file(folder.path()))?;
         let evaluators = plan.evaluators().map(|stage| (stage, told.last_evaluation(stage)));
-        Board::cut(&board_folder(folder.path()), steps, evaluators, &aside)?;
-        let mut recorder = Self::of(plan, text, about)?;
-        recorder.data_before.clone_from(&recorder.about.data);
+        board::cut_back(&board_folder(folder.path()), steps, evaluators, &aside)?;
+        let mut recorder = Self::kept(plan, text, about)?;
+        recorder.data_before.clone_from(&recorder.run.about.data);
         let before = ImageSet::read(&provenance::file(folder.path())).unwrap_or_else(|error| {
             let unknown = "which images the run was trained on before is not known";
-            recorder.unsaid = Some(format!("{error:#}: {unknown}"));
+            recorder.untold = Some(format!("{error:#}: {unknown}"));
             None
         });
         recorder.watch = Watch::new(training(plan), before.unwrap_or_default());
         recorder.folder = Some(folder);
-        recorder.resumed_after = Some(steps);
+        recorder.run.resumed_after = Some(steps);
         // A run that begins again is not done already.
-        recorder.last.idle_after = Some(steps).filter(|steps| *steps > 0);
-        recorder.resume.clone_from(&plan.settings.resume);
+        recorder.run.last.idle_after = Some(steps).filter(|steps| *steps > 0);
         Ok(recorder)
     }
 
-    fn of(plan: &Plan, text: &str, about: About) -> Result<Self> {
-        let resolved = crate::config::yaml::Document::write(&plan.resolved())?;
-        let pipeline = tensorboard::graph::pipeline(plan);
+    /// For a run that keeps nothing: only live sinks hear of it.
+    pub fn without_folder(plan: &Plan) -> Self {
+        let about = About { seed: plan.settings.seed, ..About::default() };
+        Self::of(plan, String::new(), String::new(), about)
+    }
+
+    fn kept(plan: &Plan, text: &str, about: About) -> Result<Self> {
+        let pipeline = crate::config::yaml::Document::write(&plan.resolved())?;
+        let graph = tensorboard::graph::pipeline(plan);
         let graphs = match plan.trainer().and_then(|at| plan.stages[at].output.clone()) {
-            Some(crate::port::Port::Weights(graph)) => {
-                pipeline.and(tensorboard::graph::model(&graph))
-            }
-            _ => pipeline,
+            Some(crate::port::Port::Weights(model)) => graph.and(tensorboard::graph::model(&model)),
+            _ => graph,
         };
-        Ok(Self {
+        let mut recorder = Self::of(plan, text.to_owned(), pipeline, about);
+        let resume = plan.settings.resume.clone();
+        recorder.add(Box::new(Balance));
+        recorder.add(Box::new(Board::new(graphs)));
+        recorder.add(Box::new(Page::new(resume)));
+        recorder.add(Box::new(Checkpoints::new(plan)));
+        recorder.add(Box::new(Measured::default()));
+        Ok(recorder)
+    }
+
+    fn of(plan: &Plan, original: String, pipeline: String, about: About) -> Self {
+        let evaluators = plan.evaluators().map(str::to_owned).collect();
+        Self {
+            run: RunState { about, pipeline, evaluators, ..RunState::default() },
+            sinks: Sinks::default(),
             place: None,
-            about,
-            texts: (text.to_owned(), resolved),
-            keep: plan.settings.checkpoints.keep,
-            evaluators: plan.evaluators().map(str::to_owned).collect(),
-            resume: None,
-            measured: false,
-            graphs,
             folder: None,
-            files: None,
+            original,
             early: Vec::new(),
-            ran: None,
+            begun: false,
+            settled: false,
             forms: plan.settings.forms.clone(),
             data_before: Vec::new(),
             watch: Watch::new(training(plan), ImageSet::default()),
-            unsaid: None,
-            resumed_after: None,
-            said: HashSet::new(),
-            last: Last::default(),
-        })
+            untold: None,
+            told_moved: false,
+            evaluated: BTreeMap::new(),
+        }
     }
 
-    /// Keeps what an event says. Gives what a person should know of it.
+    /// Adds a sink behind the others.
+    pub fn add(&mut self, sink: Box<dyn Sink>) {
+        self.sinks.add(sink);
+    }
+
+    /// Hands a message to the sinks.
     ///
     /// # Errors
-    /// If the run's folder cannot be made. What cannot be written later is only told: a run of
-    /// hours need not end for it.
-    pub fn observe(&mut self, event: &Event) -> Result<Vec<String>> {
-        let mut notes: Vec<String> = self.unsaid.take().into_iter().collect();
-        match event {
-            Event::Data(report) => notes.extend(self.data(report)?),
+    /// If the run's folder cannot be made, or images that are kept back are trained on. What cannot
+    /// be written later is only told: a run of hours need not end for it.
+    pub fn observe(&mut self, message: &Message) -> Result<()> {
+        let mut warnings: Vec<String> = self.untold.take().into_iter().collect();
+        match &message.event {
+            Event::Data(report) => warnings.extend(self.data(report)?),
             Event::Began(began) => self.watch.begin_with(began),
             Event::Trainer(report) => {
                 for (stage, told, images) in self.watch.complete()? {
                     self.trained_on(&stage, images);
-                    notes.extend(told);
+                    warnings.extend(told);
                 }
-                notes.extend(self.trainer(report));
-                if let Some(resumed) = self.about.resumed.last_mut() {
-                    resumed.adapter = self.about.adapter.clone();
-                }
-                if let Err(error) = self.begin() {
-                    // A run that could not begin leaves nothing behind.
-                    let begun = self.folder.take_if(|folder| folder.is_new());
-                    begun.into_iter().for_each(RunFolder::abandon);
-                    return Err(error);
-                }
-                let warning = self.folder.as_ref().and_then(RunFolder::warning);
-                notes.extend(warning.map(str::to_owned));
-                for event in std::mem::take(&mut self.early) {
-                    notes.extend(self.write(&event));
-                }
+                warnings.extend(self.trainer(report));
             }
+            Event::Built => {
+                self.begin().inspect_err(|_| self.abandon())?;
+                let folder = self.folder.as_ref();
+                warnings.extend(folder.and_then(RunFolder::warning).map(str::to_owned));
+            }
+            Event::Step(_) => self.run.last.idle_after = None,
             _ => {}
         }
-        if let Event::Shares(report) = event {
-            notes.extend(self.shares(report));
-        } else if self.files.is_none() {
-            self.early.push(event.clone());
-        } else {
-            notes.extend(self.write(event));
+        for warning in warnings {
+            self.deliver(&Event::Warning(warning).into());
         }
-        notes.retain(|note| self.said.insert(note.clone()));
-        Ok(notes)
+        self.deliver(message);
+        Ok(())
+    }
+
+    fn deliver(&mut self, message: &Message) {
+        if self.begun && !self.settled && self.is_settled_by(&message.event) {
+            self.settled = true;
+            if let Err(error) = self.write_settings() {
+                self.deliver(&Event::Warning(format!("{error:#}")).into());
+            }
+        }
+        let is_new = match &message.event {
+            Event::Evaluation(report) => self.is_new(report.stage.as_str(), report.step),
+            _ => true,
+        };
+        if let Event::Evaluation(report) = &message.event {
+            self.run.evaluated(report);
+        }
+        let is_in_place = self.is_in_place(&message.event);
+        let (begun, run) = (self.begun && is_in_place, &mut self.run);
+        self.sinks.observe(message, run, &|sink| sink.is_live() || (begun && is_new));
+        let passes = matches!(message.event, Event::Download(_) | Event::Filling { .. });
+        let begins = self.place.is_some() || self.folder.is_some();
+        if !self.begun && begins && !passes {
+            self.early.push(message.clone());
+        }
+    }
+
+    /// Whether the run's path still leads to its folder. If not, what is there is not this run's:
+    /// nothing more is kept, which is told once.
+    fn is_in_place(&mut self, event: &Event) -> bool {
+        let Some(folder) = self.folder.as_ref().filter(|_| self.begun) else { return true };
+        let Err(error) = folder.check() else { return true };
+        let told = format!("{error:#}");
+        match event {
+            Event::Checkpoint(_) => {
+                self.run.last.checkpoint = None;
+                self.run.last.failure = Some(told.clone());
+            }
+            Event::Shares(report) => report.answer(false),
+            _ => {}
+        }
+        if !std::mem::replace(&mut self.told_moved, true) {
+            self.sinks.observe(&Event::Warning(told).into(), &mut self.run, &|sink| sink.is_live());
+        }
+        false
+    }
+
+    /// Whether an evaluation is not kept yet. A resumed run evaluates once more what it may not
+    /// have told before.
+    fn is_new(&mut self, stage: &str, step: u64) -> bool {
+        let before = self.evaluated.get(stage).copied();
+        let is_new = before.is_none_or(|before| before < step);
+        if is_new {
+            self.evaluated.insert(stage.to_owned(), step);
+        }
+        is_new
+    }
+
+    /// Whether an event leaves something in the folder that comes of the settings.
+    fn is_settled_by(&self, event: &Event) -> bool {
+        let before = self.run.resumed_after.unwrap_or(0);
+        match event {
+            Event::Step(_) | Event::Summary(_) | Event::Shares(_) => true,
+            Event::Checkpoint(checkpoint) => checkpoint.weights.progress.steps > before,
+            Event::Evaluation(report) => report.step > before,
+            _ => false,
+        }
     }
 
     fn data(&mut self, report: &DataReport) -> Result<Vec<String>> {
@@ -243,47 +285,41 @@ impl Recorder {
         if let Some(identity) = &mut kept.identity {
             identity.hashes = Arc::default();
         }
-        self.about.data.retain(|known| known.stage != report.stage);
-        self.about.data.push(kept);
-        let (mut notes, images) = self.watch.data(report)?;
+        let about = &mut self.run.about;
+        about.data.retain(|known| known.stage != report.stage);
+        about.data.push(kept);
+        let (mut warnings, images) = self.watch.data(report)?;
         self.trained_on(&report.stage, images);
         if changed {
-            notes.push(format!(
+            warnings.push(format!(
                 "{} reads other data than before ({}): the run does not go on as it would have",
                 report.stage, report.description
             ));
         }
-        Ok(notes)
+        Ok(warnings)
     }
 
     /// Takes note of how many of the images that a stage reads to evaluate were trained on.
     fn trained_on(&mut self, stage: &str, images: u64) {
-        let report = self.about.data.iter_mut().find(|report| report.stage == stage);
+        let report = self.run.about.data.iter_mut().find(|report| report.stage == stage);
         if let Some(identity) = report.and_then(|report| report.identity.as_mut()) {
             identity.trained_on = images;
         }
     }
 
-    /// Writes shares down before they are used; gives what went wrong.
-    fn shares(&self, report: &SharesReport) -> Option<String> {
-        let folder = self.folder.as_ref().filter(|_| self.files.is_some())?;
-        let written = folder
-            .check()
-            .and_then(|()| journal::record(&journal::file(folder.path()), &report.change));
-        report.answer(written.is_ok());
-        let error = written.err()?;
-        Some(format!("{error:#}: the shares of the adapters are not known to whoever resumes"))
-    }
-
     /// Takes note of what trains; says so if a run that goes on does not go on exactly.
     fn trainer(&mut self, report: &TrainerReport) -> Option<String> {
+        let about = &mut self.run.about;
         let now = AdapterReport::from(&report.adapter);
-        let before = self.about.adapter.replace(now.clone());
+        let before = about.adapter.replace(now.clone());
         let towers = report.towers.iter().map(|tower| AdapterReport::from(&tower.adapter));
         let elsewhere = report.elsewhere.values().map(|record| record.adapter.clone());
-        self.about.towers = towers.chain(elsewhere).collect();
-        let ran = self.ran.insert(report.record());
-        let steps = self.resumed_after?;
+        about.towers = towers.chain(elsewhere).collect();
+        if let Some(resumed) = about.resumed.last_mut() {
+            resumed.adapter = about.adapter.clone();
+        }
+        let ran = self.run.ran.insert(report.record());
+        let steps = self.run.resumed_after?;
         let why = match (self.forms.record(), before) {
             (Some(record), _) => record.differences(ran),
             // There is nothing yet that it goes on from.
@@ -294,6 +330,7 @@ impl Recorder {
         (!why.is_empty()).then(|| format!("the continuation is not bit-exact: {}", some(&why)))
     }
 
+    /// All stages are built: the folder is made if it is a new one, and the sinks begin.
     fn begin(&mut self) -> Result<()> {
         if self.folder.is_none() {
             self.folder = match self.place.take() {
@@ -303,147 +340,50 @@ impl Recorder {
             };
         }
         let Some(folder) = &self.folder else { return Ok(()) };
+        let path = folder.path().to_owned();
+        self.run.folder = Some(path.clone());
+        self.run.held = Some(folder.held());
+        if self.run.resumed_after.is_none() {
+            self.write_settings()?;
+            self.settled = true;
+        }
+        self.run.history = metrics::read(&metrics_file(&path))?;
+        for report in self.run.history.evaluations.clone() {
+            self.evaluated.insert(report.stage.clone(), report.step);
+            self.run.evaluated(&report);
+        }
+        self.sinks.begin(&mut self.run)?;
+        self.run.history = metrics::History::default();
+        self.run.last.folder = Some(path);
+        self.begun = true;
+        for message in std::mem::take(&mut self.early) {
+            self.sinks.observe(&message, &mut self.run, &|sink| !sink.is_live());
+        }
+        Ok(())
+    }
+
+    /// Removes a new folder in which the run could not begin.
+    fn abandon(&mut self) {
+        let begun = self.folder.take_if(|folder| folder.is_new());
+        begun.into_iter().for_each(RunFolder::abandon);
+    }
+
+    /// Writes what the run is and does.
+    fn write_settings(&mut self) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
         let path = folder.path();
-        let (text, resolved) = &self.texts;
-        write_whole(&path.join("pipeline.original.yaml"), text.as_bytes())?;
-        write_whole(&run_folder::pipeline(path), resolved.as_bytes())?;
-        self.about.ended = None;
-        write_about(folder, &self.about)?;
+        write_whole(&path.join("pipeline.original.yaml"), self.original.as_bytes())?;
+        write_whole(&run_folder::pipeline(path), self.run.pipeline.as_bytes())?;
+        self.run.about.ended = None;
+        write_about(folder, &self.run.about)?;
         let images = self.watch.images();
         if !images.is_empty() {
             images.write(&provenance::file(path))?;
         }
-        if let Some(ran) = &self.ran {
+        if let Some(ran) = &self.run.ran {
             write_whole(&variants_file(path), &serde_json::to_vec_pretty(ran)?)?;
         }
-        let metrics = Metrics::append(&metrics_file(path))?;
-        let history = metrics::read(&metrics_file(path))?;
-        let evaluations = history.evaluations.iter();
-        let known = evaluations.map(|report| (report.stage.clone(), report.step)).collect();
-        let facts = Facts {
-            name: name_of(path),
-            seed: self.about.seed,
-            version: self.about.program.clone(),
-            command: self.about.command.join(" "),
-            started: self.about.started.clone(),
-            configuration: resolved.clone(),
-        };
-        let evaluators = self.evaluators.iter().map(String::as_str);
-        let mut store = Store::open(&folder.checkpoints(), self.keep, evaluators)?;
-        store.stay_in(folder.held());
-        let mut report = Report::new("Gradflow", facts);
-        self.last.evaluation = history.evaluations.last().cloned();
-        report.restore(history);
-        if let Some(Resume { weights, lost, .. }) = self.resume.take() {
-            store.await_evaluation(lost.iter().map(|weights| weights.progress.steps));
-            let reason = Reason::Period;
-            report.observe(&Event::Checkpoint(Checkpoint { weights, reason }));
-        }
-        self.last.best = store.best().cloned();
-        self.last.checkpoint = store.latest();
-        self.files = Some(Files {
-            store,
-            metrics,
-            board: Board::begin(
-                &board_folder(path),
-                &self.graphs,
-                resolved,
-                self.resumed_after,
-                self.evaluators.iter().map(String::as_str),
-            )?,
-            report,
-            known,
-        });
-        self.last.folder = Some(path.to_owned());
         Ok(())
-    }
-
-    /// Writes what an event says to all files; gives what went wrong.
-    fn write(&mut self, event: &Event) -> Vec<String> {
-        let (Some(files), Some(folder)) = (&mut self.files, &self.folder) else {
-            return Vec::new();
-        };
-        if let Event::Evaluation(report) = event {
-            self.last.evaluation = Some(report.clone());
-            if !files.known.insert((report.stage.clone(), report.step)) {
-                // A resumed run evaluates once more what it may not have told before.
-                return Vec::new();
-            }
-            self.measured = true;
-        }
-        if let Err(error) = folder.check() {
-            let told = format!("{error:#}");
-            if matches!(event, Event::Checkpoint(_)) {
-                self.last.checkpoint = None;
-                self.last.failure = Some(told.clone());
-            }
-            return vec![told];
-        }
-        let mut wrong = Vec::new();
-        let mut note = |result: Result<()>| {
-            wrong.extend(result.err().map(|error| format!("{error:#}")));
-        };
-        note(files.board.observe(event));
-        files.report.observe(event);
-        match event {
-            Event::Step(_) => {
-                self.last.idle_after = None;
-                self.measured = true;
-            }
-            Event::Checkpoint(checkpoint) => {
-                // What a resumed run will not do again must be on the disk when its checkpoint is.
-                note(files.board.sync());
-                note(files.metrics.sync());
-                let about = written(&self.about, self.ran.as_ref(), &self.texts.1, checkpoint);
-                match files.store.save(&checkpoint.weights, &about, about.awaits_evaluation) {
-                    Ok(path) => {
-                        self.last.checkpoint = Some(path);
-                        self.last.failure = None;
-                    }
-                    Err(error) => {
-                        self.last.failure = Some(format!("{error:#}"));
-                        note(Err(error.context("the weights could not be kept; the run goes on")));
-                    }
-                }
-            }
-            Event::Evaluation(report) => {
-                note(files.store.evaluated(report).map(drop));
-                self.last.best = files.store.best().cloned();
-                note(files.board.flush());
-            }
-            Event::Data(_) => note(write_about(folder, &self.about)),
-            _ => {}
-        }
-        // Last: a resumed run makes no evaluation again that has a line here, so that everything
-        // else of it must be written.
-        note(files.metrics.observe(event));
-        if matches!(event, Event::Evaluation(_)) {
-            files.store.tidy();
-        }
-        // It follows each evaluation.
-        if matches!(event, Event::Flow(_)) {
-            wrong.extend(self.write_report().err().map(|error| format!("{error:#}")));
-        }
-        wrong
-    }
-
-    fn write_report(&mut self) -> Result<()> {
-        let (Some(files), Some(folder)) = (&self.files, &self.folder) else { return Ok(()) };
-        folder.check()?;
-        let path = report_file(folder.path());
-        // The page of a run that is done already has more to show than is known here.
-        if self.measured || !path.exists() {
-            files.report.write(&path)?;
-        }
-        self.last.report = Some(path);
-        Ok(())
-    }
-
-    /// The file that the run's lines go into, once there is a folder.
-    pub fn log(&self) -> Option<Result<File>> {
-        let path = self.folder.as_ref()?.join("log.txt");
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        Some(file.with_context(|| format!("cannot write {}", path.display())))
     }
 
     /// Moves weights after so many steps or more out of the way, as training cannot go on from
@@ -452,49 +392,47 @@ impl Recorder {
     /// # Errors
     /// If they cannot be moved.
     pub fn discard(&mut self, steps: u64) -> Result<Option<PathBuf>> {
-        let (Some(files), Some(folder)) = (&mut self.files, &self.folder) else { return Ok(None) };
+        let Some(folder) = self.folder.as_ref().filter(|_| self.begun) else { return Ok(None) };
         folder.check()?;
         let aside = folder.superseded();
-        Ok(files.store.supersede(steps.saturating_sub(1), &aside)?.then_some(aside))
+        let evaluators = self.run.evaluators.iter().map(String::as_str);
+        let mut store = Store::open(&folder.checkpoints(), usize::MAX, evaluators)?;
+        Ok(store.supersede(steps.saturating_sub(1), &aside)?.then_some(aside))
     }
 
-    /// Closes the files, saying how the run ended; gives what went wrong.
-    pub fn finish(&mut self, how: &str, outcome: Option<crate::reports::Outcome>) -> Vec<String> {
-        let mut wrong = match outcome {
-            Some(outcome) => self.write(&Event::Flow(outcome)),
-            None => {
-                let mut wrong = self.write(&Event::Warning(format!("the run failed: {how}")));
-                wrong.extend(self.write_report().err().map(|error| format!("{error:#}")));
-                wrong
-            }
-        };
-        self.last.data.clone_from(&self.about.data);
-        let time = run_folder::now();
-        self.about.ended = Some(Ended { time, how: how.to_owned() });
-        let written =
-            self.folder.as_ref().map_or(Ok(()), |folder| write_about(folder, &self.about));
-        wrong.extend(written.err().map(|error| format!("{error:#}")));
-        if let Some(files) = &mut self.files {
-            wrong.extend(files.board.flush().err().map(|error| format!("{error:#}")));
-        }
-        if self.folder.as_ref().is_some_and(|folder| folder.check().is_err()) {
+    /// Ends the sinks, saying how the run ended.
+    pub fn finish(&mut self, how: &str, outcome: Option<&Outcome>) {
+        self.run.last.data.clone_from(&self.run.about.data);
+        let moved = self.folder.as_ref().is_some_and(|folder| folder.check().is_err());
+        if moved {
             // What there is of that name is not of this run.
-            self.last.checkpoint = None;
-            self.last.report = None;
+            self.run.last.checkpoint = None;
+            self.run.last.report = None;
+        } else if self.begun {
+            let written = self.write_end(how, outcome.is_some());
+            if let Err(error) = written {
+                self.deliver(&Event::Warning(format!("{error:#}")).into());
+            }
         }
-        // Somebody may have removed it.
-        if let (Some(files), Some(false)) =
-            (&self.files, self.last.checkpoint.as_deref().map(Path::is_file))
-        {
-            self.last.checkpoint = files.store.latest();
+        self.sinks.end(&End { how, outcome }, &mut self.run, self.begun && !moved);
+    }
+
+    fn write_end(&mut self, how: &str, well: bool) -> Result<()> {
+        if !self.settled {
+            // It could not go on with its settings: it stays what it was.
+            if !well {
+                return Ok(());
+            }
+            self.write_settings()?;
         }
-        wrong.retain(|note| self.said.insert(note.clone()));
-        wrong
+        let Some(folder) = &self.folder else { return Ok(()) };
+        self.run.about.ended = Some(Ended { time: run_folder::now(), how: how.to_owned() });
+        write_about(folder, &self.run.about)
     }
 
     /// What there is to say at the end.
     pub fn last(&self) -> &Last {
-        &self.last
+        &self.run.last
     }
 }
 
@@ -512,30 +450,6 @@ fn some(why: &[String]) -> String {
         text.push_str(&format!("; and {} more", why.len() - SHOWN));
     }
     text
-}
-
-/// What a checkpoint says of its run.
-fn written(
-    about: &About,
-    ran: Option<&RunRecord>,
-    pipeline: &str,
-    checkpoint: &Checkpoint,
-) -> checkpoint::About {
-    checkpoint::About {
-        program: PROGRAM.to_owned(),
-        time: run_folder::now(),
-        seed: about.seed,
-        adapter: about.adapter.clone().unwrap_or_default(),
-        variants: ran.map(|ran| ran.first.variants.clone()),
-        towers: ran.map(|ran| ran.towers.clone()).unwrap_or_default(),
-        holder: ran.and_then(|ran| ran.holder.clone()),
-        processes: ran.map(|ran| ran.processes.clone()).unwrap_or_default(),
-        data: about.data.clone(),
-        awaits_evaluation: checkpoint.reason == Reason::Evaluation,
-        folder: about.folder.clone(),
-        data_path: about.data_path.clone(),
-        pipeline: pipeline.to_owned(),
-    }
 }
 
 fn write_about(folder: &RunFolder, about: &About) -> Result<()> {

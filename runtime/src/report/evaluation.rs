@@ -41,8 +41,8 @@ pub(super) fn alike(a: &EvaluationReport, b: &EvaluationReport) -> bool {
     a.stage == b.stage && a.split == b.split && a.averaged == b.averaged && a.views == b.views
 }
 
-/// All evaluations by kind. Averaged weights come first.
-pub(super) fn groups(evaluations: &[EvaluationReport]) -> Vec<Group<'_>> {
+/// All evaluations by kind, in the order of the stages. Averaged weights come first within one.
+pub(super) fn groups<'a>(evaluations: &'a [EvaluationReport], stages: &[String]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for one in evaluations {
         match groups.iter_mut().find(|group| alike(group.all[0], one)) {
@@ -50,7 +50,11 @@ pub(super) fn groups(evaluations: &[EvaluationReport]) -> Vec<Group<'_>> {
             None => groups.push(Group { name: kind(one), all: vec![one] }),
         }
     }
-    groups.sort_by_key(|group| !group.all[0].averaged);
+    let place = |stage: &String| stages.iter().position(|known| known == stage);
+    groups.sort_by_key(|group| {
+        let first = group.all[0];
+        (place(&first.stage).unwrap_or(usize::MAX), !first.averaged)
+    });
     groups
 }
 
@@ -256,12 +260,18 @@ mod tests {
         let raw = |step| EvaluationReport { averaged: false, ..evaluation(step) };
         let better = EvaluationReport { precision_at_1: 0.9, ..evaluation(2) };
         let all = [raw(1), evaluation(1), raw(2), better.clone(), evaluation(3)];
-        let groups = groups(&all);
+        let groups = groups(&all, &[]);
         let names: Vec<_> = groups.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(
             names,
             ["evaluate: test images, averaged weights", "evaluate: test images, raw weights"]
         );
+        let first = EvaluationReport { stage: "first".to_owned(), ..raw(1) };
+        let stages = ["first".to_owned(), "evaluate".to_owned()];
+        let both = [evaluation(1), first];
+        let names = super::groups(&both, &stages).into_iter().map(|group| group.name);
+        let names: Vec<String> = names.collect();
+        assert_eq!(names[0], "first: test images, raw weights");
         assert_eq!((groups[0].best(), groups[0].latest().step), (&better, 3));
         assert!(table(&groups).into_string().contains("chosen on test data"));
     }

@@ -46,13 +46,14 @@ impl Report {
     pub(super) fn cards(&self, groups: &[Group<'_>]) -> Markup {
         html! {
             dl.cards {
-                @if let Some(group) = groups.first() {
+                @for group in groups {
                     @let (latest, best) = (group.latest(), group.best());
-                    (card("Precision @ 1", &percent(latest.precision_at_1), &html! {
+                    @let of = if groups.len() > 1 { format!(" by {}", latest.stage) } else { String::new() };
+                    (card(&format!("Precision @ 1{of}"), &percent(latest.precision_at_1), &html! {
                         (group.name) ", " (count(latest.images)) " of them, after "
                         (count(latest.step)) " steps"
                     }))
-                    (card("Best precision @ 1", &percent(best.precision_at_1), &html! {
+                    (card(&format!("Best precision @ 1{of}"), &percent(best.precision_at_1), &html! {
                         "after " (count(best.step)) " steps "
                         @if best.split == "test" { span.badge { "chosen on test data" } }
                     }))
@@ -62,8 +63,8 @@ impl Report {
                         "moving average at step " (count(report.step)) "; of that batch "
                         (plain(report.loss))
                     }))
-                    (card("Images/s", &plain(self.median_rate()), &html! {
-                        "median of " (count(self.steps.len() as u64)) " reports; the last one: "
+                    (card("Images/s", &plain(self.steps.median_rate()), &html! {
+                        "median of " (count(self.steps.count())) " reports; the last one: "
                         (plain(report.images_per_s)) ", " (plain(report.batch_s)) " s a batch"
                     }))
                 }
@@ -85,14 +86,6 @@ impl Report {
                 }
             }
         }
-    }
-
-    /// The middle one of the rates that were logged: what a slow start does not move.
-    fn median_rate(&self) -> f64 {
-        let rates = self.steps.iter().map(|report| report.images_per_s);
-        let mut rates: Vec<f64> = rates.filter(|rate| rate.is_finite()).collect();
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
     /// All facts of the run: program, adapter, data, times.

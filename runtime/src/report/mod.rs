@@ -9,6 +9,7 @@ mod headline;
 mod layout;
 mod pictures;
 mod scale;
+mod steps;
 
 use std::path::Path;
 
@@ -21,9 +22,10 @@ use self::figures::count;
 use self::flow::Flow;
 use self::pictures::Filters;
 use self::scale::Fit;
+use self::steps::Steps;
 use crate::event::Event;
 use crate::metrics::History;
-use crate::reports::{DataReport, EvaluationReport, Outcome, StepReport, Tapped, TrainerReport};
+use crate::reports::{DataReport, EvaluationReport, Outcome, Tapped, TrainerReport};
 use crate::run_folder::write_whole;
 
 /// The page may show what is in it and fetch nothing.
@@ -84,14 +86,16 @@ pub struct Report {
     warnings: Vec<String>,
     data: Vec<DataReport>,
     trainer: Option<TrainerReport>,
-    steps: Vec<StepReport>,
-    /// Only the latest of each kind still has its mistakes.
+    steps: Steps,
+    /// Only the latest of each kind still has its mistakes, confusions and classes.
     evaluations: Vec<EvaluationReport>,
     taps: Vec<Tapped>,
     filters: Option<Filters>,
     classes: Vec<String>,
     stands_in_for: Option<String>,
     outcome: Option<Outcome>,
+    /// The stages that evaluate, in the order of the pipeline.
+    evaluators: Vec<String>,
 }
 
 impl Report {
@@ -104,23 +108,39 @@ impl Report {
             warnings: Vec::new(),
             data: Vec::new(),
             trainer: None,
-            steps: Vec::new(),
+            steps: Steps::default(),
             evaluations: Vec::new(),
             taps: Vec::new(),
             filters: None,
             classes: Vec::new(),
             stands_in_for: None,
             outcome: None,
+            evaluators: Vec::new(),
         }
     }
 
-    /// Goes on from what the run had measured before it was resumed.
-    pub fn restore(&mut self, history: History) {
-        self.steps.splice(0..0, history.steps);
-        for report in &history.evaluations {
-            self.learn(&report.classes, report.stands_in_for.as_ref());
+    /// The same, with what these stages find in their order.
+    #[must_use]
+    pub fn evaluated_by(mut self, evaluators: &[String]) -> Self {
+        self.evaluators = evaluators.to_vec();
+        self
+    }
+
+    /// Goes on from what the run had measured before it was resumed, which comes first.
+    pub fn restore(&mut self, history: &History) {
+        history.steps.iter().for_each(|report| self.steps.add(report));
+        history.evaluations.iter().for_each(|report| self.evaluated(report));
+    }
+
+    /// Adds an evaluation. Of earlier ones of its kind only the figures are kept.
+    fn evaluated(&mut self, report: &EvaluationReport) {
+        self.learn(&report.classes, report.stands_in_for.as_ref());
+        for older in self.evaluations.iter_mut().filter(|older| evaluation::alike(older, report)) {
+            older.mistakes = Vec::new();
+            older.confusion = Vec::new();
+            older.classes = Vec::new();
         }
-        self.evaluations.splice(0..0, history.evaluations);
+        self.evaluations.push(report.clone());
     }
 
     /// Keeps what the page will need of an event.
@@ -145,25 +165,20 @@ impl Report {
                 self.taps.retain(|known| known.stage != tapped.stage);
                 self.taps.push(tapped.clone());
             }
-            Event::Step(report) => self.steps.push(report.clone()),
+            Event::Step(report) => self.steps.add(report),
             Event::Checkpoint(checkpoint) => {
                 let weights = &checkpoint.weights;
                 self.filters = Filters::of(weights);
                 let source = &weights.source;
                 self.learn(&source.classes, source.stands_in_for.as_ref());
             }
-            Event::Evaluation(report) => {
-                self.learn(&report.classes, report.stands_in_for.as_ref());
-                let older = self.evaluations.iter_mut();
-                older
-                    .filter(|older| evaluation::alike(older, report))
-                    .for_each(|older| older.mistakes.clear());
-                self.evaluations.push(report.clone());
-            }
+            Event::Evaluation(report) => self.evaluated(report),
             Event::Flow(outcome) => self.outcome = Some(outcome.clone()),
             Event::Began(_)
+            | Event::Built
             | Event::Diagnosis(_)
             | Event::Download(_)
+            | Event::Ended
             | Event::Filling { .. }
             | Event::Summary(_) => {}
         }
@@ -189,7 +204,7 @@ impl Report {
     }
 
     fn page(&self) -> Result<Markup> {
-        let groups = evaluation::groups(&self.evaluations);
+        let groups = evaluation::groups(&self.evaluations, &self.evaluators);
         Ok(html! {
             (DOCTYPE)
             html lang="en" {
@@ -253,9 +268,7 @@ impl Report {
     }
 
     fn curves(&self, groups: &[Group<'_>]) -> Markup {
-        let points = |value: fn(&StepReport) -> f64| {
-            self.steps.iter().map(|report| (report.step as f64, value(report))).collect()
-        };
+        let steps = &self.steps;
         let precision = groups.iter().map(|group| {
             let points = group.all.iter().map(|one| (one.step as f64, 100.0 * one.precision_at_1));
             Curve::new(group.name.as_str(), points.collect())
@@ -267,8 +280,8 @@ impl Report {
                 over: "step",
                 fit: Fit::Spread,
                 curves: vec![
-                    Curve::new("of one batch", points(|report| report.loss)).faint(),
-                    Curve::new("moving average", points(|report| report.loss_average)),
+                    Curve::new("of one batch", steps.loss.clone()).faint(),
+                    Curve::new("moving average", steps.loss_average.clone()),
                 ],
             },
             Chart {
@@ -283,14 +296,14 @@ impl Report {
                 unit: "per step",
                 over: "step",
                 fit: Fit::Spread,
-                curves: vec![Curve::new("learning rate", points(|report| report.learning_rate))],
+                curves: vec![Curve::new("learning rate", steps.learning_rate.clone())],
             },
             Chart {
                 title: "Throughput",
                 unit: "images/s",
                 over: "step",
                 fit: Fit::FromZero,
-                curves: vec![Curve::new("images/s", points(|report| report.images_per_s))],
+                curves: vec![Curve::new("images/s", steps.images_per_s.clone())],
             },
         ];
         html! {
@@ -348,12 +361,12 @@ mod tests {
     #[test]
     fn a_resumed_run_has_all_its_steps_and_evaluations() {
         let mut report = report();
-        report.observe(&Event::Step(step(2)));
         let steps = vec![step(0), step(1)];
         let evaluations = vec![evaluation(2)];
-        report.restore(History { steps, evaluations, torn: None });
-        let steps: Vec<u64> = report.steps.iter().map(|report| report.step).collect();
-        assert_eq!(steps, [0, 1, 2]);
+        report.restore(&History { steps, evaluations, torn: None });
+        report.observe(&Event::Step(step(2)));
+        let steps: Vec<f64> = report.steps.loss.iter().map(|point| point.0).collect();
+        assert_eq!(steps, [0.0, 1.0, 2.0]);
         let page = page(&report);
         assert!(page.contains("<title>step 0\n") && page.contains("33.3 %"), "{page}");
     }
@@ -375,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_mistakes_are_kept() {
+    fn only_the_latest_mistakes_and_confusions_are_kept() {
         use crate::item::{Image, Pixels, SampleId};
         use crate::reports::Mistake;
         let mistake = Mistake {
@@ -392,6 +405,8 @@ mod tests {
         report.observe(&Event::Evaluation(wrong(3)));
         let kept: Vec<usize> = report.evaluations.iter().map(|e| e.mistakes.len()).collect();
         assert_eq!(kept, [0, 1, 1]);
+        let kept: Vec<usize> = report.evaluations.iter().map(|e| e.confusion.len()).collect();
+        assert_eq!(kept, [0, 2, 2]);
         assert_eq!(page(&report).matches("image 3: cat, taken for dog").count(), 4);
     }
 }

@@ -1,31 +1,46 @@
 //! Prints a run's events in the tutorial's form: plain lines in a pipe, and a progress bar on a
 //! terminal as well.
 
-use std::fs::File;
+mod order;
+mod printer;
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::order::Order;
+use self::printer::{Print, Printer};
+use crate::channel::Stop;
 use crate::config::escape::visible;
-use crate::event::Event;
+use crate::event::{Event, Message, Reason};
 use crate::fetch::Shown;
-use crate::record::Last;
+use crate::plan::Plan;
 use crate::reports::{
     Change, EdgeReport, EvaluationReport, Outcome, Progress, StepReport, TowersStep,
 };
+use crate::run_folder::Ended;
+use crate::sink::{End, Last, RunState, Sink};
 
 /// Where a run's events are printed.
 pub struct Console {
-    bar: Option<ProgressBar>,
-    out: Box<dyn Write + Send>,
+    printer: Printer,
+    order: Order,
+    /// The stage that trains, whose lines are in order with those of the stages that evaluate.
+    trainer: Option<String>,
+    evaluators: Vec<String>,
     facts: Vec<(&'static str, String)>,
     seed: u64,
     started: bool,
-    warnings: Vec<String>,
+    /// Warnings that have been told, and those that wait for the first line.
+    told: HashSet<String>,
+    early: Vec<String>,
     downloads: Shown,
     last_filling: Option<Instant>,
-    failure: Option<io::Error>,
     /// Where lines are kept as well, and those that came before that was known.
     log: Option<File>,
     unlogged: String,
@@ -34,9 +49,13 @@ pub struct Console {
 /// Time between two lines about a queue that is being filled.
 const FILLING_PERIOD: Duration = Duration::from_secs(1);
 
+/// The most warnings that are told.
+const WARNINGS: usize = 1000;
+
 impl Console {
-    /// A console for a run with this seed.
-    pub fn new(seed: u64) -> Self {
+    /// A console for a run of this plan. A reader who takes nothing holds the run up until it is
+    /// asked to stop.
+    pub fn new(plan: &Plan, stop: &Stop) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(
                 "{spinner} {pos}/{len} {bar:30} {msg} {elapsed_precise} (left {eta_precise})",
@@ -45,41 +64,68 @@ impl Console {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Self { bar, ..Self::printing(Box::new(io::stdout()), seed) }
+        let printer = Printer::new(Box::new(io::stdout()), bar, stop.clone());
+        let mut console = Self::printing(printer, plan.settings.seed);
+        console.trainer = plan.trainer().map(|at| plan.stages[at].id.clone());
+        console.evaluators = plan.evaluators().map(str::to_owned).collect();
+        // Their evaluations come first.
+        for weights in plan.settings.resume.iter().flat_map(|resume| &resume.lost) {
+            console.order.hand_on(weights.progress.steps, console.evaluators.len());
+        }
+        console
     }
 
-    /// A console that says nothing: another process of the job does.
-    pub fn silent(seed: u64) -> Self {
-        Self::printing(Box::new(io::sink()), seed)
-    }
-
-    /// A console without a progress bar that prints here.
-    fn printing(out: Box<dyn Write + Send>, seed: u64) -> Self {
+    fn printing(printer: Printer, seed: u64) -> Self {
         Self {
-            bar: None,
-            out,
+            printer,
+            order: Order::default(),
+            trainer: None,
+            evaluators: Vec::new(),
             facts: Vec::new(),
             seed,
             started: false,
-            warnings: Vec::new(),
+            told: HashSet::new(),
+            early: Vec::new(),
             downloads: Shown::default(),
             last_filling: None,
-            failure: None,
             log: None,
             unlogged: String::new(),
         }
     }
 
-    /// Prints one event.
-    pub fn show(&mut self, event: Event) {
-        match event {
-            Event::Fact { key, value } => self.facts.push((key, value)),
-            Event::Warning(text) => self.warning(text),
+    /// Prints what there is to say of an event.
+    fn show(&mut self, message: &Message) {
+        match &message.event {
+            Event::Fact { key, value } => self.facts.push((key, value.clone())),
+            Event::Warning(text) => {
+                let trains = self.trainer.as_deref().is_some_and(|stage| message.is_of(stage));
+                self.warning(text, trains);
+            }
             Event::Filling { stage, have, of } => {
                 self.first_line();
-                self.filling(&stage, have, of);
+                self.filling(stage, *have, *of);
             }
-            Event::Download(progress) => self.download(&progress),
+            Event::Download(progress) => self.download(progress),
+            Event::Shares(report) => {
+                self.first_line();
+                self.order.line(shares(&report.change));
+            }
+            Event::Step(report) => {
+                self.first_line();
+                self.step(report);
+            }
+            Event::Checkpoint(checkpoint) if checkpoint.reason == Reason::Evaluation => {
+                self.first_line();
+                self.order.hand_on(checkpoint.weights.progress.steps, self.evaluators.len());
+            }
+            Event::Evaluation(report) => {
+                self.first_line();
+                self.evaluation(report);
+            }
+            Event::Ended => {
+                let place = self.evaluators.iter().position(|stage| message.is_of(stage));
+                place.into_iter().for_each(|at| self.order.end(at));
+            }
             Event::Data(_)
             | Event::Began(_)
             | Event::Diagnosis(_)
@@ -87,30 +133,40 @@ impl Console {
             | Event::Tapped(_)
             | Event::Summary(_)
             | Event::Checkpoint(_)
+            | Event::Built
             | Event::Flow(_) => {}
-            Event::Shares(report) => {
-                self.first_line();
-                self.line(&shares(&report.change));
-            }
-            Event::Step(report) => {
-                self.first_line();
-                self.step(&report);
-            }
-            Event::Evaluation(report) => {
-                self.first_line();
-                self.line(&evaluation(&report));
-            }
+        }
+        for text in self.order.ready() {
+            self.line(&text);
         }
     }
 
     /// Several stages may find the same thing; it is said once. What is found while stages are
     /// built waits for the first line.
-    fn warning(&mut self, text: String) {
-        if !self.warnings.contains(&text) {
-            if self.started {
-                self.line(&format!("warning: {text}"));
-            }
-            self.warnings.push(text);
+    fn warning(&mut self, text: &str, in_order: bool) {
+        if self.told.contains(text) || self.told.len() > WARNINGS {
+            return;
+        }
+        let text = match self.told.len() {
+            WARNINGS => "there are more warnings than are shown",
+            _ => text,
+        };
+        self.told.insert(text.to_owned());
+        let line = format!("warning: {text}");
+        match self.started {
+            false => self.early.push(line),
+            true if in_order => self.order.line(line),
+            true => self.line(&line),
+        }
+    }
+
+    /// How good the weights are; by which stage, where several evaluate.
+    fn evaluation(&mut self, report: &EvaluationReport) {
+        let stage = if self.evaluators.len() > 1 { &*report.stage } else { "" };
+        let text = evaluation(report, stage);
+        match self.evaluators.iter().position(|stage| *stage == report.stage) {
+            Some(place) => self.order.evaluation(report.step, place, text),
+            None => self.order.line(text),
         }
     }
 
@@ -130,18 +186,6 @@ impl Console {
         self.downloads = shown;
     }
 
-    /// Whether there is no file yet that lines are kept in.
-    pub fn wants_log(&self) -> bool {
-        self.log.is_none()
-    }
-
-    /// Keeps lines in this file as well, those from before first.
-    pub fn log_to(&mut self, mut file: File) {
-        // What cannot be kept has been printed.
-        let _ = file.write_all(std::mem::take(&mut self.unlogged).as_bytes());
-        self.log = Some(file);
-    }
-
     /// Says what came of the run: how good, how fast, which stage the others waited for, and where
     /// everything is.
     pub fn closing_lines(&mut self, outcome: &Outcome, last: &Last) {
@@ -157,19 +201,16 @@ impl Console {
         if let Some(rate) = images_per_s(outcome) {
             text += &format!("; {rate:.0} images/s");
         }
-        if let Some(evaluation) = &last.evaluation {
-            text += &format!("; precision @ 1 = {:.3}", evaluation.precision_at_1);
+        match last.evaluations.as_slice() {
+            [] => self.line(&(text + &best(last, None))),
+            [one] => self.line(&format!("{text}; {}", reached(one, last))),
+            several => {
+                self.line(&text);
+                for one in several {
+                    self.line(&format!("{}: {}", one.stage, reached(one, last)));
+                }
+            }
         }
-        if let Some(best) = &last.best {
-            text += &format!(
-                " (best {:.3} after step {}, chosen on {} data)",
-                best.precision_at_1, best.step, best.chosen_on
-            );
-        }
-        if let Some(evaluation) = &last.evaluation {
-            text += &stand_in(evaluation);
-        }
-        self.line(&text);
         let bottleneck = outcome.bottleneck();
         if !bottleneck.is_empty() {
             let names: Vec<&str> = bottleneck.iter().map(|stage| stage.id.as_str()).collect();
@@ -196,17 +237,16 @@ impl Console {
         }
     }
 
-    /// Takes the progress bar off the screen. Warnings that still wait for a first line, which
-    /// will not come, are shown.
-    pub fn finish(&mut self) {
+    /// Shows what still waits for a first line, which will not come, or for other lines.
+    fn finish(&mut self) {
         if !self.started {
             self.started = true;
             self.show_warnings();
         }
-        self.downloads.finish();
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+        for text in self.order.rest() {
+            self.line(&text);
         }
+        self.downloads.finish();
     }
 
     /// Adapter, model, data and seed: all known once the first stage speaks.
@@ -225,19 +265,16 @@ impl Console {
     }
 
     fn show_warnings(&mut self) {
-        for text in self.warnings.clone() {
-            self.line(&format!("warning: {text}"));
+        for line in std::mem::take(&mut self.early) {
+            self.line(&line);
         }
     }
 
     fn step(&mut self, report: &StepReport) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(report.total_steps.unwrap_or(0));
-            bar.set_position(report.step + 1);
-            bar.set_message(format!("{:.0} images/s", report.images_per_s));
-        }
+        let (done, of) = (report.step + 1, report.total_steps.unwrap_or(0));
+        self.printer.print(Print::Progress { done, of, images_per_s: report.images_per_s });
         let towers = report.towers.as_ref().map_or(String::new(), towers);
-        self.line(&format!(
+        self.order.line(format!(
             "{}: step {}, loss = {:.2} ({:.1} examples/sec; {:.3} sec/batch{towers})",
             now(),
             report.step,
@@ -248,7 +285,7 @@ impl Console {
     }
 
     /// Keeps a line that is printed elsewhere.
-    pub fn keep(&mut self, text: &str) {
+    fn keep(&mut self, text: &str) {
         match &mut self.log {
             // What cannot be kept is printed all the same.
             Some(log) => drop(writeln!(log, "{text}")),
@@ -260,24 +297,47 @@ impl Console {
     pub fn line(&mut self, text: &str) {
         let text = &*visible(text);
         self.keep(text);
-        let mut print = || writeln!(self.out, "{text}").and_then(|()| self.out.flush());
-        let printed = match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        };
-        if let Err(error) = printed {
-            self.failure.get_or_insert(error);
+        self.printer.print(Print::Line(text.to_owned()));
+    }
+}
+
+impl Sink for Console {
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    /// Lines are kept in the run's folder as well, those from before first.
+    fn begin(&mut self, run: &mut RunState) -> Result<()> {
+        let Some(folder) = &run.folder else { return Ok(()) };
+        let path = folder.join("log.txt");
+        match OpenOptions::new().create(true).append(true).open(&path) {
+            Ok(mut file) => {
+                // What cannot be kept has been printed.
+                let _ = file.write_all(std::mem::take(&mut self.unlogged).as_bytes());
+                self.log = Some(file);
+            }
+            Err(error) => {
+                self.warning(&format!("cannot write {}: {error}", path.display()), false);
+            }
         }
+        Ok(())
     }
 
-    /// Why nothing can be printed any more, if that is so.
-    pub fn failure(&mut self) -> Option<io::Error> {
-        self.failure.take()
+    fn observe(&mut self, message: &Message, _: &mut RunState) -> Result<()> {
+        self.show(message);
+        Ok(())
     }
 
-    /// Whether nothing can be printed any more: a run that nobody can follow need not go on.
-    pub fn has_failed(&self) -> bool {
-        self.failure.is_some()
+    fn end(&mut self, end: &End<'_>, run: &mut RunState) -> Result<()> {
+        self.finish();
+        match end.outcome {
+            Some(outcome) => self.closing_lines(outcome, &run.last),
+            // Whoever started the run prints what it failed by.
+            None if end.how != Ended::INTERRUPTED => self.keep(&format!("error: {}", end.how)),
+            None => {}
+        }
+        run.last.output = self.printer.finish().map(Arc::new);
+        Ok(())
     }
 }
 
@@ -299,8 +359,26 @@ fn shares(change: &Change) -> String {
     format!("{}: images of each batch from step {} on: {}", now(), change.step, each.join(", "))
 }
 
-/// The line about an evaluation.
-pub(crate) fn evaluation(report: &EvaluationReport) -> String {
+/// What a stage that evaluates found last, for the closing lines.
+fn reached(report: &EvaluationReport, last: &Last) -> String {
+    let precision = report.precision_at_1;
+    format!("precision @ 1 = {precision:.3}{}{}", best(last, Some(report)), stand_in(report))
+}
+
+/// The best weights, where this stage has chosen them; where any has, if there is none.
+fn best(last: &Last, by: Option<&EvaluationReport>) -> String {
+    match &last.best {
+        Some(best) if by.is_none_or(|report| report.stage == best.stage) => format!(
+            " (best {:.3} after step {}, chosen on {} data)",
+            best.precision_at_1, best.step, best.chosen_on
+        ),
+        _ => String::new(),
+    }
+}
+
+/// The line about an evaluation, with the stage that made it if it is named.
+pub(crate) fn evaluation(report: &EvaluationReport, stage: &str) -> String {
+    let stage = if stage.is_empty() { String::new() } else { format!("{stage}: ") };
     let stand_in = stand_in(report);
     let weights = if report.averaged { "averaged" } else { "raw" };
     let views = match report.views {
@@ -308,7 +386,7 @@ pub(crate) fn evaluation(report: &EvaluationReport) -> String {
         views => format!(", mean of {views} views"),
     };
     format!(
-        "{}: precision @ 1 = {:.3} (accuracy on {} images, each once; step {}, {weights} \
+        "{}: {stage}precision @ 1 = {:.3} (accuracy on {} images, each once; step {}, {weights} \
          weights{views}, cross-entropy {:.3}{stand_in})",
         now(),
         report.precision_at_1,
@@ -350,7 +428,7 @@ fn now() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
     use crate::reports::{QueueReport, StageReport};
@@ -371,7 +449,10 @@ mod tests {
     /// What is printed.
     fn printed(show: impl FnOnce(&mut Console)) -> String {
         let kept = Kept::default();
-        show(&mut Console::printing(Box::new(kept.clone()), 7));
+        let printer = Printer::new(Box::new(kept.clone()), None, Stop::default());
+        let mut console = Console::printing(printer, 7);
+        show(&mut console);
+        assert!(console.printer.finish().is_none());
         let bytes = kept.0.lock().expect("no panic").clone();
         String::from_utf8(bytes).expect("text")
     }
@@ -396,7 +477,7 @@ mod tests {
                 warning("late"),
                 warning("early"),
             ] {
-                console.show(event);
+                console.show(&event.into());
             }
             console.finish();
         });
@@ -410,7 +491,7 @@ mod tests {
     fn a_queue_that_takes_long_to_fill_is_told() {
         let text = printed(|console| {
             console.last_filling = Instant::now().checked_sub(FILLING_PERIOD);
-            console.show(Event::Filling { stage: "s".to_owned(), have: 1, of: 2 });
+            console.show(&Event::Filling { stage: "s".to_owned(), have: 1, of: 2 }.into());
         });
         assert!(text.contains("s: 1 of 2 images gathered"), "{text}");
     }
@@ -418,10 +499,59 @@ mod tests {
     #[test]
     fn warnings_are_shown_though_the_run_never_begins() {
         let text = printed(|console| {
-            console.show(warning("early"));
+            console.show(&warning("early").into());
             console.finish();
         });
         assert_eq!(text, "warning: early\n");
+    }
+
+    #[test]
+    fn warnings_without_end_are_not_all_shown() {
+        let text = printed(|console| {
+            for number in 0..3 * WARNINGS {
+                console.show(&warning(&format!("number {number}")).into());
+            }
+            console.finish();
+        });
+        assert_eq!(text.lines().count(), WARNINGS + 1);
+        assert!(text.ends_with("\nwarning: there are more warnings than are shown\n"), "{text}");
+    }
+
+    #[test]
+    fn each_stage_that_evaluates_has_its_closing_line() {
+        use crate::checkpoint::Best;
+        use crate::metrics::tests::evaluation;
+        let report = |stage: &str, precision_at_1| EvaluationReport {
+            stage: stage.to_owned(),
+            precision_at_1,
+            ..evaluation(7)
+        };
+        let best = Best {
+            step: 3,
+            file: String::new(),
+            precision_at_1: 0.75,
+            chosen_on: "test".to_owned(),
+            averaged: true,
+            stage: "one".to_owned(),
+        };
+        let mut last = Last {
+            evaluations: vec![report("one", 0.5), report("other", 0.25)],
+            best: Some(best),
+            ..Last::default()
+        };
+        let closed = |last: &Last| printed(|c| c.closing_lines(&Outcome::default(), last));
+        assert_eq!(
+            closed(&last),
+            "done; time: 0.0 s\n\
+             one: precision @ 1 = 0.500 (best 0.750 after step 3, chosen on test data)\n\
+             other: precision @ 1 = 0.250\n"
+        );
+        last.evaluations.pop();
+        assert_eq!(
+            closed(&last),
+            "done; time: 0.0 s; precision @ 1 = 0.500 (best 0.750 after step 3, chosen on test \
+             data)\n"
+        );
     }
 
     #[test]

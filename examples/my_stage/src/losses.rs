@@ -1,0 +1,84 @@
+//! A sink: keeps the losses of a run in a table of its own, `losses.csv` in the run's folder.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+use runtime::event::{Event, Message};
+use runtime::sink::{RunState, Sink};
+
+/// The table, once the run has a folder.
+#[derive(Default)]
+pub struct Losses(Option<File>);
+
+/// A sink for each run, for the list in `main`.
+pub fn sink() -> Box<dyn Sink> {
+    Box::new(Losses::default())
+}
+
+impl Sink for Losses {
+    /// A run that is resumed goes on in the same file.
+    fn begin(&mut self, run: &mut RunState) -> Result<()> {
+        let Some(folder) = &run.folder else { return Ok(()) };
+        let path = folder.join("losses.csv");
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        if is_new {
+            writeln!(file, "stage,step,loss")?;
+        }
+        self.0 = Some(file);
+        Ok(())
+    }
+
+    fn observe(&mut self, message: &Message, _: &mut RunState) -> Result<()> {
+        if let (Event::Step(report), Some(file)) = (&message.event, &mut self.0) {
+            let stage = message.stage.as_deref().unwrap_or_default();
+            // What fails here is a warning, and training goes on.
+            writeln!(file, "{stage},{},{}", report.step, report.loss)
+                .context("losses.csv cannot be written")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::reports::StepReport;
+
+    use super::*;
+
+    fn step(step: u64, loss: f64) -> Message {
+        let report = StepReport {
+            step,
+            total_steps: None,
+            epoch: 0.0,
+            loss,
+            loss_average: loss,
+            terms: Vec::new(),
+            learning_rate: 0.1,
+            images_per_s: 1.0,
+            batch_s: 1.0,
+            towers: None,
+        };
+        Message { stage: Some("train".into()), event: Event::Step(report) }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_adds_to_its_table() {
+        let folder = std::env::temp_dir().join(format!("losses-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for number in 0..2 {
+            let mut run = RunState { folder: Some(folder.clone()), ..RunState::default() };
+            let mut sink = Losses::default();
+            sink.begin(&mut run).expect("it begins");
+            sink.observe(&step(number, 2.5), &mut run).expect("written");
+        }
+        let text = std::fs::read_to_string(folder.join("losses.csv")).expect("it is there");
+        std::fs::remove_dir_all(&folder).expect("it is removed");
+        assert_eq!(text, "stage,step,loss\ntrain,0,2.5\ntrain,1,2.5\n");
+    }
+}
