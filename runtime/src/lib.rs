@@ -22,6 +22,7 @@ pub mod job;
 pub mod kernel;
 pub mod metrics;
 pub mod onnx;
+pub mod pass;
 pub mod period;
 pub mod photo;
 pub mod picture;

@@ -268,6 +268,8 @@ pub struct Resume {
     pub shares: Vec<Change>,
 }
 
+    /// Where the run was to end.
+    pub limit: Limit,
 /// Whether weights are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evaluation {

@@ -78,7 +78,7 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
     };
     super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
     let changes = changes(&before, &plan)?;
-    plan.settings.resume = start.as_ref().map(|start| start.resume(&plan)).transpose()?;
+    plan.settings.resume = start.as_ref().map(|start| start.resume(&before, &plan)).transpose()?;
     let steps = start.as_ref().map_or(0, |start| start.stored.progress.steps);
     let mut lines = vec![match &start {
         Some(_) => format!("going on with {} after step {steps}", run.display()),
@@ -126,7 +126,7 @@ struct Start {
 
 impl Start {
     /// The same for the pipeline's model.
-    fn resume(&self, plan: &Plan) -> Result<Resume, Failure> {
+    fn resume(&self, before: &Plan, plan: &Plan) -> Result<Resume, Failure> {
         let fitting = |stored| weights(plan, stored, &self.path).map(Arc::new);
         Ok(Resume {
             weights: fitting(&self.stored)?,
@@ -143,6 +143,7 @@ impl Start {
         lost.chain([self.path.clone()]).collect()
     }
 
+            limit: before.settings.limit,
     /// What there is to say of it.
     fn notes(&self) -> Vec<String> {
         let mut lines: Vec<String> =
