@@ -17,6 +17,7 @@ use runtime::channel::{Ports, Stop};
 use runtime::checkpoint;
 use runtime::config::node::Node;
 use runtime::item::{Batch, Item, Label, SampleId};
+use runtime::pass::Pass;
 use runtime::plan::Plan;
 use runtime::port::Port;
 use runtime::random::Random;
@@ -114,6 +115,7 @@ fn logits(checkpoint: &Path, images: &[f32], averaged: bool) -> Vec<f32> {
         images: images.to_vec().into(),
         whole: IMAGES,
         ends_epoch: false,
+        pass: Pass::open(IMAGES as u64, IMAGES as u64),
         samples_end: IMAGES as u64,
     };
     session.score(&batch).expect("it is scored").logits

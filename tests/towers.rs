@@ -16,6 +16,7 @@ use runtime::job::seats::Seats;
 use runtime::job::threads::together;
 use runtime::job::{Job, Lane, Left};
 use runtime::kernel::{Args, Binding, Constants, Extent, Kernel, Step, Variant};
+use runtime::pass::Pass;
 use runtime::random::Random;
 use runtime::reports::Change;
 use runtime::session::Session;
@@ -66,6 +67,7 @@ fn batch(number: u64, images: usize, shape: [usize; 3]) -> Arc<Batch> {
             .collect(),
         whole: images,
         ends_epoch: false,
+        pass: Pass::open(1000, images as u64),
         samples_end: first + images as u64,
     })
 }

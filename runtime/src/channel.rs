@@ -1,14 +1,14 @@
 //! The edges of a running pipeline: bounded, ordered channels between any number of workers.
 //!
 //! Producer `p` of `P` makes items `p, p + P, p + 2P, ...` of a flow, and consumer `c` of `C`
-//! takes items `c, c + C, ...`. Each pair has a bounded lane of its own, so the order of a flow is
-//! fixed by construction: no sequence numbers, no reordering, no dependence on timing.
+//! takes items `c, c + C, ...`. Each pair that meets has a bounded lane of its own, so the order of a
+//! flow is fixed by construction: no sequence numbers, no reordering, no dependence on timing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender, WeakSender, bounded};
+use async_channel::{Receiver, Sender, WeakSender, bounded, unbounded};
 
 use crate::event::{Event, Events};
 use crate::item::{Block, Item, Pixels};
@@ -122,9 +122,9 @@ impl Stop {
 /// The end of an edge that one producer writes to.
 #[derive(Debug)]
 pub struct SendHalf {
+    // In the order of the producer's items, and then again from the first.
     lanes: Vec<Sender<Item>>,
     next: usize,
-    stride: usize,
     counters: Arc<EdgeCounters>,
     dealer: Option<Dealer>,
 }
@@ -132,49 +132,34 @@ pub struct SendHalf {
 /// The end of an edge that one consumer reads from.
 #[derive(Debug)]
 pub struct ReceiveHalf {
+    // In the order of the consumer's items, and then again from the first.
     lanes: Vec<Receiver<Item>>,
     next: usize,
-    stride: usize,
     counters: Arc<EdgeCounters>,
 }
 
 /// An edge from `producers` workers to `consumers` workers with room for about `capacity` items.
 ///
-/// Items wait in lanes of their own for each pair of workers; the capacity is shared among the
-/// lanes that are in use, each of which has room for one item at least.
+/// Items wait in lanes of their own for each pair of workers that meets; the capacity is shared among
+/// the lanes, each of which has room for one item at least.
 pub fn edge(
     producers: usize,
     consumers: usize,
     capacity: usize,
 ) -> (Vec<SendHalf>, Vec<ReceiveHalf>) {
     let counters = Arc::new(EdgeCounters::default());
-    let mut sends: Vec<SendHalf> = (0..producers)
-        .map(|p| SendHalf {
-            lanes: Vec::new(),
-            next: p % consumers,
-            stride: producers,
-            counters: Arc::clone(&counters),
-            dealer: None,
-        })
-        .collect();
-    let mut receives: Vec<ReceiveHalf> = (0..consumers)
-        .map(|c| ReceiveHalf {
-            lanes: Vec::new(),
-            next: c % producers,
-            stride: consumers,
-            counters: Arc::clone(&counters),
-        })
-        .collect();
-    // Producer p meets only those consumers whose number differs from p by a multiple of what both
-    // counts have in common.
-    let in_use = lanes_in_use(producers, consumers);
-    let room = (capacity / in_use).max(1);
-    for send in &mut sends {
-        for receive in &mut receives {
-            let (sender, receiver) = bounded(room);
-            send.lanes.push(sender);
-            receive.lanes.push(receiver);
-        }
+    let send =
+        || SendHalf { lanes: Vec::new(), next: 0, counters: Arc::clone(&counters), dealer: None };
+    let receive = || ReceiveHalf { lanes: Vec::new(), next: 0, counters: Arc::clone(&counters) };
+    let mut sends: Vec<SendHalf> = (0..producers).map(|_| send()).collect();
+    let mut receives: Vec<ReceiveHalf> = (0..consumers).map(|_| receive()).collect();
+    let lanes = lanes_in_use(producers, consumers);
+    let room = (capacity / lanes).max(1);
+    // After so many items the same pairs meet again in the same order.
+    for item in 0..lanes {
+        let (sender, receiver) = bounded(room);
+        sends[item % producers].lanes.push(sender);
+        receives[item % consumers].lanes.push(receiver);
     }
     (sends, receives)
 }
@@ -211,7 +196,7 @@ impl SendHalf {
             None => item,
         };
         let lane = self.next;
-        self.next = (self.next + self.stride) % self.lanes.len();
+        self.next = (self.next + 1) % self.lanes.len();
         let waiting: usize = self.lanes.iter().map(Sender::len).sum();
         self.counters.waiting.fetch_add(waiting as u64, Ordering::Relaxed);
         self.counters.items_in.fetch_add(1, Ordering::Relaxed);
@@ -225,7 +210,7 @@ impl SendHalf {
 impl ReceiveHalf {
     async fn receive(&mut self) -> Option<Item> {
         let lane = self.next;
-        self.next = (self.next + self.stride) % self.lanes.len();
+        self.next = (self.next + 1) % self.lanes.len();
         let start = Instant::now();
         let item = self.lanes[lane].recv().await.ok();
         Counters::add(&self.counters.empty_wait_ns, start.elapsed());
@@ -300,8 +285,17 @@ impl Ports {
                 receives.remove(0)
             })
             .collect();
-        let (sends, mut outs) = edge(1, 1, 1_000_000);
-        (Self::new(receives, sends, Arc::default(), Stop::default()), outs.remove(0))
+        // Nobody takes anything out before the stage is done.
+        let (sender, receiver) = unbounded();
+        let counters = Arc::<EdgeCounters>::default();
+        let send = SendHalf {
+            lanes: vec![sender],
+            next: 0,
+            counters: Arc::clone(&counters),
+            dealer: None,
+        };
+        let receive = ReceiveHalf { lanes: vec![receiver], next: 0, counters };
+        (Self::new(receives, vec![send], Arc::default(), Stop::default()), receive)
     }
 
     /// The next item of an input, or `None` at its end and when the run is asked to stop.
@@ -372,6 +366,7 @@ mod tests {
 
     use super::*;
     use crate::item::{Batch, Source};
+    use crate::pass::Pass;
 
     fn item(number: u64) -> Item {
         let source = Source {
@@ -391,6 +386,7 @@ mod tests {
             images: Vec::new().into(),
             whole: 0,
             ends_epoch: false,
+            pass: Pass::open(1, 1),
             samples_end: 0,
         })
     }
@@ -444,7 +440,7 @@ mod tests {
             for send in &mut sends {
                 // A producer's next item goes to one lane after the other until one is full.
                 while send.lanes[send.next].try_send(item(0)).is_ok() {
-                    send.next = (send.next + send.stride) % send.lanes.len();
+                    send.next = (send.next + 1) % send.lanes.len();
                     held += 1;
                 }
             }
@@ -453,9 +449,30 @@ mod tests {
     }
 
     #[test]
+    fn only_workers_that_meet_have_a_lane() {
+        for (producers, consumers, lanes) in
+            [(1, 1, 1), (2, 4, 4), (6, 4, 12), (5, 3, 15), (1024, 1024, 1024), (512, 1024, 1024)]
+        {
+            let (sends, receives) = edge(producers, consumers, 4);
+            let sent: usize = sends.iter().map(|send| send.lanes.len()).sum();
+            let received: usize = receives.iter().map(|receive| receive.lanes.len()).sum();
+            assert_eq!((sent, received), (lanes, lanes), "{producers} to {consumers}");
+        }
+    }
+
+    #[test]
+    fn a_stage_by_itself_may_put_out_any_number_of_items() {
+        let (mut ports, mut out) = Ports::fed_with(vec![vec![item(0)]]);
+        assert!(pollster::block_on(ports.receive(0)).is_some());
+        (0..5000).for_each(|n| pollster::block_on(ports.send(item(n))).expect("there is room"));
+        assert_eq!(out.drain().len(), 5000);
+        assert_eq!(out.lanes[0].capacity(), None);
+    }
+
+    #[test]
     fn order_is_kept_for_any_number_of_workers() {
         let expected: Vec<u64> = (0..100).collect();
-        for (a, b) in [(1, 1), (2, 1), (3, 2), (2, 3), (16, 5)] {
+        for (a, b) in [(1, 1), (2, 1), (3, 2), (2, 3), (6, 4), (4, 6), (8, 8), (16, 5)] {
             assert_eq!(order_through(a, b), expected, "{a} and {b} workers");
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
+use crate::pass::{Pass, StepsAhead, images_in};
 use crate::reuse::Lent;
 
 /// Which image of which pass over the data.
@@ -92,7 +93,7 @@ pub struct Sample {
 /// How long a run goes on; the limit reached first counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
-    /// Passes over the training data.
+    /// Passes over what is trained on, in whole images.
     pub epochs: Option<f64>,
     /// Steps of the optimiser.
     pub steps: Option<u64>,
@@ -116,17 +117,22 @@ impl Limit {
     /// `images` will have been seen.
     pub fn allows(&self, step: u64, images: u64, epoch_images: u64) -> bool {
         self.steps.is_none_or(|steps| step < steps)
-            && self.epochs.is_none_or(|epochs| images as f64 <= epochs * epoch_images as f64)
+            && self.epochs.is_none_or(|epochs| images <= images_in(epochs, epoch_images))
     }
 
-    /// Steps until the limit with batches of this size, if there is one.
-    pub fn total_steps(&self, epoch_images: u64, batch: usize) -> Option<u64> {
-        let by_epochs =
-            self.epochs.map(|epochs| (epochs * epoch_images as f64 / batch as f64).floor() as u64);
-        match (by_epochs, self.steps) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+    /// Steps of the whole run, if it has an end.
+    pub fn total_steps(&self, ahead: &StepsAhead) -> Option<u64> {
+        let images = self.epochs.map(|epochs| images_in(epochs, ahead.pass.images));
+        let by_epochs = images.map(|images| ahead.steps_within(images));
+        by_epochs.into_iter().chain(self.steps).min()
+    }
+
+    /// Images of the whole run, if it has an end. With a limit in epochs they are those of the
+    /// epochs, of which the last few may fill no step.
+    pub fn total_images(&self, ahead: &StepsAhead) -> Option<u64> {
+        let by_epochs = self.epochs.map(|epochs| images_in(epochs, ahead.pass.images));
+        let by_steps = self.steps.map(|steps| ahead.images_after(steps));
+        by_epochs.into_iter().chain(by_steps).min()
     }
 }
 
@@ -177,6 +183,8 @@ pub struct Batch {
     pub whole: usize,
     /// Whether the last image of an epoch is the last of this batch.
     pub ends_epoch: bool,
+    /// How the flow is cut into batches.
+    pub pass: Pass,
     /// Images of the flow up to the end of this batch, those that were left out included: where
     /// the flow goes on after it.
     pub samples_end: u64,
@@ -203,15 +211,26 @@ pub struct Progress {
     pub images: u64,
     /// Where the training flow goes on.
     pub position: Position,
+    /// Images of an epoch that are trained on; 0 in checkpoints of versions that counted all.
+    #[serde(default)]
+    pub epoch_images: u64,
     /// The first loss that was looked at, at least 1: what later ones are measured by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_loss: Option<f64>,
 }
 
 impl Progress {
-    /// Passes over the training data.
+    /// Epochs: passes over what is trained on.
     pub fn epochs(&self) -> f64 {
-        self.images as f64 / self.position.epoch_images.max(1) as f64
+        self.images as f64 / self.images_per_epoch() as f64
+    }
+
+    /// Images of an epoch, at least 1.
+    pub fn images_per_epoch(&self) -> u64 {
+        match self.epoch_images {
+            0 => self.position.epoch_images.max(1),
+            images => images,
+        }
     }
 }
 
@@ -323,16 +342,30 @@ mod tests {
     fn a_run_ends_at_whichever_limit_comes_first() {
         let limit = Limit { epochs: Some(1.0), steps: Some(500) };
         // The tutorial's 390.625 batches an epoch: 390 are whole.
-        assert_eq!(limit.total_steps(50_000, 128), Some(390));
+        let ahead =
+            StepsAhead { pass: Pass::open(50_000, 128), batches: 1, done: Progress::default() };
+        assert_eq!(limit.total_steps(&ahead), Some(390));
+        assert_eq!(limit.total_images(&ahead), Some(50_000));
         assert!(limit.allows(389, 390 * 128, 50_000));
         assert!(!limit.allows(390, 391 * 128, 50_000));
         let limit = Limit { steps: Some(5), ..limit };
         assert!(limit.allows(4, 640, 50_000) && !limit.allows(5, 768, 50_000));
+        assert_eq!((limit.total_steps(&ahead), limit.total_images(&ahead)), (Some(5), Some(640)));
         let own = Limit { epochs: Some(0.5), steps: None };
         let both = Limit { epochs: Some(0.5), steps: Some(5) };
         assert_eq!(limit.and(Some(&own)), both);
         assert_eq!(limit.and(None), limit);
         assert!(Limit::default().allows(u64::MAX, u64::MAX, 1));
+        assert_eq!(Limit::default().total_steps(&ahead), None);
+    }
+
+    #[test]
+    fn an_epoch_is_what_is_trained_on() {
+        let position = Position { epoch_images: 31, ..Position::default() };
+        let old = Progress { images: 62, position, ..Progress::default() };
+        assert_eq!(old.epochs(), 2.0);
+        assert_eq!(Progress { epoch_images: 16, images: 64, ..old }.epochs(), 4.0);
+        assert_eq!(Progress::default().epochs(), 0.0);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod lock;
 pub mod metrics;
 pub mod onnx;
 mod os_path;
+pub mod pass;
 pub mod period;
 pub mod photo;
 pub mod picture;

@@ -16,7 +16,7 @@ pub struct Period {
     /// Steps of the optimiser.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Passes over the training data.
+    /// Passes over what is trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
     /// Seconds of this process.
@@ -77,7 +77,7 @@ impl Clock {
         self.period.is_never()
     }
 
-    /// Whether the last step, of this many images, has ended a period.
+    /// Whether the last step, which had so many images, has ended a period.
     pub fn is_over(&mut self, progress: &Progress, batch: u64) -> bool {
         let limit = self.period.seconds.unwrap_or(f64::INFINITY);
         let by_time = self.since.elapsed().as_secs_f64() >= limit;
@@ -89,14 +89,15 @@ impl Clock {
 
     /// Depends on the step alone, so that a resumed run does the same things after the same steps.
     fn is_over_by_number(&self, progress: &Progress, batch: u64) -> bool {
-        let Progress { steps, images, position, .. } = *progress;
+        let Progress { steps, images, .. } = *progress;
         if steps == 0 {
             return false;
         }
         let by_steps = self.period.steps.is_some_and(|every| steps.is_multiple_of(every));
         let by_epochs = self.period.epochs.is_some_and(|every| {
-            let period = every * position.epoch_images as f64;
-            let periods = |images: u64| (images as f64 / period).floor();
+            let period = every * progress.images_per_epoch() as f64;
+            // What misses the end of a period by rounding alone has reached it.
+            let periods = |images: u64| (images as f64 / period * (1.0 + 1e-12)).floor();
             periods(images) > periods(images.saturating_sub(batch))
         });
         by_steps || by_epochs
@@ -127,6 +128,23 @@ mod tests {
         assert_eq!(over(Period::default()), [0; 0]);
         let always = Period { seconds: Some(1e-9), ..Period::default() };
         assert_eq!(over(always).len(), 11);
+    }
+
+    #[test]
+    fn a_period_ends_once_whatever_the_size_of_its_last_batch() {
+        // 17 images in batches of 16: the second of each epoch has one.
+        let mut clock = Clock::new(Period::epochs(1.0));
+        let mut progress = Progress { epoch_images: 17, ..Progress::default() };
+        let over = [16, 1].repeat(4).into_iter().map(|batch| {
+            progress.steps += 1;
+            progress.images += batch;
+            clock.is_over(&progress, batch)
+        });
+        assert_eq!(over.collect::<Vec<_>>(), [false, true].repeat(4));
+        // 1.1 * 10 is a little more than 11.
+        let mut clock = Clock::new(Period::epochs(1.1));
+        let at = |images| Progress { steps: 1, images, epoch_images: 10, ..Progress::default() };
+        assert_eq!([10, 11, 12].map(|images| clock.is_over(&at(images), 1)), [false, true, false]);
     }
 
     #[test]

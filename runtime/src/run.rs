@@ -1,5 +1,6 @@
 //! Runs a plan: builds every stage, joins them by channels, one thread per stage or worker.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -293,9 +294,9 @@ impl Running {
                     break;
                 }
                 let (noted, stop) = (failures.clone(), self.stop.clone());
-                let at_work = Arc::clone(&at_work);
+                let (at_work, stages) = (Arc::clone(&at_work), ids.join(", "));
                 let work = Box::new(move || {
-                    guard(body, &noted, &stop);
+                    guard(&stages, body, &noted, &stop);
                     at_work.end();
                 });
                 match start(format!("{}.{worker}", ids.join("+")), work) {
@@ -435,7 +436,8 @@ impl Running {
     }
 }
 
-type Body = Box<dyn FnOnce() -> Result<()> + Send>;
+/// The work of a thread, with the channels that it reads and writes.
+type Body = Box<dyn FnMut() -> Result<()> + Send>;
 type ThreadWork = Box<dyn FnOnce() + Send>;
 
 /// The workers of a segment that are still at work, and where the end of its stages is told.
@@ -453,24 +455,41 @@ impl AtWork {
     }
 }
 
-/// Runs one thread's work; whatever goes wrong ends the whole run.
-fn guard(body: Body, failures: &Failures, stop: &Stop) {
-    if let Err(error) = body() {
-        failures.note(error);
-        stop.stop();
-    }
+/// Runs one thread's work; whatever goes wrong, an error or a panic, ends the whole run.
+///
+/// The channels close after that. Otherwise the stages behind would take a failure for the end of
+/// their input, and go on to what comes then with less than all of it.
+fn guard(stages: &str, mut body: Body, failures: &Failures, stop: &Stop) {
+    let end = |ended: thread::Result<Result<()>>| {
+        let ended = ended.unwrap_or_else(|panic| {
+            Err(panicked(panic.as_ref()).context(format!("stage {stages}")))
+        });
+        if let Err(error) = ended {
+            failures.note(error);
+            stop.stop();
+        }
+    };
+    end(catch_unwind(AssertUnwindSafe(&mut body)));
+    end(catch_unwind(AssertUnwindSafe(|| {
+        drop(body);
+        Ok(())
+    })));
+}
+
+/// What there is to say of a panic.
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    anyhow!("it panicked, which is a defect of the stage: {text}")
 }
 
 /// Does some of a stage's work; an error or a panic is told with the stage's name.
 fn blame<T>(id: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        Err(anyhow!("it panicked, which is a defect of the stage: {text}"))
-    });
+    let result = catch_unwind(AssertUnwindSafe(work));
+    let result = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
     result.with_context(|| format!("stage {id}"))
 }
 
@@ -683,6 +702,50 @@ mod tests {
             outcome.map(|_| said).map_err(|error| error.to_string())
         });
         assert_eq!(said, Ok([SAID_AT_FIRST, 5]));
+    }
+
+    /// Goes with a thread's work, as its channels do, and notes whether the run was stopped by then.
+    struct Channels {
+        stop: Stop,
+        closed_after_stop: Arc<AtomicUsize>,
+        panics: bool,
+    }
+
+    impl Drop for Channels {
+        fn drop(&mut self) {
+            self.closed_after_stop.fetch_add(usize::from(self.stop.is_stopped()), Ordering::SeqCst);
+            assert!(!self.panics, "while its channels close");
+        }
+    }
+
+    /// What `guard` notes of this work, and whether channels closed after the run was stopped.
+    fn guarded(panics: bool, work: fn() -> Result<()>) -> (Result<(), String>, bool) {
+        let (failures, stop) = (Failures::default(), Stop::default());
+        let closed_after_stop = Arc::<AtomicUsize>::default();
+        let channels = Channels {
+            stop: stop.clone(),
+            closed_after_stop: Arc::clone(&closed_after_stop),
+            panics,
+        };
+        let body = move || {
+            let _channels = &channels;
+            work()
+        };
+        guard("crop, whiten", Box::new(body), &failures, &stop);
+        let result = failures.into_result().map_err(|error| format!("{error:#}"));
+        assert_eq!(stop.is_stopped(), result.is_err());
+        (result, closed_after_stop.load(Ordering::SeqCst) == 1)
+    }
+
+    #[test]
+    fn whatever_goes_wrong_in_a_thread_stops_the_run_before_its_channels_close() {
+        let told = "stage crop, whiten: it panicked, which is a defect of the stage: ";
+        assert_eq!(guarded(false, || Ok(())), (Ok(()), false));
+        assert_eq!(guarded(false, || Err(anyhow!("torn"))), (Err("torn".to_owned()), true));
+        let panics = guarded(false, || panic!("outside of a stage"));
+        assert_eq!(panics, (Err(format!("{told}outside of a stage")), true));
+        let panics = guarded(true, || Ok(()));
+        assert_eq!(panics, (Err(format!("{told}while its channels close")), false));
     }
 
     #[test]

@@ -227,6 +227,8 @@ pub struct RunSettings {
     pub adapter: Option<String>,
     /// The adapters that train, if said on the command line.
     pub adapters: Option<Several>,
+    /// Whether that is the one of `--adapter`, which names what computes and not what trains.
+    pub adapter_alone: bool,
     /// The adapters to choose from, if they are not those of the machine.
     pub brought: Brought,
     /// Whether fewer adapters than asked for are an error.
@@ -285,6 +287,8 @@ pub struct Resume {
     pub lost: Vec<Arc<Weights>>,
     /// The shares that several adapters had, as far as they were written down.
     pub shares: Vec<Change>,
+    /// Where the run was to end.
+    pub limit: Limit,
 }
 
 /// Whether weights are evaluated.

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use runtime::onnx;
+use runtime::pass::Pass;
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::reuse::{Lender, Lent};
 use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
@@ -38,8 +39,20 @@ pub enum Partial {
     Carry,
     /// They make a smaller batch: every image is there once per epoch, as an evaluation needs it.
     Keep,
-    /// They are left out: all batches are full and none spans two epochs.
+    /// They are left out: all batches are full and none spans two epochs. An epoch of the training
+    /// has as many images as these batches.
     Drop,
+}
+
+impl Partial {
+    /// The batches of a pass over so many images.
+    fn pass(self, images: u64, size: u64) -> Pass {
+        match self {
+            Self::Carry => Pass::open(images, size),
+            Self::Keep => Pass::closed(images, size),
+            Self::Drop => Pass::full(images, size),
+        }
+    }
 }
 
 impl Default for Batcher {
@@ -87,7 +100,10 @@ impl Config for Batcher {
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
-        Ok(Runner::Stage(Box::new(Batching::new(self, context.start))))
+        // Behind a queue no epoch ends, and all batches are full.
+        let ends = matches!(context.inputs, [Port::Samples(image)] if image.whole_epochs);
+        let partial = if ends { self.partial } else { Partial::Carry };
+        Ok(Runner::Stage(Box::new(Batching::new(self.size, partial, context.start))))
     }
 
     fn offset(&self) -> Offset {
@@ -119,10 +135,10 @@ struct Batching {
 }
 
 impl Batching {
-    fn new(config: &Batcher, start: Position) -> Self {
+    fn new(size: usize, partial: Partial, start: Position) -> Self {
         Self {
-            size: config.size,
-            partial: config.partial,
+            size,
+            partial,
             epoch_images: start.samples.checked_rem(start.epoch_images).unwrap_or(0),
             samples: start.samples,
             number: start.batches,
@@ -212,6 +228,7 @@ impl Batching {
             images: std::mem::take(&mut self.images),
             whole: std::mem::take(&mut self.whole),
             ends_epoch,
+            pass: self.partial.pass(source.epoch_images, self.size as u64),
             samples_end: self.samples,
         }
     }
@@ -254,6 +271,10 @@ mod tests {
                 let Item::Batch(batch) = item else { panic!("not a batch") };
                 assert_eq!(batch.number, number as u64);
                 assert_eq!(batch.labels.len(), batch.ids.len());
+                let samples = batch.ids.len() as u64;
+                let (before, after) = (number as u64, number as u64 + 1);
+                let counted = batch.pass.images_after(after) - batch.pass.images_after(before);
+                assert_eq!(counted, samples, "{:?}", batch.pass);
                 let expected: Vec<f32> = batch.ids.iter().map(|id| id.index as f32).collect();
                 assert_eq!(batch.images, expected);
                 (batch.ids.len(), batch.ids[0].index, batch.ends_epoch)
@@ -283,6 +304,27 @@ mod tests {
         let epoch = [(4, 0, false), (4, 4, true)];
         assert_eq!(batches(4, Partial::Drop), [epoch, epoch].concat());
         assert_eq!(batches(10, Partial::Drop), [(10, 0, true), (10, 0, true)]);
+    }
+
+    #[test]
+    fn a_flow_without_ends_of_epochs_has_full_batches_only() {
+        let Port::Samples(image) = bytes_port([1, 1, 1]) else { panic!("not images") };
+        let queue = Port::Samples(ImageType { whole_epochs: false, ..image });
+        for partial in [Partial::Carry, Partial::Keep, Partial::Drop] {
+            let config = Batcher { size: 4, partial };
+            let mut items = epochs(2, 10, 3);
+            for item in &mut items {
+                if let Item::Block(block) = item {
+                    block.ends_epoch = false;
+                }
+            }
+            let (items, _) = run(&config, queue.clone(), items, &settings(3));
+            let passes = items.iter().map(|item| match item {
+                Item::Batch(batch) => batch.pass,
+                _ => panic!("not a batch"),
+            });
+            assert_eq!(passes.collect::<Vec<_>>(), [Pass::open(10, 4); 5]);
+        }
     }
 
     #[test]

@@ -243,6 +243,7 @@ fn add(label: &Label, part: f32, shares: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use runtime::item::SampleId;
+    use runtime::pass::Pass;
 
     use super::*;
     use crate::testing::{bytes_port, run, settings, source};
@@ -261,6 +262,7 @@ mod tests {
             images: (0..images).flat_map(|at| vec![at as f32; PIXELS]).collect(),
             whole: images,
             ends_epoch: true,
+            pass: Pass::open(10, images as u64),
             samples_end: images as u64,
         }
     }

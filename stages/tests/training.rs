@@ -9,6 +9,7 @@ use runtime::diagnostic;
 use runtime::event::{Event, Message};
 use runtime::item::{Batch, Label, SampleId, Source};
 use runtime::kernel::Step;
+use runtime::pass::Pass;
 use runtime::plan::Plan;
 use runtime::reports::EvaluationReport;
 use runtime::session::Session;
@@ -209,6 +210,7 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
         images: images.into(),
         whole: IMAGES,
         ends_epoch: true,
+        pass: Pass::closed(IMAGES as u64, IMAGES as u64),
         samples_end: IMAGES as u64,
     };
     session.train(&batch, &Step::of(IMAGES)).expect("it trains");

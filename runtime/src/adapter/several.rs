@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, ensure};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
@@ -28,6 +28,9 @@ pub enum Several {
     Listed(Vec<Listed>),
 }
 
+/// The most replicas on one adapter. Each has all weights and a thread of its own.
+const MOST_REPLICAS: usize = 1024;
+
 /// One that is named, with as many replicas on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,7 +39,7 @@ pub struct Listed {
     pub adapter: Name,
     /// Replicas of the model on it.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub replicas: usize,
 }
 
@@ -180,10 +183,11 @@ impl Several {
         let mut wrong: Vec<Mismatch> = listed.is_empty().then(none).into_iter().collect();
         for (at, one) in listed.iter().enumerate() {
             let here = format!("{field}.{at}");
-            if one.replicas == 0 {
-                let field = format!("{here}.replicas");
+            if !(1..=MOST_REPLICAS).contains(&one.replicas) {
+                let found =
+                    format!("expected 1 to {MOST_REPLICAS} replicas, found {}", one.replicas);
                 wrong.push(
-                    Mismatch::field(&field, "expected at least 1 replica, found 0")
+                    Mismatch::field(&format!("{here}.replicas"), found)
                         .help("leave `replicas` out for one"),
                 );
             }
@@ -198,7 +202,9 @@ impl Several {
     pub fn towers(&self) -> Option<usize> {
         match self {
             Self::Count(_) | Self::All => None,
-            Self::Listed(listed) => Some(listed.iter().map(|one| one.replicas).sum()),
+            Self::Listed(listed) => {
+                Some(listed.iter().fold(0, |sum, one| sum.saturating_add(one.replicas)))
+            }
         }
     }
 
@@ -209,7 +215,11 @@ impl Several {
     /// If a name fits none of them or several, two names fit the same one, or not all offer the
     /// precision.
     pub fn choose(&self, brought: &Brought, precision: Precision) -> Result<Chosen> {
+        if let Some(wrong) = self.mistakes("adapters").first() {
+            return Err(anyhow!("`{}`: {}", wrong.field.join("."), wrong.message));
+        }
         let chosen = self.choose_any(brought)?;
+        ensure!(!chosen.towers.is_empty(), "there is no adapter that {self} could be");
         brought.refuse(&chosen.towers, precision)?;
         chosen.in_precision(precision)
     }
@@ -522,6 +532,12 @@ mod tests {
         };
         assert_eq!(fields("[\"cpu\", \"cpu\"]"), ["adapters.1"]);
         assert_eq!(fields(r#"[{"adapter": 0, "replicas": 0}, 0]"#).len(), 2);
+        assert_eq!(fields(r#"[{"adapter": 0, "replicas": 1024}]"#), [""; 0]);
+        let huge = r#"[{"adapter": 0, "replicas": 1025},
+                       {"adapter": 1, "replicas": 18446744073709551615}]"#;
+        assert_eq!(fields(huge), ["adapters.0.replicas", "adapters.1.replicas"]);
+        let huge: Several = serde_json::from_str(huge).expect("a list");
+        assert_eq!(huge.towers(), Some(usize::MAX));
         assert_eq!(fields("[]"), ["adapters"]);
         assert_eq!(fields("0"), ["adapters"]);
         assert!(fields("[0, \"cpu\"]").is_empty());
@@ -543,6 +559,21 @@ mod tests {
         }
         for text in ["-1", "true", "[[1]]", r#"[{"adapters": 1}]"#] {
             assert!(serde_json::from_str::<Several>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn none_and_too_many_are_refused_whoever_asks() {
+        let cpu: Arc<dyn Adapter> = Arc::new(Cpu::new(1).expect("it starts"));
+        let brought = Brought(vec![cpu]);
+        for (text, told) in [
+            ("[]", "at least one adapter"),
+            ("0", "at least one adapter"),
+            (r#"[{"adapter": "cpu", "replicas": 1000000000}]"#, "1 to 1024 replicas"),
+        ] {
+            let asked: Several = serde_json::from_str(text).expect("it is read");
+            let refused = asked.choose(&brought, Precision::F32).err().expect(text).to_string();
+            assert!(refused.contains(told), "{text}: {refused}");
         }
     }
 

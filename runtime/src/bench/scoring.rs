@@ -64,6 +64,7 @@ mod tests {
 
     use super::*;
     use crate::item::{Label, SampleId, Source};
+    use crate::pass::Pass;
 
     fn batch(indices: &[u64]) -> Batch {
         Batch {
@@ -82,6 +83,7 @@ mod tests {
             images: indices.iter().flat_map(|index| [*index as f32, 0.5]).collect(),
             whole: indices.len(),
             ends_epoch: false,
+            pass: Pass::open(3, 3),
             samples_end: 0,
         }
     }

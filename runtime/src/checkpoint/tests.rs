@@ -45,7 +45,13 @@ pub(super) fn weights(steps: u64) -> Weights {
     };
     let odd = [f32::NAN, -0.0, f32::from_bits(1), f32::from_bits(0x7fc1_2345)];
     Weights {
-        progress: Progress { steps, images: 4, position, first_loss: Some(4.675_723) },
+        progress: Progress {
+            steps,
+            images: 4,
+            position,
+            epoch_images: 3,
+            first_loss: Some(4.675_723),
+        },
         source: Arc::new(source),
         graph: graph("one", &[2, 2]),
         raw: vec![odd.to_vec()],

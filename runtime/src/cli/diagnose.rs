@@ -47,6 +47,7 @@ pub(super) fn diagnose(
         evaluation: Evaluation::Told,
         lost: Vec::new(),
         shares: Vec::new(),
+        limit: plan.settings.limit,
     });
     plan.settings.diagnose = Some(diverged.step);
     plan.settings.taps.clear();

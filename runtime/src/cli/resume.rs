@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::output::Failure;
-use super::run::Arguments;
+use super::run::{Arguments, alone};
 use super::{App, pipeline};
 use crate::adapter::forms::Forms;
 use crate::checkpoint::{self, Stored, latest_good};
@@ -56,6 +56,7 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         .map_err(|error| usage(error.to_string(), "start one: `runtime run pipeline.yaml`"))?;
     let folder = RunFolder::resume(run.clone()).map_err(Failure::Run)?;
     let mut about: About = run_folder::read_json(&run_folder::about(&run)).map_err(Failure::Run)?;
+    check_about(&about, &run)?;
     let own = |set: &[(String, String)]| pipeline::Arguments {
         file: run_folder::pipeline(&run),
         set: set.to_vec(),
@@ -67,11 +68,14 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
     }
     let start = start(&run, &about, &before)?;
     // What is said now counts more than what was said then.
-    if arguments.adapter.is_some() || arguments.set.iter().any(|(path, _)| path == "adapter") {
+    let began_with = about.adapters_asked.clone();
+    let sets = |field: &[&str]| arguments.set.iter().any(|(path, _)| reaches(path, field));
+    if arguments.adapter.is_some() || sets(&["adapter"]) {
         about.adapter_asked = arguments.adapter.clone();
     }
-    if let Some(asked) = arguments.adapters_asked() {
-        about.adapters_asked = Some(asked);
+    let asked = arguments.adapters_asked();
+    if asked.is_some() || sets(&["adapter"]) || sets(&of_trainer(&before, "adapters")) {
+        about.adapters_asked = asked;
     }
     let base = settings(arguments, &about);
     let mut plan = match &arguments.file {
@@ -83,7 +87,17 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
     };
     super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
     let changes = changes(&before, &plan)?;
-    plan.settings.resume = start.as_ref().map(|start| start.resume(&plan)).transpose()?;
+    // What a file says counts as well.
+    let of_file = |field: &[&str]| {
+        let path = |change: &String| change.split_once(": ").map(|(path, _)| path.to_owned());
+        let named = |change: &String| path(change).is_some_and(|path| reaches(&path, field));
+        arguments.file.is_some() && changes.iter().any(named)
+    };
+    if of_file(&["adapter"]) || of_file(&of_trainer(&before, "adapters")) {
+        about.adapters_asked = arguments.adapters_asked();
+        plan.settings.adapters.clone_from(&about.adapters_asked);
+    }
+    plan.settings.resume = start.as_ref().map(|start| start.resume(&before, &plan)).transpose()?;
     let steps = start.as_ref().map_or(0, |start| start.stored.progress.steps);
     let mut lines = vec![match &start {
         Some(_) => format!("going on with {} after step {steps}", run.display()),
@@ -96,6 +110,12 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
         lines.push(format!("limits, periods and the like are those of {file}, not the run's own"));
     }
     lines.extend(changes.iter().map(|change| format!("changed: {change}")));
+    if let (Some(asked), None) = (&began_with, &about.adapters_asked) {
+        lines.push(format!(
+            "changed: adapters: the pipeline's, and no longer {asked}, which the command line named \
+             when the run began"
+        ));
+    }
     if plan.settings.precision != before.settings.precision {
         lines.push("warning: in another precision bits differ from now on".to_owned());
     }
@@ -131,13 +151,14 @@ struct Start {
 
 impl Start {
     /// The same for the pipeline's model.
-    fn resume(&self, plan: &Plan) -> Result<Resume, Failure> {
+    fn resume(&self, before: &Plan, plan: &Plan) -> Result<Resume, Failure> {
         let fitting = |stored| weights(plan, stored, &self.path).map(Arc::new);
         Ok(Resume {
             weights: fitting(&self.stored)?,
             evaluation: self.evaluation,
             lost: self.lost.iter().map(fitting).collect::<Result<_, _>>()?,
             shares: self.shares.clone(),
+            limit: before.settings.limit,
         })
     }
 
@@ -215,11 +236,42 @@ fn forms(plan: &Plan, start: Option<&Start>) -> Forms {
     }
 }
 
+/// Refuses a `run.json` that no version has written.
+fn check_about(about: &About, run: &Path) -> Result<(), Failure> {
+    let mistakes = about.adapters_asked.as_ref().map(|asked| asked.mistakes("adapters_asked"));
+    match mistakes.unwrap_or_default().first() {
+        None => Ok(()),
+        Some(wrong) => Err(usage(
+            format!(
+                "{} is damaged: `{}`: {}",
+                run_folder::about(run).display(),
+                wrong.field.join("."),
+                wrong.message
+            ),
+            "set it to `null` to train on the pipeline's adapters",
+        )),
+    }
+}
+
+/// Whether a `--set` of this path gives the value at another one: itself, what holds it, or a part
+/// of it.
+fn reaches(path: &str, field: &[&str]) -> bool {
+    !field.is_empty() && path.split('.').zip(field).all(|(set, asked)| set == *asked)
+}
+
+/// The path of a field of what trains.
+fn of_trainer<'a>(plan: &'a Plan, field: &'a str) -> Vec<&'a str> {
+    let trainer = plan.trainer().map(|at| &plan.stages[at]);
+    trainer.map_or(Vec::new(), |stage| vec!["stages", &stage.id, stage.kind, field])
+}
+
 /// What is known of a run before its pipeline is read.
 fn settings(arguments: &Arguments, about: &About) -> RunSettings {
+    let adapters = arguments.adapters_asked().or_else(|| about.adapters_asked.clone());
     RunSettings {
         adapter: about.adapter_asked.clone(),
-        adapters: arguments.adapters_asked().or_else(|| about.adapters_asked.clone()),
+        adapter_alone: adapters.is_some() && adapters == about.adapter_asked.as_deref().map(alone),
+        adapters,
         strict: arguments.strict,
         folder: about.folder.clone(),
         ..pipeline::base(arguments.data.clone().or_else(|| about.data_path.clone()))
@@ -328,6 +380,23 @@ fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_reaches_what_it_names_holds_or_is_a_part_of() {
+        let field = ["stages", "train", "reducer", "adapters"];
+        for path in [
+            "stages.train.reducer.adapters",
+            "stages.train.reducer.adapters.0.replicas",
+            "stages.train.reducer",
+            "stages",
+        ] {
+            assert!(reaches(path, &field), "{path}");
+        }
+        for path in ["stages.train.reducer.batch", "stages.other.reducer.adapters", "adapter"] {
+            assert!(!reaches(path, &field), "{path}");
+        }
+        assert!(!reaches("steps", &[]));
+    }
 
     #[test]
     fn differences_are_found_with_their_paths() {

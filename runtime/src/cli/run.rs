@@ -77,7 +77,8 @@ pub(super) struct Arguments {
     pub(super) offline: bool,
 
     /// What computes: `auto`, `cpu`, or the number or name of an adapter that `runtime devices`
-    /// lists. Counts more than the pipeline's `adapter`.
+    /// lists. Counts more than the pipeline's `adapter`, and more than the reducer's `adapters`,
+    /// which it replaces with a warning.
     #[arg(long, value_name = "ADAPTER")]
     pub(super) adapter: Option<String>,
 
@@ -86,7 +87,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N|all|NAMES", conflicts_with = "adapter")]
     pub(super) adapters: Option<Several>,
 
-    /// Fewer adapters than were asked for are an error.
+    /// Fewer adapters than were asked for are an error, and so is `--adapter` beside the reducer's
+    /// `adapters`.
     #[arg(long)]
     pub(super) strict: bool,
 
@@ -115,9 +117,13 @@ pub(super) struct Arguments {
 impl Arguments {
     /// What trains, if it is said here.
     pub(super) fn adapters_asked(&self) -> Option<Several> {
-        let single = self.adapter.as_deref().map(|name| Several::Listed(vec![name.into()]));
-        self.adapters.clone().or(single)
+        self.adapters.clone().or(self.adapter.as_deref().map(alone))
     }
+}
+
+/// The adapter of this name, by itself.
+pub(super) fn alone(name: &str) -> Several {
+    Several::Listed(vec![name.into()])
 }
 
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
@@ -169,6 +175,7 @@ fn begin(app: &App, arguments: &Arguments, job: &Job) -> Result<(), Failure> {
         let base = RunSettings {
             adapter: arguments.adapter.clone(),
             adapters: arguments.adapters_asked(),
+            adapter_alone: arguments.adapter.is_some(),
             strict: arguments.strict,
             folder: source.folder(),
             ..pipeline::base(arguments.data.clone())

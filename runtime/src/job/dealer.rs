@@ -66,6 +66,7 @@ mod tests {
     use super::*;
     use crate::item::{Block, Image, Label, Sample, SampleId, Source};
     use crate::job::seats::Seats;
+    use crate::pass::Pass;
 
     fn source() -> Arc<Source> {
         Arc::new(Source {
@@ -117,6 +118,7 @@ mod tests {
             images: (0..10).map(|value| value as f32).collect(),
             whole: 5,
             ends_epoch: false,
+            pass: Pass::open(10, 5),
             samples_end: 5,
         };
         let Item::Batch(own) = dealer(7).deal(Item::Batch(batch)) else { panic!("a batch") };

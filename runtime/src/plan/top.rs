@@ -17,7 +17,9 @@ pub(super) struct Top {
     /// The seed that every random number is keyed by.
     #[serde(default)]
     seed: u64,
-    /// Passes over the training data. The run ends at this or at `steps`, whichever comes first.
+    /// Passes over the training data, of which a batcher with `partial: drop` leaves some images out.
+    /// The run ends at this or at `steps`, whichever comes first: before the step that would see more
+    /// images. A part of a pass is counted in whole images, rounded down.
     #[serde(default, deserialize_with = "above_zero")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     epochs: Option<f64>,

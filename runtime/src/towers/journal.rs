@@ -81,7 +81,7 @@ pub fn check(changes: &[Change], batch: usize, towers: &[String]) -> Result<()> 
         wrong.push("nothing is said of step 0".to_owned());
     }
     for Change { step, shares } in changes {
-        let sum: usize = shares.values().sum();
+        let sum = shares.values().fold(0_usize, |sum, images| sum.saturating_add(*images));
         if sum != batch {
             wrong.push(format!("the shares from step {step} on add up to {sum}, not to {batch}"));
         }
@@ -90,6 +90,23 @@ pub fn check(changes: &[Change], batch: usize, towers: &[String]) -> Result<()> 
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Whether the shares at hand at this step are those of all these towers. One that they do not name
+/// would have no images.
+///
+/// # Errors
+/// Says whose they are.
+pub fn check_towers(changes: &[Change], step: u64, towers: &[String]) -> Result<()> {
+    let at_hand = changes.iter().rfind(|change| change.step <= step);
+    let Some(Change { shares, .. }) = at_hand else { return Ok(()) };
+    ensure!(
+        towers.iter().all(|name| shares.contains_key(name)),
+        "they are of {}, and there are {}",
+        shares.keys().cloned().collect::<Vec<_>>().join(", "),
+        towers.join(", ")
+    );
     Ok(())
 }
 
@@ -175,5 +192,22 @@ mod tests {
             ]
         );
         assert!(check(&[], 8, &towers).is_err());
+        let huge = [change(0, &[("tower_0", usize::MAX), ("tower_1", 9)])];
+        assert!(check(&huge, 8, &towers).is_err());
+    }
+
+    #[test]
+    fn shares_at_hand_are_those_of_all_towers_or_of_others() {
+        let two = ["tower_0".to_owned(), "tower_1".to_owned()];
+        let three = [two.as_slice(), &["tower_2".to_owned()]].concat();
+        let changes = [
+            change(0, &[("tower_0", 4), ("tower_1", 4)]),
+            change(9, &[("tower_0", 4), ("tower_1", 2), ("tower_2", 2)]),
+        ];
+        check_towers(&changes, 8, &two).expect("of both");
+        let told = check_towers(&changes, 8, &three).expect_err("of two").to_string();
+        assert_eq!(told, "they are of tower_0, tower_1, and there are tower_0, tower_1, tower_2");
+        check_towers(&changes, 9, &three).expect("of all three");
+        check_towers(&[], 9, &three).expect("of none");
     }
 }

@@ -44,7 +44,7 @@ pub fn split(images: usize, weights: &[f64]) -> Vec<usize> {
 /// Follows the speed of each tower, and says when other shares would be worth a change.
 #[derive(Clone, Debug)]
 pub struct Balancer {
-    /// Images a second, smoothed; `None` before the first step.
+    /// Images a second, smoothed; `None` for a tower that has had no image yet.
     speeds: Vec<Option<f64>>,
     steps: u32,
 }
@@ -71,7 +71,7 @@ impl Balancer {
         if self.steps <= STEPS_BETWEEN {
             return None;
         }
-        let speeds: Vec<f64> = self.speeds.iter().copied().collect::<Option<_>>()?;
+        let speeds = self.speeds_or_mean()?;
         let better = split(shares.iter().sum(), &speeds);
         let gain = 1.0 - longest(&better, &speeds) / longest(shares, &speeds);
         if better == shares || gain < LEAST_GAIN {
@@ -79,6 +79,14 @@ impl Balancer {
         }
         self.steps = 1;
         Some(better)
+    }
+
+    /// The speeds of all towers. One that is unknown is taken for the mean of the others: with
+    /// images of its own it will be measured. `None` if all are unknown.
+    fn speeds_or_mean(&self) -> Option<Vec<f64>> {
+        let known: Vec<f64> = self.speeds.iter().copied().flatten().collect();
+        let mean = (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)?;
+        Some(self.speeds.iter().map(|speed| speed.unwrap_or(mean)).collect())
     }
 
     /// Forgets a tower that is lost.
@@ -169,6 +177,21 @@ mod tests {
         let times = [5e-3 + 1e-4 * shares[0] as f64, 1e-3 * shares[1] as f64];
         assert!((times[0] / times[1] - 1.0).abs() < 0.15, "{shares:?}");
         assert!(changes.last().is_some_and(|last| *last < 200), "{changes:?}");
+    }
+
+    #[test]
+    fn a_tower_without_images_is_tried() {
+        let mut balancer = Balancer::new(3);
+        // The third is as fast as the second.
+        let image_s = [1e-3, 2e-3, 2e-3];
+        let mut shares = vec![80, 40, 0];
+        for _ in 0..100 {
+            let times = shares.iter().zip(image_s).map(|(images, each)| *images as f64 * each);
+            let times: Vec<f64> = times.collect();
+            shares = balancer.observe(&shares, &times).unwrap_or(shares);
+        }
+        assert_eq!(shares, [60, 30, 30]);
+        assert_eq!(Balancer::new(2).speeds_or_mean(), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::adapter::{Adapter, Replica, Values};
 use crate::graph::{Graph, Parameter, Phase, Role, Span, TensorId};
 use crate::item::{Batch, Label, SampleId, Source};
 use crate::kernel::Step;
+use crate::pass::Pass;
 use crate::random::Random;
 use crate::session::{Session, initial_values};
 
@@ -39,6 +40,7 @@ pub fn fixed_batch(graph: &Graph, images: usize, number: u64) -> Result<Batch> {
         images: Vec::with_capacity(images * each).into(),
         whole: images,
         ends_epoch: false,
+        pass: Pass::open(images as u64, images as u64),
         samples_end: 0,
     };
     for image in 0..images as u64 {

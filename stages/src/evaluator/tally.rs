@@ -198,6 +198,7 @@ fn cross_entropy(shares: &[f64], label: &Label) -> f64 {
 #[cfg(test)]
 mod tests {
     use runtime::item::{Batch, Progress};
+    use runtime::pass::Pass;
 
     use super::*;
     use crate::testing::source;
@@ -214,6 +215,7 @@ mod tests {
             images: indices.iter().map(|index| *index as f32).collect(),
             whole: indices.len(),
             ends_epoch: true,
+            pass: Pass::closed(3, 3),
             samples_end: 0,
         };
         Scores {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use runtime::adapter::host::Cpu;
-use runtime::adapter::several::Chosen;
+use runtime::adapter::several::{Chosen, Several};
 use runtime::adapter::variants::{Record, Variants};
 use runtime::adapter::{Adapter, AdapterReport, Info};
 use runtime::event::{Event, Events, SharesReport};
@@ -112,7 +112,7 @@ impl Reducer {
         batch: usize,
         context: &Context<'_>,
     ) -> Result<Made> {
-        let adapters = self.choose(context)?;
+        let adapters = self.choose(batch, context)?;
         let (job, lane) = (&context.run.job, context.run.job.lane_of(context.stage)?);
         let counts: Vec<usize> =
             lane.meet(adapters.len() as u64)?.into_iter().map(|count| count as usize).collect();
@@ -163,11 +163,11 @@ impl Reducer {
     fn images(&self, batch: usize, towers: usize) -> usize {
         match self.batch {
             BatchOf::Global => batch,
-            BatchOf::PerAdapter => batch * towers,
+            BatchOf::PerAdapter => batch.saturating_mul(towers),
         }
     }
 
-    fn choose(&self, context: &Context<'_>) -> Result<Vec<Arc<dyn Adapter>>> {
+    fn choose(&self, batch: usize, context: &Context<'_>) -> Result<Vec<Arc<dyn Adapter>>> {
         let precision = context.run.precision;
         let asked = context.run.adapters.as_ref().or(self.adapters.as_ref());
         let Some(asked) = asked else {
@@ -179,7 +179,61 @@ impl Reducer {
             ensure!(!context.run.strict, "{missing}");
             context.events.emit(Event::Warning(format!("{missing}. The run takes what there is")));
         }
+        if let (Some(own), Some(_)) = (&self.adapters, &context.run.adapters)
+            && let Some(replaced) = self.replaced(own, towers.len(), batch, context)
+        {
+            ensure!(!(context.run.strict && context.run.adapter_alone), "{replaced}");
+            if context.run.job.is_first() {
+                context.events.emit(Event::Warning(replaced));
+            }
+        }
         Ok(towers)
+    }
+
+    /// What there is to say where the command line's adapters replace the pipeline's. `--adapter`
+    /// does it in passing, and with batches for each adapter another number of them is another
+    /// training.
+    fn replaced(
+        &self,
+        own: &Several,
+        towers: usize,
+        batch: usize,
+        context: &Context<'_>,
+    ) -> Option<String> {
+        if context.run.adapters.as_ref() == Some(own) {
+            return None;
+        }
+        let each = self.batch == BatchOf::PerAdapter;
+        // The pipeline's may not be here, which is a reason to name others.
+        let chosen = || own.choose(&context.run.brought, context.run.precision).ok();
+        let before = match own.towers() {
+            None if each => chosen().map(|chosen| chosen.towers.len()),
+            towers => towers,
+        };
+        let trains_otherwise = each && before != Some(towers);
+        if !(context.run.adapter_alone || trains_otherwise) {
+            return None;
+        }
+        let option = if context.run.adapter_alone { "--adapter" } else { "--adapters" };
+        let mut text = format!(
+            "`{option}` counts more than the pipeline, and replaces the `adapters` of {}",
+            context.stage
+        );
+        if trains_otherwise {
+            let of_pipeline = match before {
+                Some(before) => format!("{} with the pipeline's", self.images(batch, before)),
+                None => "another number with the pipeline's".to_owned(),
+            };
+            let images = self.images(batch, towers);
+            text += &format!(
+                ". With `batch: per_adapter` a step has {images} images, and {of_pipeline}: this is \
+                 another training"
+            );
+        }
+        if context.run.adapter_alone {
+            text += ".\nName what trains by `--adapters`, or leave `--adapter` out";
+        }
+        Some(text)
     }
 
     fn one(
@@ -218,13 +272,13 @@ impl Reducer {
         let shared = lane.job().is_shared();
         let towers = lane.job().seats().all();
         let batches = if self.batch == BatchOf::PerAdapter { towers } else { 1 };
-        let batch = batch * batches;
+        let batch = batch.saturating_mul(batches);
         ensure!(batch >= towers, too_small(batch, towers));
         let events = context.events.clone();
         let rules = Rules {
             // Of several processes each has its images before it knows how fast the others are.
             follow_speed: self.balance == Balance::Speed && !shared,
-            given: self.given(batch, towers, context)?,
+            given: self.given(batch, adapters, towers, context)?,
             on_loss: self.on_loss,
             forms: context.run.forms.clone(),
             watch: Box::new(Told { events }),
@@ -252,7 +306,13 @@ impl Reducer {
     }
 
     /// The shares that are given: by a file, or by what a run that goes on had.
-    fn given(&self, batch: usize, towers: usize, context: &Context<'_>) -> Result<Vec<Change>> {
+    fn given(
+        &self,
+        batch: usize,
+        adapters: &[Arc<dyn Adapter>],
+        towers: usize,
+        context: &Context<'_>,
+    ) -> Result<Vec<Change>> {
         let names: Vec<String> = (0..towers).map(towers::name).collect();
         match &self.balance {
             Balance::Equal => Ok(Vec::new()),
@@ -269,17 +329,21 @@ impl Reducer {
                 Ok(changes)
             }
             Balance::Speed => {
-                let changes =
-                    context.run.resume.as_ref().map_or(&[] as &[_], |resume| &resume.shares);
+                let Some(resume) = &context.run.resume else { return Ok(Vec::new()) };
+                let changes = resume.shares.as_slice();
                 if changes.is_empty() {
                     return Ok(Vec::new());
                 }
-                match journal::check(changes, batch, &names) {
+                let step = resume.weights.progress.steps;
+                let fits = journal::check(changes, batch, &names)
+                    .and_then(|()| journal::check_towers(changes, step, &names))
+                    .and_then(|()| same_adapters(adapters, context));
+                match fits {
                     Ok(()) => Ok(changes.to_vec()),
                     Err(error) => {
                         let text = format!(
                             "the shares that the run had are left out, as other adapters take \
-                             part or batches are others: {error}"
+                             part or batches are others, and begin equal: {error}"
                         );
                         context.events.emit(Event::Warning(text));
                         Ok(Vec::new())
@@ -288,6 +352,27 @@ impl Reducer {
             }
         }
     }
+}
+
+/// Whether a run that goes on has the adapters that it had, as far as that was kept: the shares of
+/// other ones say nothing of their speed.
+fn same_adapters(adapters: &[Arc<dyn Adapter>], context: &Context<'_>) -> Result<()> {
+    let Some(record) = context.run.forms.record() else { return Ok(()) };
+    for (number, adapter) in adapters.iter().enumerate() {
+        let (name, now) = (towers::name(number), AdapterReport::from(adapter.info()));
+        if let Some(before) = record.towers.get(&name).map(|record| &record.adapter)
+            && (&before.backend, &before.name) != (&now.backend, &now.name)
+        {
+            bail!(
+                "{name} was on {}/{}, and is on {}/{}",
+                before.backend,
+                before.name,
+                now.backend,
+                now.name
+            );
+        }
+    }
+    Ok(())
 }
 
 fn too_small(batch: usize, towers: usize) -> String {

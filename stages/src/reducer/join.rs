@@ -15,7 +15,12 @@ pub(super) struct Joiner {
 impl Joiner {
     /// For steps of so many batches.
     pub(super) fn new(batches: usize) -> Self {
-        Self { batches, waiting: Vec::new() }
+        Self { batches: batches.max(1), waiting: Vec::new() }
+    }
+
+    /// Batches of a step.
+    pub(super) fn batches(&self) -> usize {
+        self.batches
     }
 
     /// Takes a batch, and gives that of a step if it is whole now.
@@ -50,6 +55,7 @@ fn joined(batches: Vec<Batch>) -> Option<Batch> {
 #[cfg(test)]
 mod tests {
     use runtime::item::{Label, SampleId, Source};
+    use runtime::pass::Pass;
 
     use super::*;
 
@@ -71,6 +77,7 @@ mod tests {
             images: vec![number as f32; 2].into(),
             whole: 1,
             ends_epoch,
+            pass: Pass::open(4, 1),
             samples_end: number + 1,
         }
     }

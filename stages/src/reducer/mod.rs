@@ -3,6 +3,7 @@
 mod adapters;
 mod join;
 mod reduce;
+mod speed;
 mod start;
 mod summary;
 pub mod update;
@@ -73,7 +74,8 @@ pub struct Reducer {
     /// The adapters that train together: so many, `all`, or a list of indices and names, of which
     /// `{ adapter: NAME, replicas: 2 }` is one with two replicas of the model. A number and `all`
     /// count each device once, on its best backend, and leave out software rasterisers; they count
-    /// `cpu` only if there is nothing else. If absent, the run's `adapter` trains alone.
+    /// `cpu` only if there is nothing else. If absent, the run's `adapter` trains alone. `--adapters`
+    /// and `--adapter` on the command line replace them.
     #[serde(default)]
     pub adapters: Option<Several>,
     /// What a batch that comes in is where several adapters train.
@@ -278,9 +280,8 @@ impl Config for Reducer {
             }
             _ => None,
         };
-        let reduce =
-            Reduce::new(self.clone(), graph, trainer, (batch, batches), summaries, context)?
-                .started(started);
+        let reduce = Reduce::new(self.clone(), graph, trainer, batches, summaries, context)?
+            .started(started);
         Ok(Runner::Stage(Box::new(reduce)))
     }
 }

@@ -13,6 +13,7 @@ use runtime::graph::{Graph, TensorId};
 use runtime::item::{Batch, Item, Limit, Position, Progress, Source, Weights};
 use runtime::job::{Lane, Left};
 use runtime::kernel::Step;
+use runtime::pass::{Pass, StepsAhead};
 use runtime::period::Clock;
 use runtime::random::Random;
 use runtime::reports::{LossTerm, StepReport};
@@ -21,20 +22,24 @@ use runtime::stage::{Context, Evaluation, Resume, Stage};
 use runtime::towers::{Stopped, Times, Trainer};
 
 use super::Reducer;
-use super::adapters::stopped;
+use super::adapters::{BatchOf, stopped};
 use super::join::Joiner;
+use super::speed::{Rates, Speed};
 use super::start::Start;
 use super::summary::{Due, Summaries};
 use super::update::debiased;
+use crate::data::thousands;
 use crate::schedule::RunExtent;
+use crate::schedule::stretch::{Rate, Stretch};
 
 pub(super) struct Reduce {
     config: Reducer,
     graph: Arc<Graph>,
     trainer: Trainer,
-    /// Images of a step.
-    batch: usize,
     joiner: Joiner,
+    /// Batches that a step had when the run stopped.
+    batches_before: u64,
+    stage: String,
     limit: Limit,
     seed: u64,
     events: Events,
@@ -43,6 +48,10 @@ pub(super) struct Reduce {
     stop: Stop,
     speed: Speed,
     progress: Progress,
+    /// Images of the last step.
+    step_images: u64,
+    /// Whether a step of a single image was told.
+    told_single: bool,
     source: Option<Arc<Source>>,
     resumed: Option<Resume>,
     /// What the run began with, if it was another one's weights.
@@ -74,7 +83,7 @@ impl Reduce {
         config: Reducer,
         graph: &Arc<Graph>,
         trainer: Trainer,
-        (batch, batches): (usize, usize),
+        batches: usize,
         summaries: Option<Summaries>,
         context: &Context<'_>,
     ) -> Result<Self> {
@@ -87,13 +96,16 @@ impl Reduce {
             stop: context.stop.clone(),
             graph: Arc::clone(graph),
             trainer,
-            batch,
+            batches_before: batches_before(&config, context),
             joiner: Joiner::new(batches),
+            stage: context.stage.to_owned(),
             limit: context.run.limit,
             seed: context.run.seed,
             events: context.events.clone(),
-            speed: Speed::new(),
+            speed: Speed::new(Instant::now()),
             progress,
+            step_images: 0,
+            told_single: false,
             source: weights.map(|weights| Arc::clone(&weights.source)),
             resumed,
             started: None,
@@ -140,7 +152,7 @@ impl Reduce {
             let step = self.progress.steps;
             if step == begin {
                 // The wait for the first batch is the pipeline's start, not a step's time.
-                self.speed = Speed::new();
+                self.speed = Speed::new(Instant::now());
                 let other =
                     self.started.as_ref().and_then(|start| start.other_classes(&batch.source));
                 if let Some(told) = other {
@@ -148,9 +160,13 @@ impl Reduce {
                 }
             }
             let limit = self.limit.and(batch.source.limit.as_ref());
-            let epoch_images = batch.source.epoch_images;
+            let ahead = StepsAhead {
+                pass: batch.pass,
+                batches: self.joiner.batches() as u64,
+                done: self.progress,
+            };
             let images = self.progress.images + batch.whole as u64;
-            if !limit.allows(step, images, epoch_images) {
+            if !limit.allows(step, images, batch.pass.images) {
                 if step == 0 {
                     bail!(
                         "the run ends before its first step: a batch has {} images, which is \
@@ -163,11 +179,15 @@ impl Reduce {
                 by_limit = true;
                 break;
             }
-            let total = limit.total_steps(epoch_images, self.batch);
+            let total = limit.total_steps(&ahead);
             self.total_steps = total;
-            let extent = RunExtent::of(&limit, epoch_images, self.batch);
+            let extent = RunExtent::of(&limit, &ahead);
             self.config.learning_rate.check_extent(&extent)?;
+            if step == begin && self.tells() {
+                self.compare_extents(&batch, &extent);
+            }
             self.learning_rate = self.config.learning_rate.at(self.progress.images, &extent);
+            self.tell_single(&batch, step);
             let scalars = self.scalars(step, batch.whole);
             if let Some(diagnosis) = &mut self.diagnosis
                 && let Some(found) =
@@ -187,9 +207,15 @@ impl Reduce {
                 return Err(self.failed(error, step));
             }
             self.speed.count(batch.whole);
-            let position =
-                Position { samples: batch.samples_end, batches: batch.number + 1, epoch_images };
-            self.progress = Progress { steps: step + 1, images, position, ..self.progress };
+            let position = Position {
+                samples: batch.samples_end,
+                batches: batch.number + 1,
+                epoch_images: batch.source.epoch_images,
+            };
+            let epoch_images = batch.pass.images;
+            self.step_images = batch.whole as u64;
+            self.progress =
+                Progress { steps: step + 1, images, position, epoch_images, ..self.progress };
             self.source = Some(Arc::clone(&batch.source));
             if self.diagnosis.is_some() {
                 continue;
@@ -213,6 +239,7 @@ impl Reduce {
                     let weights = self.weights().with_context(|| format!("step {step}"))?;
                     self.compare(&weights).with_context(|| format!("step {step}"))?;
                     kept = self.keep(weights, Reason::Period);
+                    self.speed.go_on(Instant::now());
                 }
             }
         }
@@ -223,6 +250,83 @@ impl Reduce {
         }
         self.settle()?;
         self.end(by_limit, kept, handed_on, ports).await
+    }
+
+    /// Says what the first step of a run that goes on makes of a run whose end was moved, or of which
+    /// another version counted the epochs.
+    fn compare_extents(&self, batch: &Batch, extent: &RunExtent) {
+        let Some(resumed) = &self.resumed else { return };
+        let counted = self.progress.images_per_epoch();
+        if self.progress.steps > 0 && counted != batch.pass.images {
+            self.events.emit(Event::Warning(format!(
+                "an epoch is now the {} images of a pass that are trained on. Until now this run \
+                 counted all {counted}: its epochs, and what is done by them, come earlier",
+                batch.pass.images
+            )));
+        }
+        let limit = resumed.limit.and(batch.source.limit.as_ref());
+        let ahead =
+            StepsAhead { pass: batch.pass, batches: self.batches_before, done: self.progress };
+        let before = RunExtent::of(&limit, &ahead);
+        let images = self.progress.images;
+        if let Some(stretch) = self.config.learning_rate.stretch(images, &before, extent) {
+            let last = images - self.last_step_images(batch.pass).min(images);
+            let last = self.config.learning_rate.at(last, &before);
+            self.events.emit(Event::Warning(self.stretched(&stretch, last, [&before, extent])));
+        }
+    }
+
+    /// Says once that statistics of a single image are kept. They are finite, and say little: of one
+    /// position the variance is 0.
+    fn tell_single(&mut self, batch: &Batch, step: u64) {
+        if batch.whole != 1 || self.told_single || !self.tells() {
+            return;
+        }
+        let Some(kept) = self.graph.kept.iter().find(|kept| !kept.frozen) else { return };
+        self.told_single = true;
+        let full = batch.pass.batch * self.joiner.batches() as u64;
+        let help = match full {
+            0..=1 => "make `size` of the batcher larger".to_owned(),
+            full => format!("`partial: carry` and `partial: drop` make all steps full, of {full}"),
+        };
+        self.events.emit(Event::Warning(format!(
+            "step {step} has a single image, and {} normalises a batch by its own statistics: the \
+             output is nearly constant, and the running statistics, by which images are scored, move \
+             towards those of that image as far as towards those of a full batch.\nTo train on \
+             larger batches, {help}",
+            self.graph.layers[kept.layer].name
+        )));
+    }
+
+    /// The images of the last step before the run stopped.
+    fn last_step_images(&self, pass: Pass) -> u64 {
+        let end = self.progress.position.batches;
+        pass.images_after(end) - pass.images_after(end.saturating_sub(self.batches_before))
+    }
+
+    fn stretched(&self, stretch: &Stretch, last: f64, extents: [&RunExtent; 2]) -> String {
+        let ends = extents.map(|extent| {
+            let images = extent.total_images.unwrap_or_default();
+            let epochs = images as f64 / extent.epoch_images.max(1) as f64;
+            format!("{} images, {} epochs", thousands(images), (epochs * 1000.0).round() / 1000.0)
+        });
+        let longer = extents[1].total_images > extents[0].total_images;
+        let Stretch { schedule, before, now, over } = stretch;
+        let step = self.progress.steps;
+        format!(
+            "the learning rate's schedule is {}, as it goes on until the run's end: that comes after \
+             {}, and was to come after {}. Step {step} has the rate {}; it would have had {}, and \
+             step {} had {}.\nTo keep the rates as they were, give the schedule `over: {over}`: \
+             `--set 'stages.{}.reducer.learning_rate.{schedule}.over={over}'`",
+            if longer { "stretched" } else { "shortened" },
+            ends[1],
+            ends[0],
+            Rate(*now),
+            Rate(*before),
+            step.saturating_sub(1),
+            Rate(last),
+            self.stage,
+        )
     }
 
     /// Why a step could not be done. If the run is to end with an adapter that others could do
@@ -290,8 +394,8 @@ impl Reduce {
         over: impl Fn(&mut Clock, &Progress, u64) -> bool,
         clock: impl Fn(&mut Self) -> &mut Clock,
     ) -> bool {
-        let (progress, batch) = (self.progress, self.batch as u64);
-        over(clock(self), &progress, batch)
+        let (progress, images) = (self.progress, self.step_images);
+        over(clock(self), &progress, images)
     }
 
     /// The last weights are kept and, if the run has come to its end, evaluated, unless they were
@@ -322,8 +426,7 @@ impl Reduce {
         self.keep(Arc::clone(&weights), Reason::Evaluation);
         // Nobody evaluating any more is no reason to stop training.
         let _ = ports.send(Item::Weights(weights)).await;
-        // Reading the weights, and waiting until they are taken, is no step's time.
-        self.speed = Speed::new();
+        self.speed.go_on(Instant::now());
         Ok(Some(self.progress.steps))
     }
 
@@ -363,7 +466,7 @@ impl Reduce {
     fn report(&mut self, total_steps: Option<u64>) -> Result<()> {
         self.settle()?;
         self.trainer.ask(Session::begin_outcome)?;
-        let speed = self.speed.take();
+        let speed = self.speed.take(Instant::now());
         let times = self.trainer.take_times();
         self.reported = self.progress.steps;
         let (progress, learning_rate) = (self.progress, self.learning_rate);
@@ -379,7 +482,7 @@ impl Reduce {
         let outcome = self.trainer.ask(Session::take_outcome).with_context(at_step)?;
         let loss = self.check(&outcome, step).with_context(at_step)?;
         let Pending { progress, total_steps, learning_rate, speed, times } = line;
-        let (images_per_s, batch_s, seconds) = speed;
+        let Rates { images_per_s, batch_s, seconds } = speed;
         let averages = outcome.loss_averages.iter();
         let averages = averages.map(|average| debiased(f64::from(*average), progress.steps));
         let terms = self.graph.loss_terms.iter().zip(&outcome.losses).zip(averages.clone());
@@ -449,6 +552,9 @@ impl Reduce {
         self.settle()?;
         // Weights are good only once their flags have been read.
         let outcome = self.trainer.ask(Session::outcome)?;
+        // The adapter is done. Reading the weights, and waiting until they are taken, is no step's
+        // time.
+        self.speed.pause(Instant::now());
         self.check(&outcome, self.progress.steps.saturating_sub(1))?;
         let Some(source) = self.source.clone() else { bail!("nothing was trained on yet") };
         let graph = Arc::clone(&self.graph);
@@ -469,14 +575,22 @@ impl Reduce {
     }
 }
 
+/// The batches of a step in what a run goes on from.
+fn batches_before(config: &Reducer, context: &Context<'_>) -> u64 {
+    let towers = context.run.forms.record().map_or(0, |record| record.towers.len());
+    match config.batch {
+        BatchOf::Global => 1,
+        BatchOf::PerAdapter => towers.max(1) as u64,
+    }
+}
+
 /// A line of the log whose loss has not been read yet.
 struct Pending {
     /// After the step.
     progress: Progress,
     total_steps: Option<u64>,
     learning_rate: f64,
-    /// As [`Speed::take`] gives it.
-    speed: (f64, f64, f64),
+    speed: Rates,
     times: Option<Times>,
 }
 
@@ -509,33 +623,6 @@ fn kernel_seed(seed: u64) -> u32 {
 fn average_decay(decay: f64, step: u64) -> f32 {
     let step = step as f64;
     decay.min((1.0 + step) / (10.0 + step)) as f32
-}
-
-/// Images and batches per second since the last report.
-#[derive(Debug)]
-struct Speed {
-    since: Instant,
-    images: usize,
-    batches: usize,
-}
-
-impl Speed {
-    fn new() -> Self {
-        Self { since: Instant::now(), images: 0, batches: 0 }
-    }
-
-    fn count(&mut self, images: usize) {
-        self.images += images;
-        self.batches += 1;
-    }
-
-    /// Images a second, seconds a batch, and seconds since the last call.
-    fn take(&mut self) -> (f64, f64, f64) {
-        let seconds = self.since.elapsed().as_secs_f64();
-        let rates = (self.images as f64 / seconds, seconds / self.batches.max(1) as f64, seconds);
-        *self = Self::new();
-        rates
-    }
 }
 
 #[cfg(test)]

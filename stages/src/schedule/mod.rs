@@ -10,12 +10,14 @@ pub mod length;
 pub mod linear;
 pub mod one_cycle;
 pub mod piecewise;
+pub mod stretch;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use anyhow::{Result, bail};
 use runtime::item::Limit;
+use runtime::pass::StepsAhead;
 use runtime::stage::Mismatch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
@@ -68,18 +70,16 @@ enum Name {
 /// How far a run goes, in images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunExtent {
-    /// Images of one pass over the data.
+    /// Images of an epoch: those of a pass over the data that are trained on.
     pub epoch_images: u64,
     /// Images until the run's end; `None` if it has none.
     pub total_images: Option<u64>,
 }
 
 impl RunExtent {
-    /// That of a run with this limit, over epochs of so many images, in batches of this size.
-    pub fn of(limit: &Limit, epoch_images: u64, batch: usize) -> Self {
-        let by_epochs = limit.epochs.map(|epochs| (epochs * epoch_images as f64) as u64);
-        let by_steps = limit.steps.map(|steps| steps.saturating_mul(batch as u64));
-        Self { epoch_images, total_images: by_epochs.into_iter().chain(by_steps).min() }
+    /// That of a run with this limit and these steps.
+    pub fn of(limit: &Limit, ahead: &StepsAhead) -> Self {
+        Self { epoch_images: ahead.pass.images, total_images: limit.total_images(ahead) }
     }
 
     /// The images of this length, or of the whole run if there is none.
@@ -262,6 +262,9 @@ impl JsonSchema for Schedule {
 
 #[cfg(test)]
 mod tests {
+    use runtime::item::Progress;
+    use runtime::pass::Pass;
+
     use super::*;
 
     const EXTENT: RunExtent = RunExtent { epoch_images: 1_000, total_images: Some(10_000) };
@@ -352,13 +355,36 @@ mod tests {
     fn batches_and_adapters_change_no_rate() {
         let limit = Limit { epochs: Some(10.0), steps: None };
         let rate = read(r#"{ "cosine": { "initial": 0.4 } }"#);
-        let of = |batch: usize| rate.at(3_000, &RunExtent::of(&limit, 1_000, batch));
+        let ahead = |batch| StepsAhead {
+            pass: Pass::open(1_000, batch),
+            batches: 1,
+            done: Progress::default(),
+        };
+        let of = |batch| rate.at(3_000, &RunExtent::of(&limit, &ahead(batch)));
         assert_eq!(of(100), of(250));
         let both = Limit { epochs: Some(10.0), steps: Some(7) };
-        let total = |limit| RunExtent::of(&limit, 1_000, 100).total_images;
+        let total = |limit| RunExtent::of(&limit, &ahead(100)).total_images;
         assert_eq!(total(both), Some(700));
         assert_eq!(total(limit), Some(10_000));
         assert_eq!(total(Limit::default()), None);
+    }
+
+    #[test]
+    fn a_rate_until_the_end_gets_there_with_the_last_step() {
+        let rate = read(r#"{ "linear": { "initial": 1 } }"#);
+        for (pass, limit, images, end) in [
+            // 17 images in batches of 16 and 1: the last of 6 steps begins after 50 of 51 images.
+            (Pass::closed(17, 16), Limit { epochs: None, steps: Some(6) }, 50, 51.0),
+            (Pass::closed(17, 16), Limit { epochs: Some(3.0), steps: None }, 50, 51.0),
+            (Pass::closed(17, 16), Limit { epochs: Some(3.0), steps: Some(5) }, 34, 50.0),
+            // Of 31 images 16 are trained on, in a step.
+            (Pass::full(31, 16), Limit { epochs: Some(4.0), steps: None }, 48, 64.0),
+            (Pass::open(31, 16), Limit { epochs: None, steps: Some(6) }, 80, 96.0),
+        ] {
+            let ahead = StepsAhead { pass, batches: 1, done: Progress::default() };
+            let found = rate.at(images, &RunExtent::of(&limit, &ahead));
+            assert_eq!(found, 1.0 - images as f64 / end, "{pass:?}, {limit:?}");
+        }
     }
 
     #[test]
