@@ -9,6 +9,7 @@ use runtime::channel::Ports;
 use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use runtime::onnx;
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::Preprocessing;
 use runtime::reuse::{Lender, Lent};
 use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use schemars::JsonSchema;
@@ -88,6 +89,10 @@ impl Config for Batcher {
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         Ok(Runner::Stage(Box::new(Batching::new(self, context.start))))
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::default())
     }
 
     fn offset(&self) -> Offset {

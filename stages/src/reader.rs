@@ -15,6 +15,7 @@ use runtime::event::{DataReport, Event};
 use runtime::fetch::{Fetcher, Interrupted};
 use runtime::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::Preprocessing;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
@@ -25,7 +26,7 @@ use crate::data::format::Origin;
 use crate::data::place::{self, Place};
 use crate::data::synthetic::{self, Synthetic};
 use crate::data::validation::Validation;
-use crate::data::{DataSet, Format, Split, classes, format, thousands};
+use crate::data::{DataSet, Format, Split, classes, format, order, thousands};
 
 /// Reads a data set into memory and gives out its images in the order of the files, epoch after
 /// epoch without end; put a `shuffler` behind it to train.
@@ -190,6 +191,7 @@ impl Config for Reader {
         let checksum = format!("{description}, CRC-32C {:08x}", report.crc32c);
         context.run.job.alike(format!("data for {}", context.stage), checksum);
         context.events.emit(Event::Data(report));
+        let in_a_row = order::most_in_a_row(&data.labels);
         let source = Arc::new(Source {
             description,
             epoch_images: images,
@@ -197,6 +199,7 @@ impl Config for Reader {
             classes: data.classes.clone(),
             stands_in_for,
             limit,
+            in_a_row,
         });
         let Position { samples, epoch_images, .. } = context.start;
         ensure!(
@@ -238,6 +241,10 @@ impl Config for Reader {
 
     fn adjustable(&self) -> &'static [&'static str] {
         &["path"]
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::always(self.format.rules()))
     }
 
     fn check_beside(&self, other: &dyn Config) -> Result<(), Mismatch> {

@@ -1,6 +1,8 @@
 //! A pipeline checked whole: every stage with its types, before anything opens.
 
+mod alignment;
 mod check;
+pub mod flows;
 mod links;
 mod load;
 mod notes;
