@@ -200,7 +200,7 @@ fn frozen_layers_are_scored_exported_and_shown_like_others() {
         assert!(checked.contains(told), "no {told:?} in {checked}");
     }
     let without = runtime(&["check", "net.yaml", "--set", FROM]);
-    assert!(!without.contains("note:"), "{without}");
+    assert!(!without.contains("frozen_as_drawn"), "{without}");
 }
 
 #[test]

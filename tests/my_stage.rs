@@ -37,7 +37,7 @@ fn a_new_crate_and_a_new_pipeline_replace_nothing() {
 
     done(&new(&["--pipeline", "first"]));
     assert_eq!(new(&["--pipeline", "first.yaml"]).status.code(), Some(1));
-    assert!(!done(&runtime(folder.path(), &["check", "first.yaml"])).contains("note:"));
+    assert!(!done(&runtime(folder.path(), &["check", "first.yaml"])).contains("note["));
     done(&runtime(folder.path(), &["test", "first.yaml"]));
 
     for wrong in [["new", "../up"].as_slice(), &["new", "mine2", "--source", "/nonexistent"]] {
@@ -83,6 +83,8 @@ fn the_example_builds_and_passes_its_tests_and_trains() {
         done(&common::offline(&mut command).output().expect("the program starts"))
     };
     assert!(ran(&["list"]).contains("posterizer"));
+    let checked = Command::new(&program).args(["check", pipeline]).output().expect("it starts");
+    assert!(done(&checked).contains("posterizer") && checked.stderr.is_empty(), "{checked:?}");
     assert!(ran(&["inspect", "leaky_relu"]).contains("slope: number, default 0.01"));
     assert!(ran(&["test", pipeline]).contains("2 passed, 0 failed"));
 

@@ -163,6 +163,7 @@ fn weights() -> Event {
         classes: classes(),
         stands_in_for: Some("CIFAR-10".to_owned()),
         limit: None,
+        in_a_row: None,
     };
     let raw = vec![vec![0.0; 64], filters];
     let weights = Weights {

@@ -54,6 +54,7 @@ fn batch(number: u64, images: usize, shape: [usize; 3]) -> Arc<Batch> {
         classes: Vec::new(),
         stands_in_for: None,
         limit: None,
+        in_a_row: None,
     };
     let first = number * images as u64;
     Arc::new(Batch {

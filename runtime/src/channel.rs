@@ -376,6 +376,7 @@ mod tests {
             classes: Vec::new(),
             stands_in_for: None,
             limit: None,
+            in_a_row: None,
         };
         Item::Batch(Batch {
             source: Arc::new(source),

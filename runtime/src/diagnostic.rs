@@ -17,7 +17,7 @@ pub enum Severity {
     Error,
     /// It runs, but perhaps not as meant.
     Warning,
-    /// It runs as meant, and does more than is written.
+    /// It runs: something that a person may not have meant or may not know of, told in one line.
     Note,
 }
 
@@ -37,10 +37,14 @@ pub struct Place {
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
+    /// What switches it off, if anything does.
+    pub name: Option<&'static str>,
     /// What was expected and found.
     pub message: String,
     /// Where.
     pub place: Option<Place>,
+    /// Other places that belong to it, each with what is there.
+    pub others: Vec<(Place, String)>,
     /// What to do next.
     pub help: Option<String>,
     /// What else matters.
@@ -62,8 +66,10 @@ impl Diagnostic {
     pub fn error(message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
+            name: None,
             message: message.into(),
             place: None,
+            others: Vec::new(),
             help: None,
             notes: Vec::new(),
         }
@@ -89,23 +95,35 @@ impl Diagnostic {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
-            Severity::Note => Level::NOTE,
+            Severity::Note => return self.line(color),
+        };
+        let message = visible(&self.message);
+        let titled = || {
+            let title = level.clone().primary_title(&*message);
+            if let Some(name) = self.name { title.id(name) } else { title }
         };
         let message = visible(&self.message);
         let help = self.help.as_deref().map(visible);
         let mut help = help.as_deref();
         let notes: Vec<_> = self.notes.iter().map(|note| visible(note)).collect();
         let mut group = match &self.place {
-            None => Group::with_title(level.primary_title(&*message)),
+            None => Group::with_title(titled()),
             Some(place) => {
                 let label = help.take_if(|help| help.len() <= LABEL_MAX);
                 let (text, line, span) = excerpt(place);
                 let annotation = AnnotationKind::Primary.span(span).label(label);
                 let snippet =
                     Snippet::source(text).line_start(line).path(&place.name).annotation(annotation);
-                level.primary_title(&*message).element(snippet)
+                titled().element(snippet)
             }
         };
+        for (place, label) in &self.others {
+            let (text, line, span) = excerpt(place);
+            let annotation = AnnotationKind::Context.span(span).label(label);
+            let snippet =
+                Snippet::source(text).line_start(line).path(&place.name).annotation(annotation);
+            group = group.element(snippet);
+        }
         for note in &notes {
             group = group.element(Level::NOTE.no_name().message(&**note));
         }
@@ -114,6 +132,28 @@ impl Diagnostic {
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.decor_style(DecorStyle::Ascii).render(&[group])
+    }
+}
+
+impl Diagnostic {
+    /// All of it in one line.
+    fn line(&self, color: bool) -> String {
+        let name = self.name.map_or(String::new(), |name| format!("[{name}]"));
+        let note = format!("note{name}");
+        let note = if color { format!("\x1b[1m\x1b[92m{note}\x1b[0m") } else { note };
+        let place = self.place.as_ref().map_or(String::new(), Place::in_words);
+        let help = self.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
+        format!("{note}: {place}{}{help}", self.message)
+    }
+}
+
+impl Place {
+    /// File, line and column, as a beginning of a line.
+    fn in_words(&self) -> String {
+        let before = &self.text[..floor(&self.text, self.span.start)];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!("{}:{line}:{column}: ", self.name)
     }
 }
 
@@ -139,18 +179,33 @@ fn excerpt(place: &Place) -> (&str, usize, Range<usize>) {
 pub fn render(diagnostics: &[Diagnostic], color: bool) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
+        let gap = if diagnostic.severity == Severity::Note { "" } else { "\n" };
         // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "{}\n", diagnostic.render(color));
+        let _ = writeln!(text, "{}{gap}", diagnostic.render(color));
     }
     let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
-    let counts = [(count(Severity::Error), "error"), (count(Severity::Warning), "warning")];
+    let counts = [
+        (count(Severity::Error), "error"),
+        (count(Severity::Warning), "warning"),
+        (count(Severity::Note), "note"),
+    ];
     let parts: Vec<String> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}{}", if *count == 1 { "" } else { "s" }))
         .collect();
     if !parts.is_empty() {
-        let _ = writeln!(text, "{}", parts.join(", "));
+        let mut names: Vec<&str> = diagnostics.iter().filter_map(|d| d.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        let allow = match &*names {
+            [] => String::new(),
+            names => format!(
+                "; where that is meant, add `allow: [{}]` to the pipeline",
+                names.join(", ")
+            ),
+        };
+        let _ = writeln!(text, "{}{allow}", parts.join(", "));
     }
     text
 }
@@ -183,6 +238,38 @@ error: crop: cannot cut 40x40 out of 32x32
         assert_eq!(diagnostic.render(false), expected);
         let all = render(&[diagnostic.clone(), diagnostic], false);
         assert!(all.ends_with("\n\n2 errors\n"), "{all}");
+    }
+
+    #[test]
+    fn a_note_is_one_line_and_other_places_are_drawn_below_the_first() {
+        let text = "a: 1\nb: 22\n";
+        let note = Diagnostic {
+            severity: Severity::Note,
+            name: Some("odd"),
+            ..Diagnostic::error("b: 22 is odd").help("write 2").at(place(text, "22"))
+        };
+        assert_eq!(note.render(false), "note[odd]: p.yaml:2:4: b: 22 is odd; write 2");
+        let warning = Diagnostic {
+            severity: Severity::Warning,
+            name: Some("differs"),
+            others: vec![(place(text, "1"), "the first".to_owned())],
+            ..note.clone()
+        };
+        let expected = "\
+warning[differs]: b: 22 is odd
+ --> p.yaml:2:4
+  |
+2 | b: 22
+  |    ^^ write 2
+  |
+ ::: p.yaml:1:4
+  |
+1 | a: 1
+  |    - the first";
+        assert_eq!(warning.render(false), expected);
+        let all = render(&[warning, note], false);
+        let end = "\n1 warning, 1 note; where that is meant, add `allow: [differs, odd]` to the pipeline\n";
+        assert!(all.ends_with(end), "{all}");
     }
 
     #[test]

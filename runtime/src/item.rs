@@ -151,6 +151,9 @@ pub struct Source {
     pub stands_in_for: Option<String>,
     /// A run limit of the data's own, beside the pipeline's.
     pub limit: Option<Limit>,
+    /// Where images come class by class, the most of one class in a row.
+    #[serde(skip)]
+    pub in_a_row: Option<u64>,
 }
 
 /// Some images in a row.

@@ -19,15 +19,18 @@ use crate::adapter::several::{Brought, Several};
 use crate::channel::{Ports, Stop};
 use crate::config::decode::{self, Problem, Problems};
 use crate::config::node::{Node, Path};
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::fetch::{self, Download};
 use crate::item::{Limit, Position, Sample, Source, Weights};
 use crate::job::Job;
+use crate::lint::{Around, Lint, Note};
 use crate::onnx;
 use crate::period::Period;
 use crate::photo;
+use crate::plan::flows::TrainingFlow;
 use crate::port::Port;
 use crate::precision::Precision;
+use crate::preprocessing::Preprocessing;
 use crate::random::Random;
 use crate::reports::Change;
 
@@ -80,9 +83,17 @@ pub trait Config: Any + Debug + Send + Sync {
         Ok(())
     }
 
-    /// What a person may want to know of fields that are as they wrote them, told by `check`.
-    fn notes(&self, _inputs: &[Port]) -> Vec<String> {
+    /// What a person may want to know of fields that are as they wrote them, told by `check` and
+    /// before a run. Each [`Lint`] is in the list of the kind.
+    fn notes(&self, _around: &Around<'_>) -> Vec<Note> {
         Vec::new()
+    }
+
+    /// What is done to images, for `check` to compare the flow that trains a model with those that
+    /// evaluate it; `None` if nothing is known. The fields of a stage of which nothing is known are
+    /// compared as they are, but for those that are [adjustable](Config::adjustable).
+    fn preprocessing(&self, _inputs: &[Port]) -> Option<Preprocessing> {
+        None
     }
 
     /// An image such as this stage puts out, made up without opening anything, another one for each
@@ -216,6 +227,17 @@ pub struct Context<'a> {
     pub stop: Stop,
 }
 
+impl Context<'_> {
+    /// Makes a remark for which the data or another run had to be looked at, unless it is switched
+    /// off.
+    pub fn remark(&self, lint: &Lint, text: &str) {
+        if !lint.is_allowed(self.run) {
+            let stage = self.stage;
+            self.events.emit(Event::Warning(format!("{stage}: {text} [{}]", lint.name)));
+        }
+    }
+}
+
 /// What holds for all stages of a run.
 #[derive(Clone, Debug, Default)]
 pub struct RunSettings {
@@ -266,6 +288,10 @@ pub struct RunSettings {
     /// A step of which every number is looked at, to find where it stops being finite. The run
     /// ends there.
     pub diagnose: Option<u64>,
+    /// The names of the remarks that are not made.
+    pub allow: Vec<String>,
+    /// What is done to the images that are trained on.
+    pub training: TrainingFlow,
 }
 
 impl RunSettings {
@@ -427,6 +453,8 @@ pub struct Kind {
     pub beside_parts: Option<Schema>,
     /// Data sets that it can download.
     pub downloads: Vec<&'static Download>,
+    /// The remarks that its stages make.
+    pub lints: Vec<&'static Lint>,
 }
 
 /// One kind of thing inside a stage, such as a layer.
@@ -461,6 +489,7 @@ impl Kind {
             parts: Vec::new(),
             beside_parts: None,
             downloads: Vec::new(),
+            lints: Vec::new(),
         }
     }
 }

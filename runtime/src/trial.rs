@@ -163,6 +163,7 @@ fn alone(sample: Sample) -> Item {
         classes: Vec::new(),
         stands_in_for: None,
         limit: None,
+        in_a_row: None,
     };
     Item::Block(Block { source: Arc::new(source), samples: vec![sample], ends_epoch: true })
 }

@@ -10,6 +10,7 @@ use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Sour
 use runtime::onnx;
 use runtime::pass::Pass;
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::Preprocessing;
 use runtime::reuse::{Lender, Lent};
 use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use schemars::JsonSchema;
@@ -104,6 +105,10 @@ impl Config for Batcher {
         let ends = matches!(context.inputs, [Port::Samples(image)] if image.whole_epochs);
         let partial = if ends { self.partial } else { Partial::Carry };
         Ok(Runner::Stage(Box::new(Batching::new(self.size, partial, context.start))))
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::default())
     }
 
     fn offset(&self) -> Offset {

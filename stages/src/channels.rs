@@ -21,6 +21,24 @@ impl Channels {
         }
     }
 
+    /// The same for images of so many channels, written in the one way that equal numbers share.
+    pub fn plain(&self, channels: usize) -> Self {
+        let all = self.of(channels).unwrap_or_else(|| self.0.clone());
+        match &*all {
+            [first, rest @ ..] if rest.iter().all(|number| number == first) => Self(vec![*first]),
+            _ => Self(all),
+        }
+    }
+
+    /// The same times a factor as people would write it, to two decimals.
+    pub fn times(&self, factor: f64) -> String {
+        let product = |number: &f64| ((number * factor * 100.0).round() / 100.0).to_string();
+        match &*self.0 {
+            [one] => product(one),
+            all => format!("[{}]", all.iter().map(product).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
     /// The numbers as they are written.
     pub fn written(&self) -> &[f64] {
         &self.0

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use runtime::item::Sample;
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::Preprocessing;
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::effect::{self, Effect};
 use crate::idle;
 use crate::inputs;
 use crate::probability;
@@ -123,6 +125,17 @@ impl Config for ColorJitter {
 
     fn offset(&self) -> Offset {
         Offset::Stays
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        let hue = self.hue.on().map_or(Effect::None, |on| match on.max_turn {
+            0.0 => Effect::None,
+            _ => Effect::random(on.probability),
+        });
+        let saturation = self.saturation.on().map_or(Effect::None, |on| {
+            Effect::of_factor("saturation", on.lower, on.upper, on.probability)
+        });
+        Some(effect::preprocessing([hue, saturation]))
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {

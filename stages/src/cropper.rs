@@ -8,6 +8,7 @@ use bytes::Bytes;
 use runtime::item::{Pixels, Sample};
 use runtime::onnx::{Attribute, Builder, Value};
 use runtime::port::{ImageType, Port};
+use runtime::preprocessing::{Chance, Operation, Preprocessing};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
@@ -107,6 +108,19 @@ impl Config for Cropper {
             views: self.views,
         });
         Ok(Runner::Map { map, workers: self.workers.count() })
+    }
+
+    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
+        let [height, width, _] = inputs::one_samples("cropper", inputs).ok()?.shape;
+        let padded = [height, width].map(|side| side + 2 * self.border());
+        let is_whole = padded == [self.size.height, self.size.width];
+        let chance = (self.mode == Mode::Random && !is_whole)
+            .then_some(Chance { field: "mode", instead: "set `mode: central`" });
+        // A window that is larger than the image shows padding wherever it lies.
+        let shown = self.padding.filter(|_| self.size.height > height || self.size.width > width);
+        let padding = shown.map(|padding| Operation::of("padding").with("mode", padding.mode));
+        let operations = padding.into_iter().collect();
+        Some(Preprocessing { operations, chance, ..Preprocessing::default() })
     }
 
     fn offset(&self) -> Offset {

@@ -8,6 +8,7 @@ use anyhow::Result;
 use bytes::{Bytes, BytesMut};
 use runtime::item::{Pixels, Sample};
 use runtime::port::{PixelType, Port};
+use runtime::preprocessing::{Chance, Preprocessing};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -95,6 +96,14 @@ impl Config for Cutout {
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {
         Ok(Runner::Map { map: Arc::new(Cover(self.clone())), workers: self.workers.count() })
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        let chance = Chance { field: "", instead: "leave the stage out" };
+        Some(match self.probability {
+            0.0 => Preprocessing::default(),
+            _ => Preprocessing::random(chance),
+        })
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use runtime::item::{Sample, SampleId};
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::{Operation, Preprocessing};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::effect::{self, Effect};
 use crate::idle;
 use crate::inputs;
 use crate::lanes;
@@ -153,6 +155,21 @@ impl Config for Distorter {
 
     fn offset(&self) -> Offset {
         Offset::Stays
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        let flip = self.flip.on().map_or(Effect::None, |on| match on.probability {
+            1.0 if !on.alternating => Effect::Always(Operation::of("flip")),
+            probability => Effect::random(probability),
+        });
+        let brightness = self.brightness.on().map_or(Effect::None, |on| match on.max_delta {
+            0.0 => Effect::None,
+            _ => Effect::random(on.probability),
+        });
+        let contrast = self.contrast.on().map_or(Effect::None, |on| {
+            Effect::of_factor("contrast", on.lower, on.upper, on.probability)
+        });
+        Some(effect::preprocessing([flip, brightness, contrast]))
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {

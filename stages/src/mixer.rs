@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use runtime::channel::Ports;
 use runtime::item::{Batch, Item, Label};
 use runtime::port::{ImageType, Port};
+use runtime::preprocessing::{Chance, Preprocessing};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
@@ -117,6 +118,10 @@ impl Config for Mixer {
         Mismatch::all(wrong)?;
         // No image is there by itself any more, so that nothing can be evaluated on them.
         Ok(Some(Port::Batches(ImageType { whole_epochs: false, ..image }, size)))
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::random(Chance { field: "", instead: "leave the stage out" }))
     }
 
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {

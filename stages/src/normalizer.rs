@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use runtime::item::Sample;
+use runtime::lint::{Around, Note};
 use runtime::onnx::{Builder, Tensor, Value};
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::{Operation, Preprocessing};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
 use schemars::JsonSchema;
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::channels::Channels;
 use crate::inputs;
 use crate::lanes;
+use crate::lints::NORMALIZER_RANGE;
 use crate::workers::Workers;
 
 /// Subtracts from each value the mean of its channel over the data set and divides by the channel's
@@ -35,11 +38,12 @@ pub struct Normalizer {
 
 /// The kind of this stage.
 pub fn kind() -> Kind {
-    Kind::of::<Normalizer>(
+    let kind = Kind::of::<Normalizer>(
         "normalizer",
         "Scales images by mean and standard deviation of their data set.",
         "{ mean: [125.3, 122.95, 113.87], deviation: [62.99, 62.09, 66.7] }",
-    )
+    );
+    Kind { lints: vec![&NORMALIZER_RANGE], ..kind }
 }
 
 impl Normalizer {
@@ -86,6 +90,33 @@ impl Config for Normalizer {
         let image = inputs::one_samples("normalizer", inputs)?;
         self.factors(image.shape[2])?;
         Ok(Some(Port::Samples(ImageType { pixel: PixelType::F32, ..image })))
+    }
+
+    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
+        let channels = inputs::one_samples("normalizer", inputs).ok()?.shape[2];
+        let operation = Operation::default()
+            .with("mean", self.mean.plain(channels))
+            .with("deviation", self.deviation.plain(channels));
+        Some(Preprocessing::always(operation.rescaling()))
+    }
+
+    fn notes(&self, around: &Around<'_>) -> Vec<Note> {
+        let small = |numbers: &Channels| numbers.written().iter().all(|n| n.abs() <= 1.0);
+        let is = |numbers: &Channels, one: f64| numbers.written().iter().all(|n| *n == one);
+        // A mean on the right scale and a deviation of 1 only bring images around 0.
+        let small_deviation =
+            small(&self.deviation) && (small(&self.mean) || !is(&self.deviation, 1.0));
+        let small_mean = small(&self.mean) && !is(&self.mean, 0.0);
+        if !around.unscaled || !(small_deviation || small_mean) {
+            return Vec::new();
+        }
+        let message = "these numbers are for pixels of 0 to 1, and pixels are 0 to 255 here";
+        let (mean, deviation) = (self.mean.times(255.0), self.deviation.times(255.0));
+        let help = match small(&self.deviation) && small(&self.mean) {
+            true => format!("times 255 they are `mean: {mean}, deviation: {deviation}`"),
+            false => "give mean and deviation on the scale of 0 to 255".to_owned(),
+        };
+        vec![NORMALIZER_RANGE.note(Mismatch::new(message).help(help))]
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {

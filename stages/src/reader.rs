@@ -16,6 +16,7 @@ use runtime::fetch::{Fetcher, Interrupted};
 use runtime::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
 use runtime::photo::Rules;
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::Preprocessing;
 use runtime::provenance::Identity;
 use runtime::reports::DataReport;
 use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
@@ -28,7 +29,7 @@ use crate::data::format::Origin;
 use crate::data::place::{self, Place, describe};
 use crate::data::synthetic::{self, Synthetic};
 use crate::data::validation::{Drawn, Validation};
-use crate::data::{DataSet, Format, Split, classes, format, thousands};
+use crate::data::{DataSet, Format, Split, classes, format, order, thousands};
 
 /// Reads a data set into memory and gives out its images in the order of the files, epoch after
 /// epoch without end; put a `shuffler` behind it to train.
@@ -202,6 +203,7 @@ impl Config for Reader {
         let checksum = format!("{description}, CRC-32C {:08x}", report.crc32c);
         context.run.job.alike(format!("data for {}", context.stage), checksum);
         context.events.emit(Event::Data(report));
+        let in_a_row = order::most_in_a_row(&data.labels);
         let source = Arc::new(Source {
             description,
             epoch_images: images,
@@ -209,6 +211,7 @@ impl Config for Reader {
             classes: data.classes.clone(),
             stands_in_for,
             limit,
+            in_a_row,
         });
         let Position { samples, epoch_images, .. } = context.start;
         ensure!(
@@ -259,6 +262,10 @@ impl Config for Reader {
     fn meant_before(&self) -> Vec<(&'static str, &'static str)> {
         // The share was drawn by the number of images.
         self.validation.map(|_| ("validation.by", "count")).into_iter().collect()
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::always(self.format.rules()))
     }
 
     fn check_beside(&self, other: &dyn Config) -> Result<(), Mismatch> {

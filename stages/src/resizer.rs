@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use runtime::item::{Pixels, Sample};
 use runtime::onnx::{Builder, Tensor, Value};
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::{Chance, Preprocessing};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
@@ -99,6 +100,15 @@ impl Config for Resizer {
         Ok(Runner::Map { map: Arc::new(Resize(self.clone())), workers: self.workers.count() })
     }
 
+    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
+        let [height, width, _] = inputs::one_samples("resizer", inputs).ok()?.shape;
+        let scale = self.scale(height, width);
+        let [high, wide] = scale;
+        let chance = (self.mode == Mode::Random && [high, wide].iter().any(|[a, b]| a != b))
+            .then_some(Chance { field: "mode", instead: "set `mode: whole`" });
+        Some(Preprocessing { scale, chance, ..Preprocessing::default() })
+    }
+
     fn offset(&self) -> Offset {
         Offset::Stays
     }
@@ -147,6 +157,28 @@ impl Config for Resizer {
             return vec![Mismatch::field("size", message).help("leave the stage out")];
         }
         Vec::new()
+    }
+}
+
+impl Resizer {
+    /// What height and width of what is in the image are multiplied by: the least and the largest.
+    fn scale(&self, height: usize, width: usize) -> [[f64; 2]; 2] {
+        let (height, width) = (height as f64, width as f64);
+        let (high, wide) = (self.size.height as f64, self.size.width as f64);
+        match self.mode {
+            Mode::Whole => [[high / height; 2], [wide / width; 2]],
+            Mode::Random => {
+                let [least, most] = self.area.map(|share| share * height * width);
+                let [narrow, broad] = self.aspect;
+                let within = |side: f64, whole: f64| side.round().clamp(1.0, whole);
+                let highs = [(most / narrow).sqrt(), (least / broad).sqrt()];
+                let wides = [(most * broad).sqrt(), (least * narrow).sqrt()];
+                [
+                    highs.map(|side| high / within(side, height)),
+                    wides.map(|side| wide / within(side, width)),
+                ]
+            }
+        }
     }
 }
 

@@ -12,12 +12,15 @@ use runtime::event::{Event, Events};
 use runtime::item::{Block, Item, Position, Sample, Source};
 use runtime::onnx;
 use runtime::port::{ImageType, Port};
+use runtime::preprocessing::Preprocessing;
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::data::thousands;
 use crate::inputs;
+use crate::lints::SHORT_QUEUE;
 
 /// The tutorial's queue holds 0.4 of an epoch of 50,000 images.
 const MINIMUM: usize = 20_000;
@@ -64,11 +67,12 @@ impl Default for Shuffler {
 
 /// The kind of this stage.
 pub fn kind() -> Kind {
-    Kind::of::<Shuffler>(
+    let kind = Kind::of::<Shuffler>(
         "shuffler",
         "Mixes images: each epoch exactly, or through a queue as in the tutorial.",
         "{ mode: queue, minimum: 20000 }",
-    )
+    );
+    Kind { lints: vec![&SHORT_QUEUE], ..kind }
 }
 
 impl Shuffler {
@@ -138,7 +142,24 @@ impl Config for Shuffler {
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
+        let source = context.sources.first().cloned().flatten();
+        let in_a_row = source.as_ref().and_then(|source| source.in_a_row);
+        if let Some(images) = in_a_row.filter(|images| *images > self.capacity() as u64)
+            && self.mode == Mode::Queue
+        {
+            context.remark(
+                &SHORT_QUEUE,
+                &format!(
+                    "images come class by class, up to {} of one in a row, and the queue holds {} at \
+                     most: make `minimum` larger than a class, or set `mode: epoch`",
+                    thousands(images),
+                    thousands(self.capacity() as u64)
+                ),
+            );
+        }
         let common = Common {
+            // What comes out is mixed as far as this stage has a say.
+            source: source.map(|source| Arc::new(Source { in_a_row: None, ..(*source).clone() })),
             seed: context.run.seed,
             stage: context.stage.to_owned(),
             block_images: context.run.block_images.max(1),
@@ -157,6 +178,10 @@ impl Config for Shuffler {
         }))
     }
 
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::default())
+    }
+
     fn offset(&self) -> Offset {
         Offset::Stays
     }
@@ -164,6 +189,7 @@ impl Config for Shuffler {
 
 /// What both modes need.
 struct Common {
+    source: Option<Arc<Source>>,
     seed: u64,
     stage: String,
     block_images: usize,
@@ -263,6 +289,10 @@ impl EpochShuffle {
 }
 
 impl Stage for EpochShuffle {
+    fn source(&self) -> Option<Arc<Source>> {
+        self.common.source.clone()
+    }
+
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
         self.shuffle(ports).boxed()
     }
@@ -344,6 +374,10 @@ impl QueueShuffle {
 }
 
 impl Stage for QueueShuffle {
+    fn source(&self) -> Option<Arc<Source>> {
+        self.common.source.clone()
+    }
+
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
         self.shuffle(ports).boxed()
     }

@@ -35,6 +35,7 @@ pub(crate) fn source(epoch_images: u64) -> Arc<Source> {
         classes: (0..10).map(|class| class.to_string()).collect(),
         stands_in_for: None,
         limit: None,
+        in_a_row: None,
     })
 }
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 use runtime::item::Sample;
 use runtime::onnx::{Attribute, Builder, Tensor, Value};
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::{Operation, Preprocessing};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
@@ -66,6 +67,10 @@ impl Config for Whitening {
              values"
                 .to_owned(),
         )
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::always(Operation::default().of_whole_image().rescaling()))
     }
 
     fn offset(&self) -> Offset {

@@ -202,6 +202,7 @@ fn the_loss_of_soft_labels_is_that_of_the_formula() {
             classes: Vec::new(),
             stands_in_for: None,
             limit: None,
+            in_a_row: None,
         }),
         number: 0,
         ids: (0..IMAGES as u64).map(|index| SampleId { epoch: 0, index }).collect(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use runtime::item::Sample;
 use runtime::port::{ImageType, PixelType, Port};
+use runtime::preprocessing::{Chance, Operation, Preprocessing};
 use runtime::random::Random;
 use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
 use schemars::JsonSchema;
@@ -51,6 +52,19 @@ impl Config for Posterizer {
         }
         Mismatch::all(wrong)?;
         Ok(Some(Port::Samples(ImageType { pixel: PixelType::F32, ..image })))
+    }
+
+    /// What it does to images, for `check` to compare training with evaluation: with `probability: 1`
+    /// the same to each, which an evaluation then needs too; else it is augmentation.
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(match self.probability {
+            0.0 => Preprocessing::default(),
+            1.0 => Preprocessing::always(Operation::default().with("levels", self.levels)),
+            _ => Preprocessing::random(Chance {
+                field: "probability",
+                instead: "set it to 1, or leave the stage out",
+            }),
+        })
     }
 
     fn build(&self, _: &Context<'_>) -> Result<Runner> {

@@ -75,6 +75,7 @@ mod tests {
                 classes: Vec::new(),
                 stands_in_for: None,
                 limit: None,
+                in_a_row: None,
             }),
             number: 0,
             ids: indices.iter().map(|index| SampleId { epoch: 0, index: *index }).collect(),

@@ -42,6 +42,7 @@ pub(super) fn weights(steps: u64) -> Weights {
         classes: vec!["one".to_owned(), "tw\"o".to_owned()],
         stands_in_for: None,
         limit: None,
+        in_a_row: None,
     };
     let odd = [f32::NAN, -0.0, f32::from_bits(1), f32::from_bits(0x7fc1_2345)];
     Weights {

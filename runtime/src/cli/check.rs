@@ -3,9 +3,10 @@
 use clap::Args;
 
 use super::App;
-use super::output::{Failure, indent, print, table};
+use super::output::{Failure, indent, print, table, tell};
 use super::pipeline;
 use crate::adapter::{Adapter as _, micro_batch, select};
+use crate::diagnostic::{self, Severity};
 use crate::plan::Plan;
 use crate::port::Port;
 
@@ -30,8 +31,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn check(app: &App, arguments: &Arguments) -> Result<(), Failure> {
-    let plan = arguments.pipeline.load(app, None, None)?;
+    let base = arguments.pipeline.base(None, None);
+    let (plan, told) = arguments.pipeline.check(app, &base)?;
+    let (notes, warnings): (Vec<_>, Vec<_>) =
+        told.into_iter().partition(|one| one.severity == Severity::Note);
+    tell(&warnings);
     print(&describe(&plan))?;
+    if !notes.is_empty() {
+        print(&format!("\n{}", diagnostic::render(&notes, false)))?;
+    }
     match &arguments.adapter {
         Some(asked) => fit(&plan, asked),
         None => Ok(()),
@@ -82,6 +90,5 @@ fn describe(plan: &Plan) -> String {
             summaries += &format!("\n{} ({}):\n{}", stage.id, stage.kind, indent(&summary, 2));
         }
     }
-    let notes: String = plan.notes().iter().map(|note| format!("\nnote: {note}\n")).collect();
-    table(&rows) + &summaries + &notes
+    table(&rows) + &summaries
 }

@@ -1,11 +1,12 @@
-//! `runtime list`: the kinds of stages.
+//! `runtime list`: the kinds of stages, and what is remarked on pipelines.
 
 use clap::Args;
 
 use super::App;
 use super::output::{Failure, indent, print, table};
+use crate::lint::known;
 
-/// Lists the kinds of stages, and what they may have inside them.
+/// Lists the kinds of stages, what they may have inside them, and the names of warnings and notes.
 #[derive(Debug, Args)]
 #[command(after_help = "`runtime inspect KIND` shows the fields of one of them.")]
 pub(super) struct Arguments {}
@@ -18,5 +19,9 @@ pub(super) fn list(app: &App, _: &Arguments) -> Result<(), Failure> {
         let parts: Vec<_> = kind.parts.iter().map(|part| line(part.name, part.about)).collect();
         text += &format!("\nInside `{}`:\n{}", kind.name, indent(&table(&parts), 2));
     }
+    let lints: Vec<_> = known(&app.kinds).iter().map(|one| line(one.name, one.about)).collect();
+    text += "\nWarnings and notes of `check` and `run`, which `allow: [NAME, ..]` in a pipeline \
+             switches off:\n";
+    text += &indent(&table(&lints), 2);
     print(&text)
 }

@@ -10,7 +10,7 @@ use super::App;
 use super::output::{Failure, tell};
 use crate::cache;
 use crate::config::yaml::TEXT_MAX;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::fetch;
 use crate::plan::Plan;
 use crate::stage::RunSettings;
@@ -56,7 +56,12 @@ impl Arguments {
         data: Option<PathBuf>,
         adapter: Option<String>,
     ) -> Result<Plan, Failure> {
-        self.load_with(app, &RunSettings { adapter, folder: self.folder(), ..base(data) })
+        self.load_with(app, &self.base(data, adapter))
+    }
+
+    /// What the command line and the environment say of this pipeline.
+    pub(super) fn base(&self, data: Option<PathBuf>, adapter: Option<String>) -> RunSettings {
+        RunSettings { adapter, folder: self.folder(), ..base(data) }
     }
 
     /// The folder that relative paths start from.
@@ -74,12 +79,13 @@ impl Arguments {
 
     /// The checked pipeline of a run of which this is known beforehand; tells warnings on the way.
     pub(super) fn load_with(&self, app: &App, base: &RunSettings) -> Result<Plan, Failure> {
-        let (plan, warnings) = self.check(app, base)?;
-        tell(&warnings);
+        let (plan, mut told) = self.check(app, base)?;
+        told.retain(|one| one.severity != Severity::Note);
+        tell(&told);
         Ok(plan)
     }
 
-    /// The same, with warnings that may have been told before.
+    /// The same, with warnings and notes that may have been told before.
     pub(super) fn check(
         &self,
         app: &App,

@@ -215,6 +215,7 @@ fn blocks(ends: &Ends, pictures: &[&Picture], classes: &[String]) -> Vec<Item> {
         classes: classes.to_vec(),
         stands_in_for: None,
         limit: None,
+        in_a_row: None,
     });
     let images: Vec<Image> =
         pictures.iter().map(|picture| photo::as_image(&ends.image, picture)).collect();

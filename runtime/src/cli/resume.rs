@@ -22,12 +22,13 @@ use crate::towers::journal;
 
 /// Settings that say nothing of what is learned. Adapter and precision say how exactly: the weights
 /// that a checkpoint holds are good for all of them.
-const FREE_SETTINGS: [&str; 10] = [
+const FREE_SETTINGS: [&str; 11] = [
     "epochs",
     "steps",
     "adapter",
     "precision",
     "autotune",
+    "allow",
     "checkpoints",
     "summaries",
     "name",

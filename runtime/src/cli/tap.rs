@@ -142,6 +142,7 @@ fn gather(plan: Plan, stage: &str, most: usize) -> Result<Vec<Item>> {
             classes: Vec::new(),
             stands_in_for: None,
             limit: None,
+            in_a_row: None,
         };
         let weights = untrained(&graph, Arc::new(nothing), plan.settings.seed);
         plan.give(&id, given::items(vec![Item::Weights(Arc::new(weights))]))?;

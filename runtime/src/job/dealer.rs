@@ -76,6 +76,7 @@ mod tests {
             classes: Vec::new(),
             stands_in_for: None,
             limit: None,
+            in_a_row: None,
         })
     }
 

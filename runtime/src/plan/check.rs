@@ -2,12 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::flows::TrainingFlow;
 use super::top::Top;
-use super::{Plan, PlannedStage, evaluators, links, trials};
+use super::{Plan, PlannedStage, evaluators, links, notes, trials};
 use crate::config::decode::{Problem, Problems};
 use crate::config::entry::entry;
 use crate::config::node::{Node, Path, short};
 use crate::config::suggest;
+use crate::diagnostic::Severity;
+use crate::lint::{self, Lint};
 use crate::port::Port;
 use crate::stage::{Config, Kind, Mismatch, Parsed, RunSettings};
 
@@ -16,11 +19,15 @@ use crate::stage::{Config, Kind, Mismatch, Parsed, RunSettings};
 pub(super) struct Finding {
     pub(super) problem: Problem,
     pub(super) notes: Vec<String>,
+    /// Other places that belong to it, each with what is there.
+    pub(super) others: Vec<Problem>,
+    /// What it is called, if it can be switched off.
+    pub(super) lint: Option<&'static Lint>,
 }
 
 impl From<Problem> for Finding {
     fn from(problem: Problem) -> Self {
-        Self { problem, notes: Vec::new() }
+        Self { problem, notes: Vec::new(), others: Vec::new(), lint: None }
     }
 }
 
@@ -31,6 +38,21 @@ pub(super) struct Checked {
     pub(super) plan: Option<Plan>,
     pub(super) errors: Vec<Finding>,
     pub(super) warnings: Vec<Finding>,
+    pub(super) notes: Vec<Finding>,
+}
+
+impl Checked {
+    /// Adds a remark, unless it is switched off.
+    pub(super) fn remark(&mut self, lint: &'static Lint, finding: Finding, run: &RunSettings) {
+        if lint.is_allowed(run) {
+            return;
+        }
+        let finding = Finding { lint: Some(lint), ..finding };
+        match lint.severity {
+            Severity::Note => self.notes.push(finding),
+            Severity::Warning | Severity::Error => self.warnings.push(finding),
+        }
+    }
 }
 
 /// A stage as read, before its types are known.
@@ -65,6 +87,9 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
     let settings =
         entries.iter().filter(|(key, _)| key != STAGES && key != trials::TESTS).cloned().collect();
     let top = Parsed::<Top>::read(&Node::Map(settings), &Path::default(), &mut problems);
+    if let Some(top) = &top {
+        tell_unknown(&top.value.allow, kinds, &mut problems);
+    }
     let stages = read_stages(kinds, node.get(STAGES), &mut problems);
     let tests = trials::read(node.get(trials::TESTS), &mut problems);
     let (from, links_known) = resolve(&stages, &mut problems);
@@ -88,13 +113,17 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
     if let (Some(top), true) = (top, checked.errors.is_empty()) {
         let Parsed { value: top, fields } = top;
         let settings = top.settings(base);
+        let places = Places::of(&stages);
         let stages = assemble(stages, &from, &order, &outputs);
-        let plan = Plan { settings, stages, trials: tests, top: fields, document: node.clone() };
+        let mut plan =
+            Plan { settings, stages, trials: tests, top: fields, document: node.clone() };
+        plan.settings.training = TrainingFlow::of(&plan, kinds);
         let mut problems = Problems::new();
         trials::check(&plan, &mut problems);
         evaluators::check(&plan, &mut problems);
         checked.warnings.extend(evaluators::unsaid(&plan).map(Finding::from));
         checked.errors = into_findings(problems);
+        notes::tell(&plan, &places, &mut checked);
         checked.plan = checked.errors.is_empty().then_some(plan);
     }
     checked
@@ -335,10 +364,6 @@ fn infer(
         }
         match config.check(&inputs) {
             Ok(output) => {
-                let warnings = config.warnings(&inputs);
-                checked
-                    .warnings
-                    .extend(warnings.into_iter().map(|warning| finding(read, &inputs, warning)));
                 outputs[*stage] = Output::Known { inputs, output };
             }
             Err(mut mismatch) => {
@@ -392,19 +417,67 @@ fn tell_trainers(stages: &[Read], outputs: &[Output], errors: &mut Vec<Finding>)
 
 /// Places what a stage says about itself.
 fn finding(stage: &Read, inputs: &[Port], mismatch: Mismatch) -> Finding {
-    let mut path = stage.body.clone();
-    let on_key = mismatch.field.is_empty();
-    if mismatch.field.first().is_some_and(|field| field == FROM) {
-        path = stages_path().join(&stage.id);
-    }
-    path.0.extend(mismatch.field);
-    let notes = inputs
-        .iter()
-        .zip(&stage.sources)
-        .map(|(port, (name, _))| format!("{} takes {port} from {name}", stage.id))
-        .collect();
+    let (path, on_key) = path_of(&stage.id, &stage.body, mismatch.field);
+    let sources = stage.sources.iter().map(|(name, _)| &**name);
     let message = format!("{}: {}", stage.id, mismatch.message);
-    Finding { problem: Problem { path, on_key, message, help: mismatch.help }, notes }
+    let problem = Problem { path, on_key, message, help: mismatch.help };
+    Finding { notes: taken(&stage.id, inputs, sources), ..Finding::from(problem) }
+}
+
+/// What a stage takes from which others.
+pub(super) fn taken<'a>(
+    id: &str,
+    inputs: &[Port],
+    sources: impl Iterator<Item = &'a str>,
+) -> Vec<String> {
+    let edges = inputs.iter().zip(sources);
+    edges.map(|(port, name)| format!("{id} takes {port} from {name}")).collect()
+}
+
+/// Where a field of a stage is, and whether that is a key: without a field it is the stage's kind.
+fn path_of(id: &str, body: &Path, field: Vec<String>) -> (Path, bool) {
+    let on_key = field.is_empty();
+    let mut path = match field.first().is_some_and(|field| field == FROM) {
+        true => stages_path().join(id),
+        false => body.clone(),
+    };
+    path.0.extend(field);
+    (path, on_key)
+}
+
+/// Where stages are written.
+pub(super) struct Places(HashMap<String, Path>);
+
+impl Places {
+    fn of(stages: &[Read]) -> Self {
+        Self(stages.iter().map(|stage| (stage.id.clone(), stage.body.clone())).collect())
+    }
+
+    /// Something at a field of a stage, or at its kind.
+    pub(super) fn problem(
+        &self,
+        id: &str,
+        field: Vec<String>,
+        message: String,
+        help: Option<String>,
+    ) -> Problem {
+        let stage = stages_path().join(id);
+        let (path, on_key) = path_of(id, self.0.get(id).unwrap_or(&stage), field);
+        Problem { path, on_key, message, help }
+    }
+}
+
+/// Tells what is to be switched off and is nothing that could be told.
+fn tell_unknown(allow: &[String], kinds: &[Kind], problems: &mut Problems) {
+    let known: Vec<&str> = lint::known(kinds).iter().map(|lint| lint.name).collect();
+    for (at, name) in allow.iter().enumerate().filter(|(_, name)| !known.contains(&&***name)) {
+        problems.push(Problem {
+            path: Path::default().join("allow").join(at),
+            on_key: false,
+            message: format!("there is no warning and no note named `{}`", short(name)),
+            help: suggest::help(name, &known),
+        });
+    }
 }
 
 /// A flow that ends nowhere is a stage forgotten. Weights are different: they stay where they are
@@ -434,15 +507,10 @@ fn tell_unread(
             Port::Gradients(..) => format!("add a stage that applies them, with `from: {id}`"),
             _ => format!("add `from: {id}` to the stage that should read it, or remove `{id}`"),
         };
-        errors.push(Finding {
-            problem: Problem {
-                path: stages_path().join(id),
-                on_key: true,
-                message,
-                help: Some(help),
-            },
-            notes: vec![format!("{id} puts out {port}")],
-        });
+        let path = stages_path().join(id);
+        let problem = Problem { path, on_key: true, message, help: Some(help) };
+        let notes = vec![format!("{id} puts out {port}")];
+        errors.push(Finding { notes, ..Finding::from(problem) });
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Plan;
 use super::check::{Checked, Finding, check};
 use super::overrides::{self, Applied, Override};
+use crate::config::decode::Problem;
 use crate::config::escape;
 use crate::config::node::Path;
 use crate::config::yaml::{Document, Unreadable};
@@ -20,7 +21,7 @@ impl Plan {
     /// `stages.batch.batcher.size`, with the YAML that replaces what is there; `base` holds what
     /// the command line says about the run.
     ///
-    /// Gives the plan and warnings, or everything that is wrong, in the order of the file.
+    /// Gives the plan with warnings and notes, or everything that is wrong, in the order of the file.
     pub fn load(
         kinds: &[Kind],
         file_name: &str,
@@ -33,7 +34,9 @@ impl Plan {
         let Applied { node, changes, told } = overrides::apply(&document, overrides)?;
         let checked = check(kinds, &node, base);
         // What is told of the file alone as well, is not the command line's fault.
-        let alone = if changes.is_empty() || checked.errors.is_empty() {
+        let nothing_told =
+            checked.errors.is_empty() && checked.warnings.is_empty() && checked.notes.is_empty();
+        let alone = if changes.is_empty() || nothing_told {
             Checked::default()
         } else {
             check(kinds, document.node(), base)
@@ -42,10 +45,11 @@ impl Plan {
         let place = Placing { file_name, text, document: &document, changes: &changes };
         match checked.plan {
             Some(plan) => {
-                let mut warnings = told;
-                warnings.extend(place.escapes());
-                warnings.extend(place.all(Severity::Warning, checked.warnings, &alone.warnings));
-                Ok((plan, warnings))
+                let mut diagnostics = told;
+                diagnostics.extend(place.escapes());
+                diagnostics.extend(place.all(Severity::Warning, checked.warnings, &alone.warnings));
+                diagnostics.extend(place.all(Severity::Note, checked.notes, &alone.notes));
+                Ok((plan, diagnostics))
             }
             None => {
                 let mut diagnostics = told;
@@ -108,13 +112,18 @@ impl Placing<'_> {
         let mut diagnostics: Vec<Diagnostic> = sorted
             .into_iter()
             .map(|(_, blame, finding)| {
-                let place = blame.or_else(|| self.in_file(&finding));
+                let place = blame.or_else(|| self.in_file(&finding.problem));
+                let others = finding.others.iter();
+                let others = others.filter_map(|at| Some((self.in_file(at)?, at.message.clone())));
+                let others = others.collect();
                 let message = match place {
                     Some(_) => finding.problem.message,
                     None => format!("{}: {}", self.file_name, finding.problem.message),
                 };
                 let help = finding.problem.help;
-                Diagnostic { severity, message, place, help, notes: finding.notes }
+                let name = finding.lint.map(|lint| lint.name);
+                let notes = finding.notes;
+                Diagnostic { severity, name, message, place, others, help, notes }
             })
             .collect();
         if hidden > 0 {
@@ -124,8 +133,7 @@ impl Placing<'_> {
         diagnostics
     }
 
-    fn in_file(&self, finding: &Finding) -> Option<Place> {
-        let problem = &finding.problem;
+    fn in_file(&self, problem: &Problem) -> Option<Place> {
         let span = self.document.locate(&problem.path, problem.on_key);
         let span = span.or_else(|| problem.path.0.is_empty().then_some(0..0))?;
         Some(Place { name: self.file_name.to_owned(), text: Arc::clone(&self.text), span })

@@ -1,7 +1,9 @@
 //! A pipeline checked whole: every stage with its types, before anything opens.
 
+mod alignment;
 mod check;
 mod evaluators;
+pub mod flows;
 mod kept;
 mod links;
 mod load;

@@ -190,6 +190,7 @@ mod tests {
             classes: Vec::new(),
             stands_in_for: None,
             limit: None,
+            in_a_row: None,
         };
         let sample = |index| Sample {
             id: SampleId { epoch: 0, index },

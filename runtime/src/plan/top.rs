@@ -35,6 +35,10 @@ pub(super) struct Top {
     /// several: once, as what was found is kept. Otherwise the first that fits is taken.
     #[serde(default = "autotune")]
     autotune: bool,
+    /// The names of warnings and notes that are not told: what they are about is meant so. `runtime
+    /// list` has them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) allow: Vec<String>,
     /// The name of the run's folder, to which a number is added. The pipeline file's if absent.
     name: Option<String>,
     /// When weights are kept, beside at each evaluation and at the end.
@@ -92,6 +96,7 @@ impl Top {
             adapter: adapter.filter(|name| name != "auto"),
             precision: self.precision,
             autotune: self.autotune,
+            allow: self.allow,
             block_images: self.block_images,
             channel_blocks: self.channel_blocks,
             name: self.name,

@@ -32,6 +32,7 @@ pub fn fixed_batch(graph: &Graph, images: usize, number: u64) -> Result<Batch> {
             classes: (0..classes).map(|class| class.to_string()).collect(),
             stands_in_for: None,
             limit: None,
+            in_a_row: None,
         }),
         number,
         ids: Vec::new(),

@@ -2,6 +2,7 @@
 
 use runtime::fetch::Download;
 use runtime::photo::Rules;
+use runtime::preprocessing::Operation;
 use runtime::stage::Mismatch;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,33 @@ impl Kind {
             Self::Images(_) => "images",
             Self::Synthetic(_) => "synthetic",
         }
+    }
+}
+
+/// Fields that say which images are read, where they are, or what they are called, and nothing of
+/// the pixels. The size is compared as that of the images, of whatever format.
+const NO_RULES: [&str; 10] = [
+    "classes",
+    "damaged",
+    "extra",
+    "first_label",
+    "labels",
+    "prefix",
+    "seed",
+    "size_px",
+    "test",
+    "train",
+];
+
+impl Kind {
+    /// The fields by which pixels are made of files.
+    pub fn rules(&self) -> Operation {
+        let fields = serde_json::to_value(self).unwrap_or_default();
+        let fields = fields[self.name()].as_object().cloned().unwrap_or_default();
+        let rules = fields.iter().filter(|(field, _)| !NO_RULES.contains(&&***field));
+        rules.fold(Operation::of(self.name()), |operation, (field, value)| {
+            operation.with(&format!("format.{}.{field}", self.name()), value)
+        })
     }
 }
 

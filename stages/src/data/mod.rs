@@ -10,6 +10,7 @@ pub mod format;
 pub mod idx;
 pub mod images;
 mod mat;
+pub mod order;
 pub mod place;
 pub mod svhn;
 pub mod synthetic;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result as AnyResult, bail};
 use runtime::config::decode::Problems;
 use runtime::config::node::{Node, Path};
 use runtime::graph::{GraphBuilder, TensorId};
+use runtime::lint::{Lint, Note};
 use runtime::onnx;
 use runtime::stage::{Mismatch, Parsed, Part};
 use schemars::{JsonSchema, Schema};
@@ -29,11 +30,36 @@ pub trait Layer: Debug + Send + Sync + 'static {
         bail!("what it computes has no form in ONNX")
     }
 
-    /// The fields whose effect on training a person should know before the run, said as warnings by
-    /// `check`.
-    fn warnings(&self) -> Vec<Mismatch> {
+    /// What a person may want to know of its fields before a run, told by `check`.
+    fn notes(&self) -> Vec<Note> {
         Vec::new()
     }
+
+    /// What it does to sums, for `check` to find layers with weights that are as good as one.
+    fn linearity(&self) -> Linearity {
+        Linearity::Nonlinear
+    }
+
+    /// Whether each output is made of all numbers of the input, wherever they are in it.
+    fn is_dense(&self) -> bool {
+        false
+    }
+
+    /// What is said of it where the loss reads what it puts out, if it has no place there.
+    fn before_loss(&self) -> Option<(&'static Lint, &'static str)> {
+        None
+    }
+}
+
+/// What a layer does to sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linearity {
+    /// What comes of a sum is not the sum of what comes of its parts, or nothing is known of that.
+    Nonlinear,
+    /// It is, and no channel has a part in another.
+    Keeps,
+    /// It is, and each output is a sum over the channels, with weights.
+    Mixes,
 }
 
 /// Turns a YAML body into a layer, or says what is wrong with it.

@@ -9,6 +9,7 @@ pub mod golden;
 pub mod initializer;
 pub mod layer;
 pub mod layers;
+mod remarks;
 pub mod score;
 pub mod train;
 pub mod tutorial;
@@ -23,6 +24,7 @@ use runtime::config::entry::entry;
 use runtime::config::node::{Node, Path};
 use runtime::event::Event;
 use runtime::graph::Graph;
+use runtime::lint::{Around, Note};
 use runtime::onnx;
 use runtime::port::{ImageType, Port};
 use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
@@ -33,6 +35,10 @@ use compile::{ListedLayer, compile};
 use layer::LayerKind;
 
 use crate::data::thousands;
+use crate::lints::{
+    ACTIVATION_BEFORE_LOSS, BATCH_NORM_MOMENTUM, DROPOUT_BEFORE_LOSS, LINEAR_LAYERS,
+    PER_ADAPTER_STATISTICS, UNSHUFFLED,
+};
 
 /// Parts in which a gradient of this length is summed over images. Enough for a GPU to be busy
 /// with small gradients; of large ones a few, as a part is what one thread of the host sums, but no
@@ -114,6 +120,14 @@ pub fn kind(layers: Vec<LayerKind>) -> Kind {
         parts,
         beside_parts: Some(schemars::schema_for!(Beside)),
         downloads: Vec::new(),
+        lints: vec![
+            &ACTIVATION_BEFORE_LOSS,
+            &DROPOUT_BEFORE_LOSS,
+            &LINEAR_LAYERS,
+            &BATCH_NORM_MOMENTUM,
+            &PER_ADAPTER_STATISTICS,
+            &UNSHUFFLED,
+        ],
     }
 }
 
@@ -317,21 +331,38 @@ impl Config for Model {
         export::export(&self.layers, file, images)
     }
 
-    fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
+    fn notes(&self, around: &Around<'_>) -> Vec<Note> {
         let of_layer = |(place, listed): (usize, &ListedLayer)| {
             let place = place.to_string();
             // They are about training it.
-            let warnings = listed.layer.warnings().into_iter().filter(|_| listed.trainable);
-            let located = warnings.map(|one| one.below(&["layers", &place, listed.kind]));
+            let notes = listed.layer.notes().into_iter().filter(|_| listed.trainable);
+            let located = notes
+                .map(|Note { lint, what }| lint.note(what.below(&["layers", &place, listed.kind])));
             located.collect::<Vec<_>>()
         };
-        self.layers.iter().enumerate().flat_map(of_layer).collect()
+        let mut notes: Vec<Note> = self.layers.iter().enumerate().flat_map(of_layer).collect();
+        if let Some(Port::Gradients(graph, _)) = around.output {
+            notes.extend(remarks::remarks(&self.layers, graph));
+        }
+        notes
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         let wrong = |mismatch: Mismatch| anyhow::anyhow!(mismatch.message);
         match self.reads(context.inputs).map_err(wrong)? {
-            Reads::Training(image, _) => {
+            Reads::Training(image, size) => {
+                let source = context.sources.first().and_then(Option::as_ref);
+                let in_a_row = source.and_then(|source| source.in_a_row);
+                if let Some(images) = in_a_row.filter(|images| *images >= size as u64 / 2) {
+                    context.remark(
+                        &UNSHUFFLED,
+                        &format!(
+                            "images come class by class, up to {} of one in a row, and nothing \
+                             shuffles them: put a shuffler behind the reader",
+                            thousands(images)
+                        ),
+                    );
+                }
                 Ok(Runner::Stage(Box::new(train::Train::new(image.classes))))
             }
             Reads::Scoring { batches, weights, graph, size, views } => {

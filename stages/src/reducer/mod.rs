@@ -16,6 +16,7 @@ use runtime::adapter::AdapterReport;
 use runtime::adapter::several::Several;
 use runtime::event::Event;
 use runtime::graph::Graph;
+use runtime::lint::{Around, Note};
 use runtime::period::Period;
 use runtime::port::Port;
 use runtime::precision::Precision;
@@ -31,8 +32,9 @@ use summary::Summaries;
 use update::Update;
 
 use crate::data::thousands;
+use crate::lints::{ADAMW_WITHOUT_DECAY, FROZEN_AS_DRAWN, INIT_FROM_DIFFERS, LONG_WARM_UP};
 use crate::optimizer::Optimizer;
-use crate::schedule::Schedule;
+use crate::schedule::{RunExtent, Schedule};
 
 /// Trains: one step of the optimiser per batch, then the moving averages of the new weights.
 ///
@@ -110,15 +112,27 @@ fn evaluate() -> Period {
 
 /// The kind.
 pub fn kind() -> Kind {
-    Kind::of::<Reducer>(
+    let kind = Kind::of::<Reducer>(
         "reducer",
         "Owns the weights: computes and applies gradients, keeps moving averages, hands weights \
          on for evaluation.",
         "{ learning_rate: 0.1, moving_average: 0.9999 }",
-    )
+    );
+    let lints = vec![&ADAMW_WITHOUT_DECAY, &LONG_WARM_UP, &FROZEN_AS_DRAWN, &INIT_FROM_DIFFERS];
+    Kind { lints, ..kind }
 }
 
 impl Reducer {
+    /// What is said of a warm-up that is found to be as long as the run only once the images of an
+    /// epoch are counted.
+    fn warm_up_of_data(&self, context: &Context<'_>, batch: usize) -> Option<String> {
+        let limit = &context.run.limit;
+        let source = context.sources.first().and_then(Option::as_ref)?;
+        let extent = RunExtent::of(limit, source.epoch_images, batch);
+        let known_before = self.learning_rate.long_warm_up(limit, batch).is_some();
+        self.learning_rate.warms_up_throughout(&extent).filter(|_| !known_before)
+    }
+
     /// The model with the terms of its loss and its update.
     fn extend(&self, graph: &Graph) -> Result<Graph, Mismatch> {
         let update = Update { optimizer: self.optimizer.clone(), clip_norm: self.clip_norm };
@@ -163,16 +177,24 @@ impl Config for Reducer {
         true
     }
 
-    fn notes(&self, inputs: &[Port]) -> Vec<String> {
-        let [Port::Gradients(graph, _)] = inputs else { return Vec::new() };
+    fn notes(&self, around: &Around<'_>) -> Vec<Note> {
+        let [Port::Gradients(graph, batch)] = around.inputs else { return Vec::new() };
         let frozen: Vec<&str> = graph.frozen().map(|layer| layer.name.as_str()).collect();
-        if self.init_from.is_some() || frozen.is_empty() {
-            return Vec::new();
-        }
-        vec![format!(
-            "without `init_from`, what is frozen keeps the weights that are drawn at first: {}",
-            frozen.join(", ")
-        )]
+        let as_drawn = (self.init_from.is_none() && !frozen.is_empty()).then(|| {
+            FROZEN_AS_DRAWN.note(Mismatch::new(format!(
+                "without `init_from`, what is frozen keeps the weights that are drawn at first: {}",
+                frozen.join(", ")
+            )))
+        });
+        let decay = graph.parameters.iter().any(|parameter| parameter.weight_decay != 0.0);
+        let without_decay = (self.optimizer.decays() && !decay).then(|| {
+            let message = "no layer has a weight decay, and without it this is `adam`";
+            let help = "give layers a `weight_decay`, or write `adam`";
+            ADAMW_WITHOUT_DECAY.note(Mismatch::field("optimizer", message).help(help))
+        });
+        let long = self.learning_rate.long_warm_up(&around.run.limit, *batch);
+        let long = long.map(|what| LONG_WARM_UP.note(what.below(&["learning_rate"])));
+        [as_drawn, without_decay, long].into_iter().flatten().collect()
     }
 
     fn adjustable(&self) -> &'static [&'static str] {
@@ -217,8 +239,14 @@ impl Config for Reducer {
                 if let Some(told) = start.frozen_anew(graph) {
                     context.events.emit(Event::Warning(told));
                 }
+                for told in start.prepared_otherwise(context) {
+                    context.remark(&INIT_FROM_DIFFERS, &told);
+                }
                 started = Some(start);
             }
+        }
+        if let Some(told) = self.warm_up_of_data(context, batch) {
+            context.remark(&LONG_WARM_UP, &told);
         }
         let info = adapter.info();
         let (told, parts) = match towers.as_slice() {

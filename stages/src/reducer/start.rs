@@ -26,6 +26,8 @@ pub(super) struct Start {
     taken: Taken,
     /// The last layer with weights.
     last: Option<String>,
+    /// The pipeline that they were trained with.
+    pipeline: String,
 }
 
 /// The first weights of a model: those of the checkpoint at this path, and where its layers are
@@ -66,6 +68,7 @@ pub(super) fn read(
         classes: stored.source.classes,
         taken,
         last: last.map(|layer| layer.name.clone()),
+        pipeline: stored.about.pipeline,
     };
     Ok((weights, start))
 }
@@ -113,6 +116,19 @@ impl Start {
                 self.path,
                 names.join(", ")
             )
+        })
+    }
+
+    /// What to say of what is done otherwise to images here than for those weights.
+    pub(super) fn prepared_otherwise(&self, context: &Context<'_>) -> Vec<String> {
+        let training = &context.run.training;
+        training.differences_from(&self.path, &self.pipeline).unwrap_or_else(|wrong| {
+            let why = wrong.first().map_or("", |first| first.message.as_str());
+            vec![format!(
+                "what was done to the images that {} was trained on is not known, as its pipeline \
+                 cannot be read here: {why}",
+                self.path
+            )]
         })
     }
 

@@ -158,6 +158,38 @@ impl Schedule {
         Ok(())
     }
 
+    /// What is said, below the schedule, of a run with this limit that ends before the rate has warmed
+    /// up, as far as that is known without the data.
+    pub fn long_warm_up(&self, limit: &Limit, batch: usize) -> Option<Mismatch> {
+        let Self::Curve(curve) = self else { return None };
+        let (name, shape) = curve.shape();
+        let run = match shape.warm_up()? {
+            Length::Epochs(length) => limit
+                .epochs
+                .filter(|epochs| length >= *epochs)
+                .map(|epochs| format!("{epochs} epochs")),
+            Length::Images(length) => {
+                let images = |steps: u64| steps.saturating_mul(batch as u64);
+                let steps = limit.steps.filter(|steps| length >= images(*steps));
+                steps.map(|steps| format!("{steps} steps"))
+            }
+        };
+        let message = format!("the rate warms up all through a run of {}", run?);
+        let help = "it never gets to the rate that is written: make `warm_up` shorter";
+        Some(Mismatch::field(&format!("{name}.warm_up"), message).help(help))
+    }
+
+    /// The same once the images of an epoch are known.
+    pub fn warms_up_throughout(&self, extent: &RunExtent) -> Option<String> {
+        let Self::Curve(curve) = self else { return None };
+        let images = extent.images(Some(curve.shape().1.warm_up()?));
+        let total = extent.total_images.filter(|total| images >= *total as f64)?;
+        Some(format!(
+            "the learning rate warms up over {images} images, and the run has {total}: it never \
+             gets to the rate that is written"
+        ))
+    }
+
     /// The rate of a step before which so many images have been seen.
     ///
     /// While it warms up it is the curve's rate times the share of `warm_up` that has passed: the

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
-use crate::model::layer::{Layer, LayerKind, first_value, image_shape, one_input};
+use crate::model::layer::{Layer, LayerKind, Linearity, first_value, image_shape, one_input};
 use crate::model::window::{Padding, Window};
 
 /// The mean of each window, channel by channel. Padding does not count: at the edge, a window's sum is
@@ -49,6 +49,10 @@ impl Layer for AvgPool {
         let y = graph.activation(&[window.output[0], window.output[1], channels]);
         lower(graph, x, y, window.constants().with("CHANNELS", channels));
         Ok(y)
+    }
+
+    fn linearity(&self) -> Linearity {
+        Linearity::Keeps
     }
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {

@@ -3,13 +3,15 @@
 use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, Initial, TensorId};
 use runtime::kernel::Constants;
+use runtime::lint::Note;
 use runtime::onnx::{Attribute, Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::lints::{BATCH_NORM_MOMENTUM, PER_ADAPTER_STATISTICS};
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, first_value, one_input};
+use crate::model::layer::{Layer, LayerKind, Linearity, first_value, one_input};
 use crate::model::splits;
 
 /// `scale * (x - mean) / sqrt(variance + epsilon) + offset` for each channel, over all pixels of a
@@ -165,13 +167,28 @@ impl Layer for BatchNorm {
         Ok(y)
     }
 
-    fn warnings(&self) -> Vec<Mismatch> {
-        if self.sync {
-            return Vec::new();
-        }
+    fn notes(&self) -> Vec<Note> {
         let told = "each adapter takes statistics of its own images: results depend on the number \
                     of adapters, and on how many images fit one at once";
-        vec![Mismatch::field("sync", told).help("`sync: true` takes them of the whole batch")]
+        let apart = PER_ADAPTER_STATISTICS
+            .note(Mismatch::field("sync", told).help("`sync: true` takes them of the whole batch"));
+        let told = format!(
+            "each batch makes up {} of the running statistics, which evaluation takes",
+            self.momentum
+        );
+        let help = if self.momentum < 1.0 {
+            let rest = ((1.0 - self.momentum) * 1e6).round() / 1e6;
+            format!("0.1 is usual; what TensorFlow and Keras call {} is {rest} here", self.momentum)
+        } else {
+            "0.1 is usual".to_owned()
+        };
+        let fast = BATCH_NORM_MOMENTUM.note(Mismatch::field("momentum", told).help(help));
+        let apart = (!self.sync).then_some(apart);
+        apart.into_iter().chain((self.momentum >= 0.5).then_some(fast)).collect()
+    }
+
+    fn linearity(&self) -> Linearity {
+        Linearity::Keeps
     }
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {

@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, elements, first_value, image_value, one_input};
+use crate::model::layer::{
+    Layer, LayerKind, Linearity, elements, first_value, image_value, one_input,
+};
 
 /// Fully connected: any shape, flattened in the order height, width, channels, to `[units]`.
 ///
@@ -86,6 +88,14 @@ impl Layer for Dense {
             );
         }
         Ok(y)
+    }
+
+    fn linearity(&self) -> Linearity {
+        Linearity::Mixes
+    }
+
+    fn is_dense(&self) -> bool {
+        true
     }
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {

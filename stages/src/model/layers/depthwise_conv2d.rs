@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, elements, first_value, image_shape, one_input};
+use crate::model::layer::{
+    Layer, LayerKind, Linearity, elements, first_value, image_shape, one_input,
+};
 use crate::model::splits;
 use crate::model::window::{Padding, Window};
 
@@ -105,6 +107,10 @@ impl Layer for DepthwiseConv2d {
             );
         }
         Ok(y)
+    }
+
+    fn linearity(&self) -> Linearity {
+        Linearity::Keeps
     }
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {

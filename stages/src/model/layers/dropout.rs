@@ -2,13 +2,15 @@
 
 use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
+use runtime::lint::Lint;
 use runtime::onnx::{Builder, Value};
 use runtime::random::key_of;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::layer::{Layer, LayerKind, first_value, one_input};
+use crate::lints::DROPOUT_BEFORE_LOSS;
+use crate::model::layer::{Layer, LayerKind, Linearity, first_value, one_input};
 
 /// In training, makes each number 0 with probability `rate` and divides the others by `1 - rate`
 /// (Srivastava et al., 2014, scaled as PyTorch and Keras do); in scoring, changes nothing. What is
@@ -53,6 +55,14 @@ impl Layer for Dropout {
             graph.backward(&shaders::dropout::KERNEL, &[dy, ids, dx], constants);
         }
         Ok(y)
+    }
+
+    fn linearity(&self) -> Linearity {
+        Linearity::Keeps
+    }
+
+    fn before_loss(&self) -> Option<(&'static Lint, &'static str)> {
+        Some((&DROPOUT_BEFORE_LOSS, "dropout before the loss makes scores of classes 0 at random"))
     }
 
     /// Nothing is dropped in scoring.

@@ -3,11 +3,13 @@
 use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::lint::Lint;
 use runtime::onnx::{Builder, Tensor, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::lints::ACTIVATION_BEFORE_LOSS;
 use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `x * P(normal number < x)`, any shape (Hendrycks, Gimpel, 2016). By the error function itself, which is
@@ -36,6 +38,11 @@ impl Layer for Gelu {
             graph.backward(&shaders::gelu_backward::KERNEL, &[x, dy, dx], constants);
         }
         Ok(y)
+    }
+
+    fn before_loss(&self) -> Option<(&'static Lint, &'static str)> {
+        let told = "a gelu before the loss takes away nearly all negative scores";
+        Some((&ACTIVATION_BEFORE_LOSS, told))
     }
 
     /// By the error function: the operator `Gelu` came later than most runtimes.

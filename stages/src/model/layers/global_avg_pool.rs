@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
-use crate::model::layer::{Layer, LayerKind, first_value, image_shape, image_value, one_input};
+use crate::model::layer::{
+    Layer, LayerKind, Linearity, first_value, image_shape, image_value, one_input,
+};
 use crate::model::window::{Padding, Window};
 
 /// The mean of each channel over all pixels: `[height, width, channels]` to `[channels]`.
@@ -35,6 +37,10 @@ impl Layer for GlobalAvgPool {
         let y = graph.activation(&[channels]);
         super::avg_pool::lower(graph, x, y, window.constants().with("CHANNELS", channels));
         Ok(y)
+    }
+
+    fn linearity(&self) -> Linearity {
+        Linearity::Keeps
     }
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {

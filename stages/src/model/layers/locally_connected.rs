@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
 use crate::model::initializer::{Initializer, check_decay};
-use crate::model::layer::{Layer, LayerKind, elements, image_shape, one_input};
+use crate::model::layer::{Layer, LayerKind, Linearity, elements, image_shape, one_input};
 use crate::model::window::{Padding, Window};
 
 /// Like a convolution, but each position has weights and biases of its own (cuda-convnet's local
@@ -62,6 +62,10 @@ pub fn kind() -> LayerKind {
 }
 
 impl Layer for LocallyConnected {
+    fn linearity(&self) -> Linearity {
+        Linearity::Mixes
+    }
+
     fn lower(&self, graph: &mut GraphBuilder, inputs: &[TensorId]) -> Result<TensorId, Mismatch> {
         let x = one_input(inputs)?;
         let [height, width, channels] = image_shape(graph, x)?;

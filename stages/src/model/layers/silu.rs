@@ -3,11 +3,13 @@
 use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::lint::Lint;
 use runtime::onnx::{Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::lints::ACTIVATION_BEFORE_LOSS;
 use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `x / (1 + e^-x)`, any shape; also called swish (Elfwing et al., 2017).
@@ -31,6 +33,11 @@ impl Layer for Silu {
             graph.backward(&shaders::silu_backward::KERNEL, &[x, dy, dx], constants);
         }
         Ok(y)
+    }
+
+    fn before_loss(&self) -> Option<(&'static Lint, &'static str)> {
+        let told = "a silu before the loss takes away nearly all negative scores";
+        Some((&ACTIVATION_BEFORE_LOSS, told))
     }
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {

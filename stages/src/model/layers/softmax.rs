@@ -3,11 +3,13 @@
 use anyhow::Result as AnyResult;
 use runtime::graph::{GraphBuilder, TensorId};
 use runtime::kernel::Constants;
+use runtime::lint::Lint;
 use runtime::onnx::{Attribute, Builder, Value};
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::lints::ACTIVATION_BEFORE_LOSS;
 use crate::model::layer::{Layer, LayerKind, first_value, one_input};
 
 /// `e^x / sum of e^x` over the channels of each pixel, or over all numbers of a dense layer. The loss
@@ -35,6 +37,11 @@ impl Layer for Softmax {
             graph.backward(&shaders::softmax_backward::KERNEL, &[y, dy, dx], constants);
         }
         Ok(y)
+    }
+
+    fn before_loss(&self) -> Option<(&'static Lint, &'static str)> {
+        let told = "the loss has a softmax of its own and takes scores of any size: after this one they are between 0 and 1";
+        Some((&ACTIVATION_BEFORE_LOSS, told))
     }
 
     fn onnx(&self, file: &mut Builder, inputs: &[Value]) -> AnyResult<Value> {
