@@ -26,6 +26,7 @@ const OFFLINE_VARIABLE: &str = "GRADFLOW_OFFLINE";
 
 /// Which pipeline, and what to change in it.
 #[derive(Clone, Debug, Args)]
+#[group(skip)]
 pub(super) struct Arguments {
     /// The pipeline file.
     #[arg(value_name = "PIPELINE")]
