@@ -27,6 +27,7 @@ fn a_run_leaves_everything_that_there_is_to_know_of_it() {
             "report.html",
             "run.json",
             "tensorboard",
+            "trained_on.bin",
             "variants.json",
         ]
     );

@@ -60,8 +60,14 @@ fn place() -> Place {
 }
 
 fn runtime(place: &Place, arguments: &[&str]) -> Said {
+    runtime_at(place, arguments, None)
+}
+
+/// The same, where the environment says that data is here.
+fn runtime_at(place: &Place, arguments: &[&str], data: Option<&Path>) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
     common::offline(&mut command).env_remove("GRADFLOW_RUNS");
+    command.envs(data.map(|data| ("GRADFLOW_DATA", data)));
     let output = command.current_dir(place.path()).args(arguments).output();
     let output = output.expect("the command starts");
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
@@ -308,30 +314,45 @@ fn a_path_in_another_form_is_the_same_data() {
         let said = place.say(&["net.yaml", "--run", "leak"], &[leak, &path(form)]);
         said.refused(&["0.2 is kept back for validation here, and nothing"]);
     }
-    let absolute = path(&place.path().join("noise").display().to_string());
-    let mut forms = vec![absolute];
+    let refused = |set: &[&str], more: &[&str], environment: Option<&Path>| {
+        for verb in [&["check", "net.yaml"][..], &["run", "net.yaml", "--run", "leak"]] {
+            let set = [leak].into_iter().chain(set.iter().copied());
+            let set: Vec<&str> = set.flat_map(|set| ["--set", set]).collect();
+            let arguments = [verb, &set, more].concat();
+            let said = runtime_at(&place, &arguments, environment);
+            said.refused(&["0.2 is kept back for validation here, and nothing"]);
+        }
+    };
+    let noise = place.path().join("noise");
+    let absolute = path(&noise.display().to_string());
+    refused(&[&absolute], &[], None);
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink("noise", place.path().join("link")).expect("linked");
-        forms.push(path("link"));
+        refused(&[&path("link")], &[], None);
+        refused(&[&path("link/../noise")], &[], None);
     }
-    let fails = |name: &str, set: &[&str], data: &[&str]| {
-        let arguments = [&["net.yaml", "--run", name], data].concat();
-        let said = place.say(&arguments, &[&[leak], set].concat());
-        assert_eq!(said.code, Some(1), "{name}: {}", all(&said));
-        for part in ["would be in both", "`read` nothing", "the same `validation` in both readers"]
-        {
-            assert!(said.errors.contains(part), "{name}: no {part:?} in {}", said.errors);
+    refused(&["stages.read.reader.path=null"], &[], Some(&noise));
+    let said = place.say(&["net.yaml", "--data", "noise"], &[leak, &path("elsewhere")]);
+    said.refused(&["0.2 is kept back for validation here, and nothing"]);
+    // With the same share there is nothing wrong.
+    place.say(&["net.yaml"], &["epochs=1", &absolute]).done();
+
+    // A copy of the folder is known by what is in it.
+    for class in ["a", "b"] {
+        fs::create_dir_all(place.path().join("copy").join(class)).expect("made");
+        for entry in fs::read_dir(noise.join(class)).expect("there") {
+            let photo = entry.expect("there").path();
+            let name = photo.file_name().expect("a name");
+            fs::copy(&photo, place.path().join("copy").join(class).join(name)).expect("copied");
         }
-        assert!(place.run(name).checkpoints().is_empty(), "{name}");
-    };
-    for (number, form) in forms.iter().enumerate() {
-        fails(&format!("leak-{number}"), &[form], &[]);
-        // With the same share there is nothing wrong.
-        place.say(&["net.yaml"], &["epochs=1", form]).done();
     }
-    let elsewhere = ["stages.read.reader.path=elsewhere"];
-    fails("data", &elsewhere, &["--data", "noise"]);
+    let said = place.say(&["net.yaml", "--run", "leak"], &[leak, &path("copy")]);
+    assert_eq!(said.code, Some(1), "{}", all(&said));
+    for part in ["would be in both", "`read` nothing", "the same `validation` in both readers"] {
+        assert!(said.errors.contains(part), "no {part:?} in {}", said.errors);
+    }
+    assert!(place.run("leak").checkpoints().is_empty());
 }
 
 #[test]

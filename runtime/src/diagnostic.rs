@@ -102,7 +102,6 @@ impl Diagnostic {
             let title = level.clone().primary_title(&*message);
             if let Some(name) = self.name { title.id(name) } else { title }
         };
-        let message = visible(&self.message);
         let help = self.help.as_deref().map(visible);
         let mut help = help.as_deref();
         let notes: Vec<_> = self.notes.iter().map(|note| visible(note)).collect();

@@ -2,7 +2,6 @@
 
 mod held;
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -75,11 +75,12 @@ pub trait Config: Any + Debug + Send + Sync {
     }
 
     /// What is wrong with this stage beside another of the same pipeline; each is asked about each
-    /// other. A stage knows others of its own kind by asking the config what it is.
+    /// other. A stage knows others of its own kind by asking the config what it is. What is said of
+    /// the run tells which places fields mean.
     ///
     /// # Errors
     /// If the two together do what nobody can want.
-    fn check_beside(&self, _other: &dyn Config) -> Result<(), Mismatch> {
+    fn check_beside(&self, _other: &dyn Config, _run: &RunSettings) -> Result<(), Mismatch> {
         Ok(())
     }
 

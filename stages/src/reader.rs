@@ -19,7 +19,7 @@ use runtime::port::{ImageType, PixelType, Port};
 use runtime::preprocessing::Preprocessing;
 use runtime::provenance::Identity;
 use runtime::reports::DataReport;
-use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
+use runtime::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -268,14 +268,13 @@ impl Config for Reader {
         Some(Preprocessing::always(self.format.rules()))
     }
 
-    fn check_beside(&self, other: &dyn Config) -> Result<(), Mismatch> {
+    fn check_beside(&self, other: &dyn Config, run: &RunSettings) -> Result<(), Mismatch> {
         let Some(other) = (other as &dyn Any).downcast_ref::<Self>() else { return Ok(()) };
         let same_format = mem::discriminant(&self.format) == mem::discriminant(&other.format);
         let splits = (self.split, other.split);
-        let plain = |reader: &Self| reader.path.as_deref().map(place::plain);
         if splits != (Split::Validation, Split::Train)
             || !same_format
-            || plain(self) != plain(other)
+            || self.first_place(run) != other.first_place(run)
         {
             return Ok(());
         }
@@ -342,6 +341,15 @@ impl Reader {
         let stratified = matches!(self.format, format::Kind::Images(_));
         let validation = self.validation.filter(|_| self.split != Split::Test)?;
         Some(validation.settled(run_seed, stratified))
+    }
+
+    /// The place that is looked at first, the same in whatever way it is written. Links are followed
+    /// where something is there already.
+    fn first_place(&self, run: &RunSettings) -> Option<PathBuf> {
+        let written = self.path.as_ref().map(|path| run.folder.join(path));
+        let place = run.data.clone().or(written).or_else(|| run.data_default.clone())?;
+        let there = place.canonicalize().or_else(|_| std::path::absolute(&place));
+        Some(there.map_or_else(|_| place::plain(&place), |there| place::plain(&there)))
     }
 
     /// The images of the split among those that were loaded, and what tells them from others.
@@ -568,7 +576,6 @@ mod tests {
 
     use runtime::channel::{Counters, Stop, edge};
     use runtime::event::Events;
-    use runtime::stage::RunSettings;
 
     use super::*;
     use crate::data::cifar::fake;
@@ -769,8 +776,10 @@ mod tests {
         let share = r#", "validation": 0.1"#;
         let kept = config("validation", share);
         let train = |rest| config("train", rest);
-        let told = |other: &Reader| kept.check_beside(other).expect_err("both train and validate");
-        assert_eq!(kept.check_beside(&train(share)), Ok(()));
+        let run = settings(4);
+        let told =
+            |other: &Reader| kept.check_beside(other, &run).expect_err("both train and validate");
+        assert_eq!(kept.check_beside(&train(share), &run), Ok(()));
         assert!(
             told(&train("")).message.contains("0.1 is kept back for validation here, and nothing")
         );
@@ -784,17 +793,29 @@ mod tests {
             assert!(told(&train(other)).message.contains("images would be in both"), "{other}");
         }
         let same = train(r#", "validation": {"fraction": 0.1, "stratified": false}"#);
-        assert_eq!(kept.check_beside(&same), Ok(()), "what is the default may be written down");
+        assert_eq!(
+            kept.check_beside(&same, &run),
+            Ok(()),
+            "what is the default may be written down"
+        );
         let at = |split, path: &str| config(split, &format!(r#"{share}, "path": "{path}""#));
         let ways = ["photos", "./photos", "photos/", "a/../photos", "photos/.", "b/.././photos"];
         for (one, other) in ways.iter().flat_map(|one| ways.iter().map(move |other| (one, other))) {
             let unlike = Reader { validation: Some(0.2.into()), ..at("train", other) };
-            assert!(at("validation", one).check_beside(&unlike).is_err(), "{one} {other}");
+            assert!(at("validation", one).check_beside(&unlike, &run).is_err(), "{one} {other}");
         }
+        // One by its path, the other by the environment; or both by the command line.
+        let data_default = Some(PathBuf::from("photos"));
+        let unlike = Reader { validation: Some(0.2.into()), ..at("train", "photos") };
+        let default = RunSettings { data_default, ..settings(4) };
+        assert!(kept.check_beside(&unlike, &default).is_err());
+        assert_eq!(kept.check_beside(&unlike, &run), Ok(()));
+        let asked = RunSettings { data: Some("anywhere".into()), ..settings(4) };
+        assert!(kept.check_beside(&unlike, &asked).is_err());
         // Other images, or none to train on.
-        assert_eq!(kept.check_beside(&train(r#", "path": "other""#)), Ok(()));
-        assert_eq!(kept.check_beside(&config("test", "")), Ok(()));
-        assert_eq!(train("").check_beside(&kept), Ok(()), "told once");
+        assert_eq!(kept.check_beside(&train(r#", "path": "other""#), &run), Ok(()));
+        assert_eq!(kept.check_beside(&config("test", ""), &run), Ok(()));
+        assert_eq!(train("").check_beside(&kept, &run), Ok(()), "told once");
     }
 
     #[test]

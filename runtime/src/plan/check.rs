@@ -105,7 +105,7 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
 
     let mut checked = Checked { errors: into_findings(problems), ..Checked::default() };
     let outputs = infer(&stages, &from, &order, &mut checked);
-    tell_beside(&stages, &mut checked.errors);
+    tell_beside(&stages, base, &mut checked.errors);
     tell_trainers(&stages, &outputs, &mut checked.errors);
     if links_known {
         tell_unread(&stages, &from, &outputs, &mut checked.errors);
@@ -377,13 +377,13 @@ fn infer(
 }
 
 /// Asks each stage about each other that can be read.
-fn tell_beside(stages: &[Read], errors: &mut Vec<Finding>) {
+fn tell_beside(stages: &[Read], run: &RunSettings, errors: &mut Vec<Finding>) {
     for stage in stages {
         for other in stages.iter().filter(|other| other.id != stage.id) {
             let (Some((_, own)), Some((_, beside))) = (&stage.parsed, &other.parsed) else {
                 continue;
             };
-            if let Err(mismatch) = own.value.check_beside(&*beside.value) {
+            if let Err(mismatch) = own.value.check_beside(&*beside.value, run) {
                 let mut finding = finding(stage, &[], mismatch);
                 finding.notes.push(format!("the other stage is {}", other.id));
                 errors.push(finding);

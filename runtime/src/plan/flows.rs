@@ -377,6 +377,7 @@ fn shown(value: &Node) -> String {
         Node::Int(value) => value.to_string(),
         Node::UInt(value) => value.to_string(),
         Node::Float(value) => value.to_string(),
+        Node::Written { text, .. } => text.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::check::STAGES;
 use super::{Plan, PlannedStage};
 use crate::config::node::{Node, Path};
-use crate::event::DataReport;
+use crate::reports::DataReport;
 
 impl Plan {
     /// What a run that read this data began without, as values to be set in its pipeline: fields that

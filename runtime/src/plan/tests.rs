@@ -46,7 +46,7 @@ impl Config for Reader {
         nothing_runs()
     }
 
-    fn check_beside(&self, other: &dyn Config) -> Result<(), Mismatch> {
+    fn check_beside(&self, other: &dyn Config, _: &RunSettings) -> Result<(), Mismatch> {
         let other = (other as &dyn std::any::Any).downcast_ref::<Self>();
         match other {
             Some(other) if self.split == "rest" => {

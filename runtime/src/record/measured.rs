@@ -24,6 +24,6 @@ impl Sink for Measured {
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.0.as_ref().map_or(Ok(()), Metrics::sync)
+        self.0.as_mut().map_or(Ok(()), Metrics::sync)
     }
 }
