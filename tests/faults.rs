@@ -357,7 +357,7 @@ fn faulty(fault: &Fault) -> &'static Kernel {
 
 fn check(adapter: &dyn Adapter) {
     for fault in FAULTS {
-        let outcomes = verify::kernel(adapter, faulty(fault), Precision::F32)
+        let outcomes = verify::until_failure(adapter, faulty(fault), Precision::F32)
             .unwrap_or_else(|error| panic!("{}: {error:#}", fault.name));
         let mut variants: Vec<&str> = outcomes.iter().map(|outcome| outcome.variant).collect();
         variants.sort_unstable();

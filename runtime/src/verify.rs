@@ -72,20 +72,62 @@ pub fn kernel(
     kernel: &'static Kernel,
     precision: Precision,
 ) -> Result<Vec<Outcome>> {
-    let forms = forms(adapter, kernel);
-    let mut outcomes = Vec::new();
+    Ok(outcomes(&[adapter], kernel, precision, false)?.remove(0))
+}
+
+/// The same on each of several adapters, with inputs and the reference computed once.
+///
+/// # Errors
+/// As those of [`kernel`].
+pub fn kernel_on(
+    adapters: &[&dyn Adapter],
+    kernel: &'static Kernel,
+    precision: Precision,
+) -> Result<Vec<Vec<Outcome>>> {
+    outcomes(adapters, kernel, precision, false)
+}
+
+/// As [`kernel`], but a form that fails a case is not run on the cases after it.
+///
+/// # Errors
+/// As those of [`kernel`].
+pub fn until_failure(
+    adapter: &dyn Adapter,
+    kernel: &'static Kernel,
+    precision: Precision,
+) -> Result<Vec<Outcome>> {
+    Ok(outcomes(&[adapter], kernel, precision, true)?.remove(0))
+}
+
+fn outcomes(
+    adapters: &[&dyn Adapter],
+    kernel: &'static Kernel,
+    precision: Precision,
+    until_failure: bool,
+) -> Result<Vec<Vec<Outcome>>> {
+    let mut forms: Vec<_> = adapters.iter().map(|adapter| forms(*adapter, kernel)).collect();
+    let mut outcomes = vec![Vec::new(); adapters.len()];
     for (number, case) in (kernel.cases)().iter().enumerate() {
+        if forms.iter().all(Vec::is_empty) {
+            break;
+        }
         let trial = Trial::new(kernel, case, number as u64, precision)?;
-        for (name, kernel, variant) in &forms {
-            if variant.is_some_and(|variant| !(variant.applies)(&case.constants)) {
-                continue;
-            }
-            outcomes.push(trial.outcome(adapter, name, kernel).unwrap_or_else(|error| Outcome {
-                error: Some(format!("{error:#}")),
-                worst_error: f64::INFINITY,
-                passed: false,
-                ..trial.blank(name)
-            }));
+        for ((adapter, forms), outcomes) in adapters.iter().zip(&mut forms).zip(&mut outcomes) {
+            forms.retain(|(name, kernel, variant)| {
+                if variant.is_some_and(|variant| !(variant.applies)(&case.constants)) {
+                    return true;
+                }
+                let outcome = trial.outcome(*adapter, name, kernel);
+                let outcome = outcome.unwrap_or_else(|error| Outcome {
+                    error: Some(format!("{error:#}")),
+                    worst_error: f64::INFINITY,
+                    passed: false,
+                    ..trial.blank(name)
+                });
+                let stays = outcome.passed || !until_failure;
+                outcomes.push(outcome);
+                stays
+            });
         }
     }
     Ok(outcomes)

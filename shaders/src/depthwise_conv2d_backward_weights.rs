@@ -74,6 +74,8 @@ vectorized! {
 
 fn reference(args: &mut Args<'_, f64>) {
     let size = |name| args.constants.size(name) as isize;
+    let (stride_y, stride_x) = (size("STRIDE_Y"), size("STRIDE_X"));
+    let (top, left) = (size("PAD_TOP"), size("PAD_LEFT"));
     let (height, width, channels) = (size("IN_HEIGHT"), size("IN_WIDTH"), size("CHANNELS"));
     let (out_height, out_width) = (size("OUT_HEIGHT"), size("OUT_WIDTH"));
     let (kernel_height, kernel_width) = (size("KERNEL_HEIGHT"), size("KERNEL_WIDTH"));
@@ -89,8 +91,8 @@ fn reference(args: &mut Args<'_, f64>) {
                 for image in split * split_images..((split + 1) * split_images).min(images) {
                     for oy in 0..out_height {
                         for ox in 0..out_width {
-                            let y = oy * size("STRIDE_Y") + ky - size("PAD_TOP");
-                            let x = ox * size("STRIDE_X") + kx - size("PAD_LEFT");
+                            let y = oy * stride_y + ky - top;
+                            let x = ox * stride_x + kx - left;
                             if y < 0 || y >= height || x < 0 || x >= width {
                                 continue;
                             }

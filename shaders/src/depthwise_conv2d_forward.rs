@@ -94,6 +94,9 @@ impl Strips for Sums<'_> {
 
 fn reference(args: &mut Args<'_, f64>) {
     let size = |name| args.constants.size(name) as isize;
+    let (kernel_height, kernel_width) = (size("KERNEL_HEIGHT"), size("KERNEL_WIDTH"));
+    let (stride_y, stride_x) = (size("STRIDE_Y"), size("STRIDE_X"));
+    let (top, left) = (size("PAD_TOP"), size("PAD_LEFT"));
     let (height, width, channels) = (size("IN_HEIGHT"), size("IN_WIDTH"), size("CHANNELS"));
     let (input, weights, biases) = (args.read("input"), args.read("weights"), args.read("biases"));
     let mut sums = Vec::new();
@@ -102,15 +105,15 @@ fn reference(args: &mut Args<'_, f64>) {
             for ox in 0..size("OUT_WIDTH") {
                 for channel in 0..channels {
                     let mut sum = biases[channel as usize];
-                    for ky in 0..size("KERNEL_HEIGHT") {
-                        for kx in 0..size("KERNEL_WIDTH") {
-                            let y = oy * size("STRIDE_Y") + ky - size("PAD_TOP");
-                            let x = ox * size("STRIDE_X") + kx - size("PAD_LEFT");
+                    for ky in 0..kernel_height {
+                        for kx in 0..kernel_width {
+                            let y = oy * stride_y + ky - top;
+                            let x = ox * stride_x + kx - left;
                             if y < 0 || y >= height || x < 0 || x >= width {
                                 continue;
                             }
                             let pixel = (image * height + y) * width + x;
-                            let tap = ky * size("KERNEL_WIDTH") + kx;
+                            let tap = ky * kernel_width + kx;
                             sum += input[(pixel * channels + channel) as usize]
                                 * weights[(tap * channels + channel) as usize];
                         }

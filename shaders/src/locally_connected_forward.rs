@@ -156,6 +156,8 @@ impl Tile for Images<'_> {
 
 fn reference(args: &mut Args<'_, f64>) {
     let size = |name| args.constants.size(name) as isize;
+    let (stride_y, stride_x) = (size("STRIDE_Y"), size("STRIDE_X"));
+    let (top, left) = (size("PAD_TOP"), size("PAD_LEFT"));
     let (height, width) = (size("IN_HEIGHT"), size("IN_WIDTH"));
     let (channels, out_channels) = (size("IN_CHANNELS"), size("OUT_CHANNELS"));
     let (kernel_height, kernel_width) = (size("KERNEL_HEIGHT"), size("KERNEL_WIDTH"));
@@ -169,8 +171,8 @@ fn reference(args: &mut Args<'_, f64>) {
                     let mut sum = biases[(position * out_channels + o) as usize];
                     for ky in 0..kernel_height {
                         for kx in 0..kernel_width {
-                            let y = oy * size("STRIDE_Y") + ky - size("PAD_TOP");
-                            let x = ox * size("STRIDE_X") + kx - size("PAD_LEFT");
+                            let y = oy * stride_y + ky - top;
+                            let x = ox * stride_x + kx - left;
                             if y < 0 || y >= height || x < 0 || x >= width {
                                 continue;
                             }
