@@ -21,20 +21,33 @@ use common::within;
 const PATIENCE: Duration = Duration::from_secs(100);
 const EACH_STEP: &str = "summaries.scalars.steps=1";
 
-fn start(place: &Place, set: &[&str]) -> Child {
+/// A command at work, which is killed with this value.
+struct AtWork(Child);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(place: &Place, set: &[&str]) -> AtWork {
     let words = command::with_settings(&["run", "tiny.yaml", "--run", "a"], set);
     let mut command = place.command(&words);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the command starts")
+    AtWork(command.spawn().expect("the command starts"))
 }
 
 /// The exit status, and what is on standard error.
-fn end(mut child: Child) -> (Option<i32>, String) {
-    within(PATIENCE, move || {
+fn end(mut child: AtWork) -> (Option<i32>, String) {
+    let mut errors = child.0.stderr.take().expect("a pipe");
+    let told = within(PATIENCE, move || {
         let mut told = String::new();
-        child.stderr.take().expect("a pipe").read_to_string(&mut told).expect("it is read");
-        (child.wait().expect("it ends").code(), told)
-    })
+        errors.read_to_string(&mut told).expect("it is read");
+        told
+    });
+    // Standard error is closed: it ends now.
+    (child.0.wait().expect("it ends").code(), told)
 }
 
 fn about(place: &Place) -> serde_json::Value {
@@ -51,7 +64,7 @@ fn logged(place: &Place) -> usize {
 fn a_run_goes_on_when_its_output_is_closed() {
     let place = Place::new();
     let mut child = start(&place, &["steps=3000", EACH_STEP]);
-    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut out = BufReader::new(child.0.stdout.take().expect("a pipe"));
     let mut line = String::new();
     out.read_line(&mut line).expect("a line");
     // As `head` does.
@@ -69,8 +82,8 @@ fn a_run_goes_on_when_its_output_is_closed() {
     // What other verbs print is of no use without a reader, and they end without a word.
     let mut list = place.command(&["list"]);
     list.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut list = list.spawn().expect("the command starts");
-    drop(list.stdout.take());
+    let mut list = AtWork(list.spawn().expect("the command starts"));
+    drop(list.0.stdout.take());
     assert_eq!(end(list), (Some(0), String::new()));
 }
 
@@ -78,7 +91,7 @@ fn a_run_goes_on_when_its_output_is_closed() {
 fn one_ctrl_c_ends_a_run_that_nobody_reads() {
     let place = Place::new();
     let mut child = start(&place, &["steps=1000000000", EACH_STEP, "checkpoints={ every: {} }"]);
-    let out = child.stdout.take().expect("a pipe");
+    let out = child.0.stdout.take().expect("a pipe");
     // Until the pipe and what may wait before it are full, and the run stands still.
     within(PATIENCE, {
         let log = place.run("a").join("log.txt");
@@ -91,7 +104,7 @@ fn one_ctrl_c_ends_a_run_that_nobody_reads() {
             }
         }
     });
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let sent = Command::new("kill").args(["-INT", &child.0.id().to_string()]).status();
     assert!(sent.expect("kill is there").success());
     let (status, told) = end(child);
     drop(out);

@@ -191,3 +191,37 @@ impl Events {
         self.emit(Event::Fact { key, value: value.into() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_depends_on_nobody_who_listens() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let reports = fs::read_dir(source.join("reports")).expect("the reports");
+        let files = reports.map(|entry| entry.expect("an entry").path());
+        for file in files.chain([source.join("event.rs")]) {
+            let text = fs::read_to_string(&file).expect("it is read");
+            let used = text.lines().filter_map(|line| line.trim().strip_prefix("use crate::"));
+            for module in used {
+                let name = module.split([':', ';']).next().unwrap_or_default();
+                let below = ["adapter", "item", "random", "reports"];
+                assert!(below.contains(&name), "{}: {module}", file.display());
+            }
+        }
+    }
+
+    #[test]
+    fn events_carry_the_stage_that_they_are_of() {
+        let (events, said) = Events::new();
+        events.of_stage("read").fact("data", "10 images");
+        events.emit(Event::Built);
+        let said: Vec<Message> = std::iter::from_fn(|| said.try_recv().ok()).collect();
+        assert!(said[0].is_of("read") && !said[0].is_of("train"));
+        assert_eq!(said[1], Event::Built.into());
+    }
+}
