@@ -47,7 +47,8 @@ pub fn load(path: &Path, width: usize, height: usize, rules: Rules) -> Result<Pi
     load_after(path, width, height, rules, |_| ()).map(|(picture, ())| picture)
 }
 
-/// The same, and what `look` finds in the photo before it is cut and scaled.
+/// The same, and what `look` finds in the photo before it is cut and scaled: it gets the values,
+/// height and width.
 ///
 /// # Errors
 /// If the file is no image, not whole, too large, or refused.
@@ -56,11 +57,11 @@ pub fn load_after<T>(
     width: usize,
     height: usize,
     rules: Rules,
-    look: impl FnOnce(&RgbImage) -> T,
+    look: impl FnOnce(&[u8], usize, usize) -> T,
 ) -> Result<(Picture, T)> {
     let least = if rules.refuse_tiny { LEAST_SIDE.min(width).min(height) } else { 1 };
     let (photo, room) = decode(path, least, height, rules)?;
-    let found = look(&photo);
+    let found = look(&photo, photo.height() as usize, photo.width() as usize);
     let (wide, high) = photo.dimensions();
     let (across, down) = middle(wide, high, width, height);
     let (left, top) = ((wide - across) / 2, (high - down) / 2);

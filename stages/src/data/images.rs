@@ -141,11 +141,8 @@ impl Images {
     /// The pixels of one file, and the content of the photo in it.
     fn decode(&self, path: &Path, pixels: &mut [u8]) -> Result<u64> {
         let Extent { height, width } = self.size();
-        let look = |photo: &image::RgbImage| {
-            content(photo, photo.height() as usize, photo.width() as usize)
-        };
-        let (photo, original) =
-            photo::load_after(path, width, height, self.photo_rules(), look)?;
+        let rules = self.photo_rules();
+        let (photo, original) = photo::load_after(path, width, height, rules, content)?;
         match self.channels.0 {
             1 => {
                 let grey = photo.rgb.chunks_exact(3).map(photo::grey);
