@@ -16,7 +16,9 @@ use runtime::adapter::AdapterReport;
 use runtime::adapter::several::Several;
 use runtime::event::Event;
 use runtime::graph::Graph;
+use runtime::item::Progress;
 use runtime::lint::{Around, Note};
+use runtime::pass::{Pass, StepsAhead};
 use runtime::period::Period;
 use runtime::port::Port;
 use runtime::precision::Precision;
@@ -126,10 +128,12 @@ impl Reducer {
     /// What is said of a warm-up that is found to be as long as the run only once the images of an
     /// epoch are counted.
     fn warm_up_of_data(&self, context: &Context<'_>, batch: usize) -> Option<String> {
-        let limit = &context.run.limit;
         let source = context.sources.first().and_then(Option::as_ref)?;
-        let extent = RunExtent::of(limit, source.epoch_images, batch);
-        let known_before = self.learning_rate.long_warm_up(limit, batch).is_some();
+        let limit = context.run.limit.and(source.limit.as_ref());
+        let pass = Pass::open(source.epoch_images, batch as u64);
+        let ahead = StepsAhead { pass, batches: 1, done: Progress::default() };
+        let extent = RunExtent::of(&limit, &ahead);
+        let known_before = self.learning_rate.long_warm_up(&context.run.limit, batch).is_some();
         self.learning_rate.warms_up_throughout(&extent).filter(|_| !known_before)
     }
 
