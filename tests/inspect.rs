@@ -17,7 +17,14 @@ fn inspect(kind: &str) -> (i32, String) {
 #[test]
 fn what_the_numbers_depend_on_is_said() {
     for (kind, parts) in [
-        ("reducer", &["(1 + t) / (10 + t)", "after: { images: .. } or { epochs: .. }, required", "rate: number, required"][..]),
+        (
+            "reducer",
+            &[
+                "(1 + t) / (10 + t)",
+                "after: { images: .. } or { epochs: .. }, required",
+                "rate: number, required",
+            ][..],
+        ),
         ("piecewise", &["inside `reducer.learning_rate`", "after", "How far into the run", "rate"]),
         ("one_cycle", &["half a wave of a cosine", "(1 - cos(pi * share)) / 2", "share `rise`"]),
         ("cosine", &["(1 - cos(pi * share)) / 2"]),
