@@ -44,7 +44,7 @@ pub struct Rules {
 /// # Errors
 /// If the file is no image, not whole, too large, or refused.
 pub fn load(path: &Path, width: usize, height: usize, rules: Rules) -> Result<Picture> {
-    load_after(path, width, height, rules, |_| ()).map(|(picture, ())| picture)
+    load_after(path, width, height, rules, |_, _, _| ()).map(|(picture, ())| picture)
 }
 
 /// The same, and what `look` finds in the photo before it is cut and scaled: it gets the values,

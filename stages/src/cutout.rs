@@ -29,11 +29,12 @@ use crate::workers::Workers;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cutout {
-    /// The side of the square in pixels.
+    /// The side of the square in pixels. Of an even side, one pixel more lies before the centre than
+    /// after it.
     #[schemars(range(min = 1))]
     pub size_px: usize,
-    /// What covers it: `mean`, the mean of each channel of the image, or one number. After a
-    /// `whitening` the mean of an image is about 0.
+    /// What covers it: `mean`, the mean of each channel of the image, or one number; in images of
+    /// bytes it is rounded to a whole number. After a `whitening` the mean of an image is about 0.
     pub fill: Fill,
     /// The share of images that are changed, 0 to 1.
     pub probability: f64,

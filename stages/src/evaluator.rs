@@ -20,8 +20,10 @@ use tally::Tally;
 ///
 /// Images in several views are counted after the last: the softmax probabilities of an image's
 /// views are averaged, the highest of these is what the image is taken for, and the loss is the
-/// cross-entropy of these averages. Of equal probabilities the class with the lower number counts
-/// as the higher. An image with a score that is no finite number is wrong for every k.
+/// cross-entropy of these averages.
+///
+/// Of equal scores, or probabilities, the class with the lower number counts as the higher: a model
+/// whose scores are all alike is right for the first k classes. An image with a score that is no finite number is wrong for every k.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluator {

@@ -18,8 +18,8 @@ use crate::model::train::check_labels;
 use crate::patch::Patch;
 use crate::probability;
 
-/// Mixes each image of a batch, and its label, with the one before it, of which the first has the
-/// last: the model learns that half a cat is half a label. Its place is behind the batcher. At least
+/// Mixes each image of a batch, and its label, with the one before it in the batch; the first has the
+/// last. None is mixed with an image of another batch: the model learns that half a cat is half a label. Its place is behind the batcher. At least
 /// one of `mixup` and `cutmix` is given; with both, chance decides for each image.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -47,8 +47,10 @@ pub struct Mixup {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cutmix {
-    /// The share of the image that stays is from the beta distribution with this twice; 1 makes all
-    /// as likely. From 0.05 to 100. A label has the other's share of what is seen.
+    /// A share `s` is from the beta distribution with this twice; 1 makes all as likely. From 0.05 to
+    /// 100. The rectangle has the sides `sqrt(1 - s)` times those of the image, rounded, around any
+    /// pixel, and is cut off at the borders: so more of the image stays than `s`, 0.68 of it in the mean
+    /// with `alpha: 1`, not 0.5. Labels have the shares of the pixels that are seen.
     pub alpha: f64,
     /// The share of images that are mixed so, 0 to 1.
     pub probability: f64,

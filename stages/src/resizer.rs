@@ -18,8 +18,9 @@ use crate::resample::{Part, resample, weights};
 use crate::workers::Workers;
 
 /// Resizes every image, or a part of random size, shape and place of it (the random resized crop of
-/// Szegedy et al., "Going deeper with convolutions", 2015). Between pixels it goes in straight lines;
-/// where images become smaller, each new pixel is a mean of all that it stands for.
+/// Szegedy et al., "Going deeper with convolutions", 2015). The filter is a triangle: bilinear where images
+/// grow, and as wide as the pixels that become one where they shrink, against aliasing, as in Pillow's
+/// BILINEAR and torchvision's with `antialias`. Nothing is rounded.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resizer {

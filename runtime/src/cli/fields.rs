@@ -12,6 +12,24 @@ pub(super) fn fields(schema: &Value) -> String {
     text
 }
 
+/// The same of a part of a schema, whose references lead into the whole of it.
+pub(super) fn fields_of(root: &Value, part: &Value) -> String {
+    let mut text = String::new();
+    inside(root, part, None, 0, &mut text);
+    text
+}
+
+/// What a schema says of itself, in paragraphs.
+pub(super) fn paragraphs(schema: &Value) -> Vec<String> {
+    let text = schema["description"].as_str().unwrap_or_default();
+    let lines = |part: &str| {
+        let mut lines = String::new();
+        paragraph(part, 0, 0, &mut lines);
+        lines
+    };
+    text.split("\n\n").map(lines).filter(|lines| !lines.is_empty()).collect()
+}
+
 /// `defaults` are those of the map around the fields, if it has any as a whole.
 fn describe(
     root: &Value,
@@ -72,8 +90,7 @@ fn inside(root: &Value, field: &Value, default: Option<&Value>, depth: usize, te
             paragraph(&format!("- {}{gap}{about}", plain(name)), margin, 2, text);
         } else if let Some((name, body)) = variant(schema, choice) {
             *text += &format!("{:margin$}- {name}: {}\n", "", type_name(root, body));
-            let described = if about(choice).is_empty() { body } else { choice };
-            paragraph(&about(described), margin + 4, 0, text);
+            paragraph(&both(root, choice, body), margin + 4, 0, text);
             inside(root, body, None, depth + 1, text);
         } else {
             inside(root, choice, default, depth, text);
@@ -82,17 +99,30 @@ fn inside(root: &Value, field: &Value, default: Option<&Value>, depth: usize, te
     if schema.get("properties").is_some() {
         describe(root, schema, default, depth, text);
     }
+    if schema["items"].is_object() {
+        inside(root, &schema["items"], None, depth, text);
+    }
+}
+
+/// What a choice says of itself, and then what its body does.
+pub(super) fn both(root: &Value, choice: &Value, body: &Value) -> String {
+    let (own, of_body) = (about(choice), about(resolve(root, body)));
+    match own.contains(&*of_body) {
+        true => own,
+        false if own.is_empty() => of_body,
+        false => format!("{own} {of_body}"),
+    }
 }
 
 /// The name and body of a choice that is written `name: body`.
-fn variant<'a>(schema: &Value, choice: &'a Value) -> Option<(&'a str, &'a Value)> {
+pub(super) fn variant<'a>(schema: &Value, choice: &'a Value) -> Option<(&'a str, &'a Value)> {
     let properties = choice.get("properties")?.as_object()?;
     let is_one = schema.get("oneOf").is_some() && properties.len() == 1;
     let (name, body) = properties.iter().next().filter(|_| is_one)?;
     (choice["required"] == serde_json::json!([name])).then_some((name, body))
 }
 
-fn choices(schema: &Value) -> &[Value] {
+pub(super) fn choices(schema: &Value) -> &[Value] {
     ["oneOf", "anyOf"]
         .iter()
         .find_map(|key| schema.get(key).and_then(Value::as_array))
@@ -129,7 +159,7 @@ fn paragraph(words: &str, margin: usize, hang: usize, text: &mut String) {
 }
 
 /// Follows a reference to a definition.
-fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+pub(super) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let mut schema = schema;
     // References that lead nowhere or in circles leave the schema as it is.
     for _ in 0..8 {
@@ -143,7 +173,7 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     schema
 }
 
-fn type_name(root: &Value, schema: &Value) -> String {
+pub(super) fn type_name(root: &Value, schema: &Value) -> String {
     let schema = resolve(root, schema);
     let choices: Vec<&Value> = choices(schema).iter().filter(|choice| !is_null(choice)).collect();
     if !choices.is_empty() {
@@ -231,6 +261,7 @@ mod tests {
         choice: Choice,
         pair: [f32; 2],
         names: Vec<String>,
+        rates: Vec<Inner>,
     }
 
     fn inner() -> Inner {
@@ -279,6 +310,10 @@ choice: nothing or { some: .. }, required
             This much.
 pair: list of 2 numbers, required
 names: list of text, required
+rates: list of map, required
+    rate: number, required
+        How much.
+    on: true or false, required
 ";
         assert_eq!(fields(schema.as_value()), expected);
     }

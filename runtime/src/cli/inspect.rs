@@ -4,20 +4,23 @@ use clap::Args;
 use schemars::Schema;
 
 use super::App;
-use super::fields::fields;
+use super::fields::{fields, fields_of, paragraphs};
+use super::nested::{self, Nested};
 use super::output::{Failure, indent, print};
 use crate::config::suggest;
 
 const EXAMPLES: &str = "\
 Examples:
   runtime inspect cropper
-  runtime inspect conv2d";
+  runtime inspect conv2d
+  runtime inspect piecewise";
 
-/// Shows the fields of a kind of stage, or of a layer, with types and defaults.
+/// Shows what a kind of stage, a layer, a schedule, an optimiser or a format does, and its fields with
+/// types and defaults.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The kind, as `runtime list` shows it.
+    /// The kind, as `runtime list` shows it, or what stands inside of one: `piecewise`, `adam`.
     kind: String,
 }
 
@@ -45,13 +48,35 @@ pub(super) fn inspect(app: &App, arguments: &Arguments) -> Result<(), Failure> {
             }
         }
     }
+    let inside = nested::all(&app.kinds);
+    if text.is_empty() {
+        let found = inside.iter().filter(|nested| nested.name == arguments.kind);
+        text = found.map(part).collect::<Vec<_>>().join("\n");
+    }
+    known.extend(inside.iter().map(|nested| nested.name));
+    known.sort_unstable();
+    known.dedup();
     if text.is_empty() {
         return Err(Failure::Usage {
             message: format!("there is no kind `{}`", arguments.kind),
-            help: suggest::help(&arguments.kind, &known),
+            help: suggest::nearest(&arguments.kind, &known)
+                .map(|near| format!("did you mean `{near}`?"))
+                .or_else(|| Some("`runtime list` shows the kinds of stages and layers".to_owned())),
         });
     }
     print(&text)
+}
+
+/// Something inside of a kind.
+fn part(nested: &Nested<'_>) -> String {
+    let places: Vec<String> = nested.places.iter().map(|place| format!("`{place}`")).collect();
+    let fields = fields_of(nested.root, nested.body);
+    let fields = match fields.as_str() {
+        "" => String::new(),
+        fields => format!("\nFields:\n{}", indent(fields, 2)),
+    };
+    let (name, what, about) = (nested.name, &nested.what, nested.about());
+    format!("{name} ({what}), inside {}\n{about}{fields}", places.join(", "))
 }
 
 fn describe(what: &str, name: &str, about: &str, example: &str, schema: &Schema) -> String {
@@ -68,5 +93,10 @@ fn describe(what: &str, name: &str, about: &str, example: &str, schema: &Schema)
     } else {
         format!("{name}: {example}\n")
     };
-    format!("{name} ({what})\n{about}\n\n{fields}\nExample:\n{}", indent(&example, 2))
+    let more: String = paragraphs(schema.as_value())
+        .iter()
+        .filter(|paragraph| paragraph.trim() != about)
+        .map(|paragraph| format!("\n{paragraph}"))
+        .collect();
+    format!("{name} ({what})\n{about}\n{more}\n{fields}\nExample:\n{}", indent(&example, 2))
 }

@@ -17,6 +17,7 @@ mod handover;
 mod inspect;
 mod interrupt;
 mod list;
+mod nested;
 mod new;
 mod new_file;
 mod output;

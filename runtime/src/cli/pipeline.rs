@@ -36,7 +36,9 @@ pub(super) struct Arguments {
     /// Replaces a value of the pipeline, such as `stages.batch.batcher.size=64`.
     ///
     /// PATH is made of the keys that lead to the value, with dots between them; elements of lists
-    /// are counted from 0. VALUE is YAML. May be given more than once.
+    /// are counted from 0. VALUE is YAML. May be given more than once. A value behind an anchor changes
+    /// wherever it stands, unless another --set names that place; an alias by itself is replaced alone.
+    /// A run's own pipeline.yaml, which --resume takes, has no anchors.
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment)]
     pub(super) set: Vec<(String, String)>,
 }

@@ -235,7 +235,7 @@ copy: [&e {}, *e, 24]
 
     #[test]
     fn merged_maps_follow_unless_they_have_the_key_themselves() {
-        is("read.base.crop", "test.size test.more.crop", "", "c 4");
+        is("read.base.crop", "test.more.crop test.size", "", "c 4");
         is("read.base.pad.n", "test.twin.pad.n test.more.pad.n", "", "b 3");
         is("test.more.pad.n", "read.base.pad.n test.twin.pad.n", "", "b 3");
         is("read.base.new", "test.twin.new test.more.new", "", "b 3");

@@ -26,8 +26,7 @@ pub use parts::Parts;
 /// Larger images would be cut by no cropper and fit into no memory.
 const MOST_SIDE: usize = 4096;
 
-/// PNG and JPEG files: a folder for each class, or a CSV file; [`super::format::Kind::Images`] says
-/// where they lie.
+/// PNG and JPEG files: a folder for each class, or a CSV file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Images {

@@ -7,8 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Rule, check_kept};
 
-/// Against the mean of the gradients over the root of their mean square. Layers' `weight_decay` is
-/// part of the gradient; with `adamw` it is not.
+/// Against the mean of the gradients over the root of their mean square, both corrected for having
+/// begun at 0 (Kingma and Ba, "Adam", 2015). At step `t`, counted from 1: `mean = beta1 * mean + (1 -
+/// beta1) * gradient`, `square = beta2 * square + (1 - beta2) * gradient^2`, then `weights -= rate *
+/// (mean / (1 - beta1^t)) / (sqrt(square / (1 - beta2^t)) + epsilon)`: `epsilon` is added to the root
+/// after the correction, as in PyTorch; TensorFlow adds it before. Layers' `weight_decay` is part of
+/// the gradient; with `adamw` it is not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Adam {
@@ -16,7 +20,7 @@ pub struct Adam {
     pub beta1: f64,
     /// The decay of the mean of their squares, 0 to below 1.
     pub beta2: f64,
-    /// Added to the root, above 0: keeps steps small where gradients are next to nothing.
+    /// Added to the corrected root, above 0: keeps steps small where gradients are next to nothing.
     pub epsilon: f64,
 }
 

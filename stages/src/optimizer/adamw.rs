@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Rule;
 use super::adam::Adam;
 
-/// As `adam`, and beside it `weights -= rate * weight_decay * weights`, with the `weight_decay` of
+/// As `adam`, its correction and `epsilon` included, and beside it `weights -= rate * weight_decay * weights`, with the `weight_decay` of
 /// each layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

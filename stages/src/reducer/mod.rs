@@ -59,7 +59,9 @@ pub struct Reducer {
     /// scaled down to it. Off if absent.
     #[serde(default)]
     pub clip_norm: Option<f64>,
-    /// The decay of the weights' moving averages, 0 to below 1. Evaluation uses the averages.
+    /// The decay of the weights' moving averages, 0 to below 1. Evaluation uses the averages. At step
+    /// `t`, counted from 0, the decay is `min(moving_average, (1 + t) / (10 + t))`, as with TensorFlow's
+    /// `num_updates`: in a short run it is the second that counts.
     #[serde(default = "moving_average")]
     pub moving_average: f64,
     /// The run ends as diverged once the loss is so many times what it was at first (or 1, if it

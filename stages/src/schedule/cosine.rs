@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::length::Length;
 use super::{RunExtent, Shape, between, check_rate, ease};
 
-/// From `initial` to `final`, where it stays, along half a wave of a cosine.
+/// From `initial` to `final`, where it stays, along half a wave of a cosine: `initial + (final -
+/// initial) * (1 - cos(pi * share)) / 2`, `share` being how much of the length has passed (Loshchilov
+/// and Hutter, "SGDR", 2017, without restarts).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cosine {
@@ -19,7 +21,8 @@ pub struct Cosine {
     /// The length of the change. Until the run's end if absent.
     #[serde(default)]
     pub over: Option<Length>,
-    /// The length in which the rate rises to that from 0, which is the rate of the first step.
+    /// The length in which the rate is multiplied by the share of it that has passed, `images seen /
+    /// length`: 0 at the first step. The curve goes on meanwhile, it does not begin later.
     #[serde(default)]
     pub warm_up: Option<Length>,
 }

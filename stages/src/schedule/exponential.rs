@@ -20,7 +20,8 @@ pub struct Exponential {
     /// Whether it is multiplied at the end of each length, as in the tutorial, and not smoothly.
     #[serde(default)]
     pub staircase: bool,
-    /// The length in which the rate rises to that from 0, which is the rate of the first step.
+    /// The length in which the rate is multiplied by the share of it that has passed, `images seen /
+    /// length`: 0 at the first step. The curve goes on meanwhile, it does not begin later.
     #[serde(default)]
     pub warm_up: Option<Length>,
 }

@@ -19,7 +19,8 @@ pub struct Linear {
     /// The length of the change. Until the run's end if absent.
     #[serde(default)]
     pub over: Option<Length>,
-    /// The length in which the rate rises to that from 0, which is the rate of the first step.
+    /// The length in which the rate is multiplied by the share of it that has passed, `images seen /
+    /// length`: 0 at the first step. The curve goes on meanwhile, it does not begin later.
     #[serde(default)]
     pub warm_up: Option<Length>,
 }

@@ -50,7 +50,7 @@ pub enum Curve {
     Linear(Linear),
     /// From one rate to another along half a wave: slow, fast, slow.
     Cosine(Cosine),
-    /// Up to a peak and far down again.
+    /// Up to a peak and far down again, each along half a wave.
     OneCycle(OneCycle),
     /// One rate after another.
     Piecewise(Piecewise),

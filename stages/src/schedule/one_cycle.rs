@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::length::Length;
 use super::{RunExtent, Shape, between, check_rate, ease};
 
-/// From `start` up to `peak` and down to `final`, where it stays, each along half a wave.
+/// From `start` up to `peak` in the share `rise` of the images, and down to `final`, where it stays,
+/// each along half a wave of a cosine: `a + (b - a) * (1 - cos(pi * share)) / 2`, `share` being how
+/// much of that way has passed (Smith and Topin, 2019, in the form of PyTorch's OneCycleLR).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OneCycle {
@@ -25,7 +27,8 @@ pub struct OneCycle {
     /// The length of rise and fall together. Until the run's end if absent.
     #[serde(default)]
     pub over: Option<Length>,
-    /// The length in which the rate rises to that from 0, which is the rate of the first step.
+    /// The length in which the rate is multiplied by the share of it that has passed, `images seen /
+    /// length`: 0 at the first step. The curve goes on meanwhile, it does not begin later.
     #[serde(default)]
     pub warm_up: Option<Length>,
 }

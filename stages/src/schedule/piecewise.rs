@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::length::Length;
 use super::{RunExtent, Shape, check_rate};
 
-/// `initial`, and after each of some lengths, counted from the start of the run, another rate.
+/// `initial`, and after each of some lengths, counted from the start of the run, another rate:
+/// `{ initial: 0.1, then: [ { after: { epochs: 30 }, rate: 0.01 } ] }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Piecewise {
@@ -16,7 +17,8 @@ pub struct Piecewise {
     /// The other rates, in the order in which they come.
     #[serde(default)]
     pub then: Vec<Piece>,
-    /// The length in which the rate rises to that from 0, which is the rate of the first step.
+    /// The length in which the rate is multiplied by the share of it that has passed, `images seen /
+    /// length`: 0 at the first step. The curve goes on meanwhile, it does not begin later.
     #[serde(default)]
     pub warm_up: Option<Length>,
 }

@@ -17,8 +17,9 @@ use crate::model::splits;
 /// `scale * (x - mean) / sqrt(variance + epsilon) + offset` for each channel, over all pixels of a
 /// batch (Ioffe, Szegedy, 2015). Scoring takes running statistics instead, which are kept in training
 /// as PyTorch does: `running += momentum * (batch - running)`, begun at mean 0 and variance 1, with the
-/// batch's variance divided by one pixel less than there are; of a single pixel it is 0. A batch of one
-/// image counts as much as a full one, which the run tells when it comes. With averaged weights go averages of
+/// batch's unbiased variance, over n - 1 of the n pixels of a channel; of a single pixel it is 0. The
+/// batch itself is normalised by the variance over n. A batch of one image counts as much as a full
+/// one, which the run tells when it comes. With averaged weights go averages of
 /// these statistics. With `trainable: false`, the running statistics are taken in training as well, and
 /// none of its numbers changes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

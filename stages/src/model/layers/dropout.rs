@@ -14,8 +14,8 @@ use crate::model::layer::{Layer, LayerKind, Linearity, first_value, one_input};
 
 /// In training, makes each number 0 with probability `rate` and divides the others by `1 - rate`
 /// (Srivastava et al., 2014, scaled as PyTorch and Keras do); in scoring, changes nothing. What is
-/// dropped is keyed by the run's seed, the layer's name, the image and the epoch: neither batches nor
-/// adapters change it, and a run that goes on drops the same.
+/// dropped is keyed by a seed that is drawn from the run's for kernels, and by the layer's name, the
+/// image and the epoch: neither batches nor adapters change it, and a run that goes on drops the same.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dropout {
