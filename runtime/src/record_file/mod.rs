@@ -400,7 +400,7 @@ pub(crate) mod tests {
         RecordFile::open_lines(&path).expect("it opens").append(b"{}\n").expect("added");
         let read = std::fs::read(&path).expect("it is there");
         assert_eq!(read, b"{\"a\":1}\n{\"b\":2}\n{}\n");
-        let error = RecordFile::open_lines(folder.path()).err().expect("a folder").to_string();
+        let error = RecordFile::open_lines(folder.path()).expect_err("a folder").to_string();
         assert!(error.starts_with("cannot open"), "{error}");
     }
 }

@@ -151,12 +151,11 @@ impl RunFolder {
     /// # Errors
     /// If another process is at work in it, or it cannot be written to.
     pub fn resume(path: PathBuf) -> Result<Self> {
-        let Some(folder) = Self::lock(path.clone())? else {
-            bail!(
-                "another run is at work in {}: wait for its end, or stop it first",
-                path.display()
-            );
-        };
+        let at_work = format!(
+            "another run is at work in {}: wait for its end, or stop it first",
+            path.display()
+        );
+        let Some(folder) = Self::lock(path)? else { bail!(at_work) };
         for place in [folder.path().to_owned(), folder.checkpoints()] {
             let entries = fs::read_dir(place).into_iter().flatten().flatten();
             for entry in entries.filter(|entry| is_partial(&entry.file_name())) {

@@ -286,7 +286,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("file");
         fs::write(&file, "").expect("written");
-        let error = EventFile::create(&file, Duration::ZERO).err().expect("a file is no folder");
+        let error = EventFile::create(&file, Duration::ZERO).expect_err("a file is no folder");
         assert!(format!("{error:#}").contains(&file.display().to_string()), "{error:#}");
     }
 
