@@ -150,6 +150,7 @@ fn everything_that_is_listed_can_be_inspected() {
     assert_eq!(status, 0);
     let kinds: Vec<&str> = out
         .lines()
+        .take_while(|line| !line.starts_with("Warnings and notes"))
         .filter_map(|line| line.strip_prefix("  "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();

@@ -232,7 +232,7 @@ impl Context<'_> {
     /// Makes a remark for which the data or another run had to be looked at, unless it is switched
     /// off.
     pub fn remark(&self, lint: &Lint, text: &str) {
-        if !lint.is_allowed(self.run) {
+        if !lint.is_allowed(self.run) && self.run.job.is_first() {
             let stage = self.stage;
             self.events.emit(Event::Warning(format!("{stage}: {text} [{}]", lint.name)));
         }

@@ -171,15 +171,31 @@ impl Resizer {
             Mode::Random => {
                 let [least, most] = self.area.map(|share| share * height * width);
                 let [narrow, broad] = self.aspect;
+                let mut highs = [(most / narrow).sqrt(), (least / broad).sqrt()];
+                let mut wides = [(most * broad).sqrt(), (least * narrow).sqrt()];
+                // Where not every part fits, it may be that in the middle.
+                if highs[0] > height || wides[0] > width {
+                    let Part { height: middle_high, width: middle_wide, .. } =
+                        self.middle(height as usize, width as usize);
+                    highs[1] = highs[1].min(middle_high as f64);
+                    wides[1] = wides[1].min(middle_wide as f64);
+                }
                 let within = |side: f64, whole: f64| side.round().clamp(1.0, whole);
-                let highs = [(most / narrow).sqrt(), (least / broad).sqrt()];
-                let wides = [(most * broad).sqrt(), (least * narrow).sqrt()];
                 [
                     highs.map(|side| high / within(side, height)),
                     wides.map(|side| wide / within(side, width)),
                 ]
             }
         }
+    }
+
+    /// The largest part in the middle that has one of the ratios.
+    fn middle(&self, height: usize, width: usize) -> Part {
+        let [least, most] = self.aspect;
+        let aspect = (width as f64 / height as f64).clamp(least, most);
+        let wide = ((height as f64 * aspect).round() as usize).clamp(1, width);
+        let high = ((width as f64 / aspect).round() as usize).clamp(1, height);
+        Part { top: (height - high) / 2, left: (width - wide) / 2, height: high, width: wide }
     }
 }
 
@@ -221,11 +237,7 @@ impl Resize {
                 return Part { top, left, height: high, width: wide };
             }
         }
-        let [least, most] = self.0.aspect;
-        let aspect = (width as f64 / height as f64).clamp(least, most);
-        let wide = ((height as f64 * aspect).round() as usize).clamp(1, width);
-        let high = ((width as f64 / aspect).round() as usize).clamp(1, height);
-        Part { top: (height - high) / 2, left: (width - wide) / 2, height: high, width: wide }
+        self.0.middle(height, width)
     }
 }
 
@@ -240,6 +252,33 @@ mod tests {
         let mut samples = samples.to_vec();
         map(config, bytes_port(samples[0].image.shape), &mut samples, seed);
         samples.iter().map(reals).collect()
+    }
+
+    #[test]
+    fn every_part_is_scaled_within_what_is_told() {
+        let configs = [
+            Resizer::default(),
+            Resizer { area: [0.3, 0.5], aspect: [1.0, 1.0], ..Resizer::default() },
+            Resizer { area: [1.0, 1.0], aspect: [0.5, 2.0], ..Resizer::default() },
+        ];
+        for (config, [height, width]) in configs
+            .iter()
+            .flat_map(|config| [[32, 32], [10, 100], [64, 24]].map(|shape| (config, shape)))
+        {
+            let [high, wide] = config.scale(height, width);
+            let resize = Resize(config.clone());
+            for index in 0..300 {
+                let mut random = Random::keyed(1, "resize", 0, index);
+                let part = resize.part(height, width, &mut random);
+                for (size, side, [least, most]) in
+                    [(config.size.height, part.height, high), (config.size.width, part.width, wide)]
+                {
+                    let scale = size as f64 / side as f64;
+                    let within = (least - 1e-9..=most + 1e-9).contains(&scale);
+                    assert!(within, "{config:?} {height}x{width}: {scale} of {least} to {most}");
+                }
+            }
+        }
     }
 
     #[test]
