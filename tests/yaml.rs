@@ -48,7 +48,7 @@ impl Place {
     fn say(&self, arguments: &[&str], set: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
         command.current_dir(self.path()).args(arguments);
-        set.iter().for_each(|set| drop(command.args(["--set", set])));
+        command.args(set.iter().flat_map(|set| ["--set", set]));
         let output = common::offline(&mut command).output().expect("the command starts");
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
         let told = text(output.stderr);

@@ -4,59 +4,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
 
 use crate::reports::DataReport;
 use crate::run_folder::{self, write_whole};
-
-/// What tells the images that a stage reads from others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// How many there are.
-    pub images: u64,
-    /// The CRC-32C of their hashes in ascending order: the same whatever the files are called.
-    pub content: u32,
-    /// The same of all images that a share for validation was taken from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub whole: Option<u32>,
-    /// That share, as it can be written in the YAML.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub share: Option<String>,
-    /// How many of them the run, or one that it began with, was trained on though it evaluates on
-    /// them.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub trained_on: u64,
-    /// A hash of the content of each.
-    #[serde(skip)]
-    pub hashes: Arc<[u64]>,
-}
-
-fn is_none(images: &u64) -> bool {
-    *images == 0
-}
-
-impl Identity {
-    /// That of images with these hashes, a part of all those if a share was kept back.
-    pub fn new(hashes: Vec<u64>, all: &[u64], share: Option<String>) -> Self {
-        Self {
-            images: hashes.len() as u64,
-            content: checksum(&hashes),
-            whole: Some(checksum(all)),
-            share,
-            trained_on: 0,
-            hashes: hashes.into(),
-        }
-    }
-}
-
-fn checksum(hashes: &[u64]) -> u32 {
-    let mut sorted = hashes.to_vec();
-    sorted.sort_unstable();
-    sorted.iter().fold(0, |crc, hash| crc32c::crc32c_append(crc, &hash.to_le_bytes()))
-}
 
 impl DataReport {
     /// Whether both are of the same images, in whatever order.
@@ -445,15 +397,17 @@ pub fn beside<'a>(runs: impl IntoIterator<Item = (&'a str, &'a [DataReport])>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reports::Identity;
 
     fn report(stage: &str, split: &str, images: &[u64], all: &[u64], share: &str) -> DataReport {
         let share = (!share.is_empty()).then(|| share.to_owned());
+        let identity = Identity::new(images.to_vec(), all, share);
         DataReport {
             stage: stage.to_owned(),
             description: format!("images {split}, {} images", images.len()),
             split: split.to_owned(),
-            crc32c: checksum(images),
-            identity: Some(Identity::new(images.to_vec(), all, share)),
+            crc32c: identity.content,
+            identity: Some(identity),
         }
     }
 

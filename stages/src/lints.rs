@@ -10,6 +10,13 @@ pub static NORMALIZER_RANGE: Lint = Lint {
     about: "A normalizer's numbers are for pixels of 0 to 1, and pixels are 0 to 255.",
 };
 
+/// Images whose rows are columns.
+pub static TURNED_IMAGES: Lint = Lint {
+    name: "turned_images",
+    severity: Warning,
+    about: "EMNIST's images lie on their sides, and `transpose` does not say whether to turn them.",
+};
+
 /// A layer that does something to the scores right before the loss.
 pub static ACTIVATION_BEFORE_LOSS: Lint = Lint {
     name: "activation_before_loss",

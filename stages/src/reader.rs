@@ -14,11 +14,11 @@ use runtime::channel::Ports;
 use runtime::event::Event;
 use runtime::fetch::{Fetcher, Interrupted};
 use runtime::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
+use runtime::lint::{Around, Note};
 use runtime::photo::Rules;
 use runtime::port::{ImageType, PixelType, Port};
 use runtime::preprocessing::Preprocessing;
-use runtime::provenance::Identity;
-use runtime::reports::DataReport;
+use runtime::reports::{DataReport, Identity};
 use runtime::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
@@ -30,6 +30,7 @@ use crate::data::place::{self, Place, describe};
 use crate::data::synthetic::{self, Synthetic};
 use crate::data::validation::{Drawn, Validation};
 use crate::data::{DataSet, Format, Split, classes, format, order, thousands};
+use crate::lints::TURNED_IMAGES;
 
 /// Reads a data set into memory and gives out its images in the order of the files, epoch after
 /// epoch without end; put a `shuffler` behind it to train.
@@ -132,7 +133,7 @@ pub fn kind() -> Kind {
         "Reads a data set into memory and gives out its images, epoch after epoch.",
         "{ format: cifar10, split: train, otherwise: { synthetic: {}, epochs: 3 } }",
     );
-    Kind { downloads: format::downloads(), ..kind }
+    Kind { downloads: format::downloads(), lints: vec![&TURNED_IMAGES], ..kind }
 }
 
 impl Config for Reader {
@@ -317,8 +318,11 @@ impl Config for Reader {
                 "changes nothing beside `path`: where that holds no data, it is an error",
             )))
             .map(|(field, why)| Mismatch::field(field, why).help("remove it"))
-            .chain(self.format.warnings())
             .collect()
+    }
+
+    fn notes(&self, _: &Around<'_>) -> Vec<Note> {
+        self.format.notes()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::provenance::Identity;
+use super::Identity;
 
 /// A data set in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What a reader reads: a line for each format in each list.
 
 use runtime::fetch::Download;
+use runtime::lint::Note;
 use runtime::photo::Rules;
 use runtime::preprocessing::Operation;
 use runtime::stage::Mismatch;
@@ -84,10 +85,10 @@ impl Kind {
     }
 
     /// What a person may want to change of the fields.
-    pub fn warnings(&self) -> Vec<Mismatch> {
+    pub fn notes(&self) -> Vec<Note> {
         let Origin::Files(format) = self.origin() else { return Vec::new() };
-        let below = |warning: Mismatch| warning.below(&["format", self.name()]);
-        format.warnings().into_iter().map(below).collect()
+        let below = |note: Note| note.lint.note(note.what.below(&["format", self.name()]));
+        format.notes().into_iter().map(below).collect()
     }
 
     /// Whether the images of `split: validation` are files of their own.

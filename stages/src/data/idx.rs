@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
+use runtime::lint::Note;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::classes::{Classes, labels_hint};
 use super::place::{Place, look, open, same_bytes, the_one};
 use super::{DataSet, Format, Images, Split, thousands};
 use crate::extent::Extent;
+use crate::lints::TURNED_IMAGES;
 
 /// The second half of the first four bytes: bytes, in so many dimensions.
 const BYTES: u8 = 8;
@@ -260,15 +262,16 @@ impl Format for Idx {
         })
     }
 
-    fn warnings(&self) -> Vec<Mismatch> {
+    fn notes(&self) -> Vec<Note> {
         let is_emnist = self.prefix.to_ascii_lowercase().starts_with(EMNIST);
-        let warning = || {
+        let note = || {
             let why = "EMNIST's files hold images with rows and columns changed over, and a model \
                        that is trained on them takes upright photos for something else";
-            Mismatch::field("transpose", why)
-                .help("add `transpose: true`; `transpose: false` reads them as they are")
+            let what = Mismatch::field("transpose", why);
+            TURNED_IMAGES
+                .note(what.help("add `transpose: true`; `transpose: false` reads them as they are"))
         };
-        (is_emnist && self.transpose.is_none()).then(warning).into_iter().collect()
+        (is_emnist && self.transpose.is_none()).then(note).into_iter().collect()
     }
 
     fn how_to_get(&self) -> String {
@@ -530,7 +533,7 @@ mod tests {
         let told = load(&Idx { transpose: Some(true), ..small() }, &files()).expect_err("3 x 2");
         assert!(told.contains("once they are transposed") && told.contains("[3, 2]"), "{told}");
         let warned = |prefix: &str, transpose| {
-            !Idx { prefix: prefix.to_owned(), transpose, ..small() }.warnings().is_empty()
+            !Idx { prefix: prefix.to_owned(), transpose, ..small() }.notes().is_empty()
         };
         assert!(warned("emnist-letters-", None) && !warned("", None));
         assert!(!warned("emnist-letters-", Some(false)) && !warned("emnist-letters-", Some(true)));

@@ -26,6 +26,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use runtime::fetch::Download;
 use runtime::item::{Image, Label, Pixels, Sample, SampleId};
+use runtime::lint::Note;
 use runtime::photo;
 use runtime::stage::Mismatch;
 use schemars::JsonSchema;
@@ -96,7 +97,7 @@ pub trait Format: fmt::Debug {
     fn load(&self, place: &Place, split: Split) -> Result<DataSet>;
 
     /// What a person may want to change of its fields; opens no file.
-    fn warnings(&self) -> Vec<Mismatch> {
+    fn notes(&self) -> Vec<Note> {
         Vec::new()
     }
 

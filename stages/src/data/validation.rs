@@ -188,7 +188,7 @@ impl Validation {
         anyhow::ensure!(
             (1..count).contains(&kept),
             "a share of {} of {count} images is {kept} for validation and {} to train on: each \
-             needs one at least; change `validation`",
+             needs one at least, and copies of an image are on one side; change `validation`",
             self.fraction,
             count - kept
         );
@@ -263,7 +263,18 @@ impl Validation {
             true => *draw < border,
             false => *draw < borders[usize::from(group(image))],
         };
-        draws.iter().enumerate().map(is_kept).collect()
+        let mut kept: Vec<bool> = draws.iter().enumerate().map(is_kept).collect();
+        // Of two images that are not alike, each side has one.
+        if let (Some(first), Some(last)) = (draws.iter().min(), draws.iter().max())
+            && first < last
+        {
+            if kept.iter().all(|kept| !kept) {
+                kept = draws.iter().map(|draw| draw == first).collect();
+            } else if kept.iter().all(|kept| *kept) {
+                kept = draws.iter().map(|draw| draw < last).collect();
+            }
+        }
+        kept
     }
 
     /// Whether each image is kept back, by how many there are: what runs of earlier versions did.
