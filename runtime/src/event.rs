@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use crate::item::Weights;
-use crate::provenance::Began;
 use crate::reports::{
-    Change, DataReport, EvaluationReport, Outcome, Progress, StepReport, Summary, Tapped,
+    Began, Change, DataReport, EvaluationReport, Outcome, Progress, StepReport, Summary, Tapped,
     TrainerReport,
 };
 
@@ -110,13 +109,13 @@ impl SharesReport {
 
     /// Says whether it was written down.
     pub fn answer(&self, written: bool) {
-        // Whoever asked and went away need not know.
+        // The stage that asked may have ended.
         let _ = self.written.try_send(written);
     }
 }
 
-/// Ends the wait of a stage that has asked for something by an event: whoever was to answer has seen
-/// it, even if he keeps it.
+/// Ends the wait of a stage that has asked for something by an event. The channel is closed even if a
+/// sink keeps a clone of the event.
 pub(crate) struct Asked(Option<async_channel::Sender<bool>>);
 
 impl Drop for Asked {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::reports::DataReport;
+use crate::reports::{Began, DataReport, ImageSet};
 use crate::run_folder::{self, write_whole};
 
 impl DataReport {
@@ -39,42 +39,10 @@ const TRAIN: &str = "train";
 /// The part that a share for validation is.
 const VALIDATION: &str = "validation";
 
-/// The hashes of some images, each once, in ascending order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImageSet(Vec<u64>);
-
-/// What the file of such a set begins with.
+/// What the file of a set of images begins with.
 const MAGIC: &[u8; 8] = b"GFIMAGE1";
 
 impl ImageSet {
-    /// The set of these.
-    pub fn new(mut hashes: Vec<u64>) -> Self {
-        hashes.sort_unstable();
-        hashes.dedup();
-        Self(hashes)
-    }
-
-    /// How many of these images are in the set.
-    pub fn count(&self, images: &[u64]) -> u64 {
-        images.iter().filter(|image| self.0.binary_search(image).is_ok()).count() as u64
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The images of both.
-    pub fn and(&self, other: &Self) -> Self {
-        Self::new([&self.0[..], &other.0].concat())
-    }
-
-    /// The images of this one that are not in the other.
-    pub fn without(&self, other: &Self) -> Self {
-        let kept = self.0.iter().filter(|image| other.0.binary_search(image).is_err());
-        Self(kept.copied().collect())
-    }
-
     /// Writes it whole.
     ///
     /// # Errors
@@ -120,17 +88,6 @@ pub fn of_checkpoint(checkpoint: &Path) -> Result<Option<ImageSet>> {
     let path = std::path::absolute(checkpoint)?;
     let run = path.parent().and_then(Path::parent).filter(|run| run_folder::is_run(run));
     run.map_or(Ok(None), |run| ImageSet::read(&file(run)))
-}
-
-/// What a run begins with, if that is what another one has learnt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Began {
-    /// The checkpoint.
-    pub from: String,
-    /// The data that was read there.
-    pub data: Vec<DataReport>,
-    /// The images that it was trained on, if that is known.
-    pub images: Option<ImageSet>,
 }
 
 impl Began {

@@ -183,7 +183,7 @@ impl Sinks {
             true => sink.end(end, run),
             false => Ok(()),
         };
-        // There is nobody left to be told.
+        // Their own faults cannot be told any more.
         self.each(live, &mut Vec::new());
     }
 

@@ -35,7 +35,7 @@ pub static DROPOUT_BEFORE_LOSS: Lint = Lint {
 pub static LINEAR_LAYERS: Lint = Lint {
     name: "linear_layers",
     severity: Note,
-    about: "Two layers have nothing nonlinear between them, and do no more than one.",
+    about: "Two layers have nothing nonlinear between them: together they are a linear one.",
 };
 
 /// Running statistics of little more than the last batch.

@@ -151,6 +151,9 @@ fn several_processes(
         println!("xtask: {missing}: the tests of several processes are left out");
         return Ok(());
     }
+    if !suite.is_asked_for("tests/ranks.rs") {
+        return Ok(());
+    }
     let tests = [&options.build()[..], &["--features", "mpi", "--test", "ranks"]].concat();
     suite.run(steps, &tests, variables)
 }

@@ -37,7 +37,8 @@ impl<'a> Suite<'a> {
         Self { names, patience, outcomes: Vec::new() }
     }
 
-    fn is_asked_for(&self, program: &str) -> bool {
+    /// Whether this program is to be run.
+    pub(crate) fn is_asked_for(&self, program: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|name| program.contains(name))
     }
 
@@ -122,6 +123,9 @@ impl<'a> Suite<'a> {
                 None => format!("{name}: {} tests failed", outcome.failed),
             })
             .collect();
+        if self.outcomes.is_empty() {
+            bail!("no program of tests has one of these in its path: {}", self.names.join(", "));
+        }
         if !lines.is_empty() {
             bail!("{} test programs failed:\n  {}", lines.len(), lines.join("\n  "));
         }

@@ -1,6 +1,6 @@
 //! A sink: keeps the losses of a run in a table of its own, `losses.csv` in the run's folder.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
@@ -17,20 +17,23 @@ pub fn sink() -> Box<dyn Sink> {
 }
 
 impl Sink for Losses {
-    /// A run that is resumed goes on in the same file.
+    /// A run that is resumed goes on in the same file, without the rows of steps that it does again.
     fn begin(&mut self, run: &mut RunState) -> Result<()> {
         let Some(folder) = &run.folder else { return Ok(()) };
         let path = folder.join("losses.csv");
-        let is_new = !path.exists();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        if is_new {
-            writeln!(file, "stage,step,loss")?;
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        let resumed_after = run.resumed_after.unwrap_or(0);
+        let mut table = String::from("stage,step,loss\n");
+        // The last line of a run that was killed may not be whole.
+        for row in before.split_inclusive('\n').filter(|row| row.ends_with('\n')) {
+            let step = row.split(',').nth(1).and_then(|step| step.parse::<u64>().ok());
+            if step.is_some_and(|step| step < resumed_after) {
+                table.push_str(row);
+            }
         }
-        self.0 = Some(file);
+        let cannot = || format!("cannot write {}", path.display());
+        fs::write(&path, table).with_context(cannot)?;
+        self.0 = Some(OpenOptions::new().append(true).open(&path).with_context(cannot)?);
         Ok(())
     }
 
@@ -71,14 +74,18 @@ mod tests {
     fn a_run_that_goes_on_adds_to_its_table() {
         let folder = std::env::temp_dir().join(format!("losses-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        for number in 0..2 {
-            let mut run = RunState { folder: Some(folder.clone()), ..RunState::default() };
+        // The second one goes on after step 0, which is one step done.
+        for (resumed_after, steps) in [(None, [0, 1]), (Some(1), [1, 2])] {
+            let mut run =
+                RunState { folder: Some(folder.clone()), resumed_after, ..RunState::default() };
             let mut sink = Losses::default();
             sink.begin(&mut run).expect("it begins");
-            sink.observe(&step(number, 2.5), &mut run).expect("written");
+            for number in steps {
+                sink.observe(&step(number, 2.5), &mut run).expect("written");
+            }
         }
-        let text = std::fs::read_to_string(folder.join("losses.csv")).expect("it is there");
-        std::fs::remove_dir_all(&folder).expect("it is removed");
-        assert_eq!(text, "stage,step,loss\ntrain,0,2.5\ntrain,1,2.5\n");
+        let text = fs::read_to_string(folder.join("losses.csv")).expect("it is there");
+        fs::remove_dir_all(&folder).expect("it is removed");
+        assert_eq!(text, "stage,step,loss\ntrain,0,2.5\ntrain,1,2.5\ntrain,2,2.5\n");
     }
 }

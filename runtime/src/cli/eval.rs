@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_channel::Sender;
 use clap::Args;
+use futures::future::{Either, select};
+use pollster::block_on;
 
 use super::App;
 use super::evaluations::{Kept, describe, json};
@@ -20,8 +23,8 @@ use crate::checkpoint;
 use crate::event::Event;
 use crate::graph::Graph;
 use crate::item::Item;
-use crate::provenance::{self, ImageSet};
-use crate::reports::{DataReport, EvaluationReport};
+use crate::provenance;
+use crate::reports::{DataReport, EvaluationReport, ImageSet};
 use crate::run_folder::{RUNS, checkpoints, is_at_work};
 
 const EXAMPLES: &str = "\
@@ -256,9 +259,11 @@ fn follow(
             let step = trained.stored.progress.steps;
             if step != last {
                 let found = trained.stored.inference_weights(graph)?;
-                if weights.send_blocking(Item::Weights(Arc::new(found))).is_err() {
+                let sent = pin!(weights.send(Item::Weights(Arc::new(found))));
+                // After a stop nothing is taken any more.
+                let Either::Left((Ok(()), _)) = block_on(select(sent, pin!(stop.stopped()))) else {
                     return Ok(());
-                }
+                };
                 last = step;
                 continue;
             }

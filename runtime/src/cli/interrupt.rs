@@ -32,6 +32,7 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 /// A command begins: what ended an earlier one in the same process is over.
 pub(super) fn begin() {
     ASKED.store(false, Ordering::SeqCst);
+    *locked(&AT_WORK) = None;
 }
 
 /// Whether Ctrl-C was pressed since the command began: perhaps between two pieces of work, of which

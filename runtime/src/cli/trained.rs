@@ -15,7 +15,8 @@ use crate::given;
 use crate::item::{Item, Weights};
 use crate::plan::Plan;
 use crate::port::Port;
-use crate::provenance::{self, ImageSet};
+use crate::provenance;
+use crate::reports::ImageSet;
 use crate::run_folder::{self, checkpoints};
 use crate::stage::RunSettings;
 

@@ -33,7 +33,7 @@ pub(super) struct Printer {
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
     stop: Stop,
-    /// Nobody reads, and the run is to stop.
+    /// The output was not read although a stop was asked for: it is given up.
     abandoned: bool,
 }
 

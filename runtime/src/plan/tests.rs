@@ -181,7 +181,7 @@ stages:
         "p.yaml:1 `-1` expected a whole number, 0 or above for `seed`, found `-1`",
         "p.yaml:2 `0` `epochs`: must be above 0",
         "p.yaml:3 `colour` there is no field `colour`; known are `seed`, `epochs`, `steps`, \
-         `adapter`, `precision`, `autotune`, `name`, `checkpoints`, `summaries`, \
+         `adapter`, `precision`, `autotune`, `allow`, `name`, `checkpoints`, `summaries`, \
          `block_images`, `channel_blocks`",
         "p.yaml:5 `reader` read: the field `split` is missing",
         "p.yaml:5 `splt` read: there is no field `splt`; did you mean `split`?",

@@ -26,8 +26,8 @@ use crate::checkpoint::Store;
 use crate::event::{Event, Message};
 use crate::metrics;
 use crate::plan::Plan;
-use crate::provenance::{self, ImageSet, Watch};
-use crate::reports::{DataReport, Outcome, TrainerReport};
+use crate::provenance::{self, Watch};
+use crate::reports::{DataReport, ImageSet, Outcome, TrainerReport};
 use crate::run_folder::{self, About, Ended, RunFolder, write_whole};
 pub use crate::sink::Last;
 use crate::sink::{End, RunState, Sink, Sinks};
@@ -76,6 +76,9 @@ pub struct Recorder {
     data_before: Vec<DataReport>,
     /// Compares the images that are evaluated with those that are trained on.
     watch: Watch,
+    /// Whether there is a set of images that cannot be read: one of this process alone would not
+    /// replace it.
+    trained_on_unknown: bool,
     /// A warning that comes before the first message.
     untold: Option<String>,
     /// Whether it was told that the folder is no longer where it was.
@@ -118,6 +121,7 @@ impl Recorder {
         let before = ImageSet::read(&provenance::file(folder.path())).unwrap_or_else(|error| {
             let unknown = "which images the run was trained on before is not known";
             recorder.untold = Some(format!("{error:#}: {unknown}"));
+            recorder.trained_on_unknown = true;
             None
         });
         recorder.watch = Watch::new(training(plan), before.unwrap_or_default());
@@ -165,6 +169,7 @@ impl Recorder {
             forms: plan.settings.forms.clone(),
             data_before: Vec::new(),
             watch: Watch::new(training(plan), ImageSet::default()),
+            trained_on_unknown: false,
             untold: None,
             told_moved: false,
             evaluated: BTreeMap::new(),
@@ -377,7 +382,7 @@ impl Recorder {
         self.run.about.ended = None;
         write_about(folder, &self.run.about)?;
         let images = self.watch.images();
-        if !images.is_empty() {
+        if !images.is_empty() && !self.trained_on_unknown {
             images.write(&provenance::file(path))?;
         }
         if let Some(ran) = &self.run.ran {
@@ -403,7 +408,7 @@ impl Recorder {
     /// Ends the sinks, saying how the run ended.
     pub fn finish(&mut self, how: &str, outcome: Option<&Outcome>) {
         self.run.last.data.clone_from(&self.run.about.data);
-        let moved = self.folder.as_ref().is_some_and(|folder| folder.check().is_err());
+        let moved = !self.is_in_place(&Event::Ended);
         if moved {
             // What there is of that name is not of this run.
             self.run.last.checkpoint = None;

@@ -147,11 +147,14 @@ impl RecordFile {
     /// # Errors
     /// If it cannot be written.
     pub fn append_now(mut self, record: &[u8]) -> Result<()> {
-        let path = self.path.clone();
+        let (path, before) = (self.path.clone(), self.whole);
         let written = self.push(record).and_then(|()| {
             self.write_waiting()?;
             Ok(self.target.sync()?)
         });
+        if written.is_err() && self.target.cut(before).is_ok() {
+            (self.whole, self.begun) = (before, 0);
+        }
         // It is not written later, when this is closed, after its failure was told.
         self.waiting.clear();
         self.lengths.clear();
@@ -306,6 +309,39 @@ pub(crate) mod tests {
             disk.0.truncate(bytes as usize);
             Ok(())
         }
+    }
+
+    /// A disk that fails once everything is to be on it.
+    struct Unsynced(Disk);
+
+    impl Write for Unsynced {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Target for Unsynced {
+        fn sync(&mut self) -> io::Result<()> {
+            Err(ErrorKind::QuotaExceeded.into())
+        }
+
+        fn cut(&mut self, bytes: u64) -> io::Result<()> {
+            self.0.cut(bytes)
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_the_disk_is_not_in_the_file_either() {
+        let disk = Disk::new(100);
+        disk.file("records").append_now(b"one").expect("there is room");
+        let target = Box::new(Unsynced(disk.clone()));
+        let file = RecordFile::over(Path::new("records"), target, 3);
+        file.append_now(b"two").expect_err("the disk fails");
+        assert_eq!(disk.bytes(), b"one");
     }
 
     fn record(number: u64) -> Vec<u8> {

@@ -1,11 +1,13 @@
 //! What there is to say of a run, as plain data: what stages report, and what is kept of it in
 //! files. Nothing here knows who reports or who listens.
 
+mod began;
 mod data;
 mod evaluation;
 mod flow;
 mod histogram;
 mod identity;
+mod image_set;
 mod progress;
 mod shares;
 mod step;
@@ -15,11 +17,13 @@ mod trainer;
 
 use serde::{Deserialize, Deserializer};
 
+pub use self::began::Began;
 pub use self::data::DataReport;
 pub use self::evaluation::{EvaluationReport, Mistake};
 pub use self::flow::{EdgeReport, Outcome, QueueReport, StageReport};
 pub use self::histogram::{Buckets, Histogram};
 pub use self::identity::Identity;
+pub use self::image_set::ImageSet;
 pub use self::progress::Progress;
 pub use self::shares::Change;
 pub use self::step::{LossTerm, StepReport, TowerStep, TowersStep};

@@ -1,6 +1,6 @@
 //! A run's folder as long as a process is at work in it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -13,15 +13,15 @@ use super::{PIPELINE, checkpoints};
 use crate::lock::{self, Attempt};
 use crate::whole_file::PARTIAL;
 
-/// Gives up looking for a free number: whoever has that many runs of one name should tidy up.
+/// The highest number of a run of one name.
 const NUMBER_MAX: u32 = 99_999;
 
 /// The file by whose lock a process has a run's folder to itself.
 const LOCK: &str = "lock";
 
 /// What there may be in a folder of a run that was stopped before it began, in which `run.json` is
-/// not yet: its name is free.
-const BEFORE_IT_BEGAN: [&str; 4] = [LOCK, "log.txt", "pipeline.original.yaml", PIPELINE];
+/// not yet: its name is free. The lock is made first and removed last.
+const BEFORE_IT_BEGAN: [&str; 4] = ["log.txt", "pipeline.original.yaml", PIPELINE, LOCK];
 
 /// A run's folder, held by this process: no other run works in it.
 #[derive(Debug)]
@@ -285,16 +285,18 @@ impl Held {
 }
 
 /// Whether there is something of this name that no new run may use. A folder that a run was about to
-/// begin in when it was killed is free.
+/// begin in when it was killed is free; it has a lock. Files without one are somebody's own.
 pub fn is_taken(path: &Path) -> bool {
     let Ok(found) = fs::symlink_metadata(path) else { return false };
-    let is_left = |entry: io::Result<fs::DirEntry>| {
-        let name = entry.ok().map(|entry| entry.file_name());
-        name.is_some_and(|name| {
-            is_partial(&name) || BEFORE_IT_BEGAN.iter().any(|known| name == *known)
-        })
+    let names = |entries: fs::ReadDir| {
+        entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()
     };
-    !found.is_dir() || !fs::read_dir(path).is_ok_and(|mut entries| entries.all(is_left))
+    let Ok(names) = fs::read_dir(path).and_then(names) else { return true };
+    let is_left =
+        |name: &OsString| is_partial(name) || BEFORE_IT_BEGAN.iter().any(|known| name == *known);
+    let is_free =
+        names.is_empty() || (names.iter().all(is_left) && names.iter().any(|n| n == LOCK));
+    !found.is_dir() || !is_free
 }
 
 /// Whether a file of this name was not yet whole.
@@ -350,6 +352,13 @@ mod tests {
         fs::remove_file(about(&path)).expect("it is removed");
         fs::write(path.join("notes.txt"), "somebody's").expect("it is written");
         assert!(named().expect_err("it holds something else").is::<Taken>());
+        // A pipeline that somebody wrote into a folder of their own is no run's.
+        let own = base.path().join("own");
+        fs::create_dir(&own).expect("a folder");
+        fs::write(own.join(PIPELINE), "mine").expect("it is written");
+        let refused = RunFolder::named(base.path(), "own").expect_err("it is somebody's");
+        assert!(refused.is::<Taken>());
+        assert_eq!(fs::read_to_string(own.join(PIPELINE)).expect("it stays"), "mine");
     }
 
     #[test]

@@ -119,12 +119,14 @@ impl Kind {
 
 /// Fields that say which images are read, where they are, or what they are called, and nothing of
 /// the pixels. The size is compared as that of the images, of whatever format.
-const NO_RULES: [&str; 10] = [
+const NO_RULES: [&str; 12] = [
     "classes",
     "damaged",
     "extra",
     "first_label",
+    "folders",
     "labels",
+    "lists",
     "prefix",
     "seed",
     "size_px",
@@ -137,7 +139,10 @@ impl Kind {
     pub fn rules(&self) -> Operation {
         let fields = serde_json::to_value(self).unwrap_or_default();
         let fields = fields[self.name()].as_object().cloned().unwrap_or_default();
-        let rules = fields.iter().filter(|(field, _)| !NO_RULES.contains(&&***field));
+        // What is absent or `false` changes nothing.
+        let is_set = |value: &Value| !value.is_null() && *value != Value::Bool(false);
+        let rules =
+            fields.iter().filter(|(field, value)| !NO_RULES.contains(&&***field) && is_set(value));
         rules.fold(Operation::of(self.name()), |operation, (field, value)| {
             operation.with(&format!("format.{}.{field}", self.name()), value)
         })

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::{Classes, labels_hint};
 use super::place::{Place, look, open, same_bytes, the_one};
-use super::{DataSet, Format, Images, Split, thousands};
+use super::{DataSet, Format, Images, Split, content, thousands};
 use crate::extent::Extent;
 use crate::lints::TURNED_IMAGES;
 
@@ -180,6 +180,17 @@ impl Idx {
     fn is_turned(&self) -> bool {
         self.transpose == Some(true)
     }
+
+    /// The content of each image in the file, if it is read otherwise: it is the same image still.
+    fn originals(&self, grey: &[u8]) -> Option<Vec<u64>> {
+        if !self.is_turned() && !self.invert && self.channels == 1 {
+            return None;
+        }
+        let Extent { height, width } = self.size_px;
+        let (rows, columns) = if self.is_turned() { (width, height) } else { (height, width) };
+        let images = grey.chunks_exact(rows * columns);
+        Some(images.map(|image| content(image, rows, columns)).collect())
+    }
 }
 
 impl Format for Idx {
@@ -215,8 +226,11 @@ impl Format for Idx {
         }
         folders[2..].sort_unstable();
         let mut fitting = Vec::new();
-        for folder in folders {
-            if self.fits(&folder)? {
+        for (at, folder) in folders.into_iter().enumerate() {
+            // Folders beside them may be of other people, and closed.
+            let fits =
+                if at < 2 { self.fits(&folder)? } else { self.fits(&folder).unwrap_or(false) };
+            if fits {
                 fitting.push(folder);
             }
         }
@@ -239,7 +253,8 @@ impl Format for Idx {
             labels.display(),
             thousands(found.len() as u64)
         );
-        let mut grey = if self.is_turned() { transposed(&grey, self.size_px)? } else { grey };
+        let originals = self.originals(&grey);
+        let mut grey = if self.is_turned() { transposed(grey, self.size_px)? } else { grey };
         if self.invert {
             grey.iter_mut().for_each(|value| *value = 255 - *value);
         }
@@ -258,7 +273,7 @@ impl Format for Idx {
             labels: found,
             pixels: pixels.into(),
             warning: None,
-            originals: None,
+            originals,
         })
     }
 
@@ -333,7 +348,7 @@ fn reserved(bytes: usize) -> Result<Vec<u8>> {
 }
 
 /// Images with rows and columns changed over, which have this size afterwards.
-fn transposed(images: &[u8], size: Extent) -> Result<Vec<u8>> {
+fn transposed(images: Vec<u8>, size: Extent) -> Result<Vec<u8>> {
     let Extent { height, width } = size;
     let mut turned = reserved(images.len())?;
     for image in images.chunks_exact(height * width) {

@@ -244,9 +244,9 @@ impl Validation {
         grouped.iter().for_each(|(draw, _)| *groups_of.entry(*draw).or_default() += 1);
         let is_shared = |draw: u64| groups_of.get(&draw).is_some_and(|groups| *groups > 1);
         let mut borders = [border; 256];
-        for (group, border) in borders.iter_mut().enumerate() {
-            let of_group = grouped.iter().filter(|(_, other)| usize::from(*other) == group);
-            let of_group: Vec<u64> = of_group.map(|(draw, _)| *draw).collect();
+        let mut by_group = vec![Vec::new(); borders.len()];
+        grouped.iter().for_each(|(draw, group)| by_group[usize::from(*group)].push(*draw));
+        for (of_group, border) in by_group.into_iter().zip(&mut borders) {
             let natural = of_group.iter().filter(|draw| **draw < *border).count();
             let (least, most) = limits(self.fraction, of_group.len());
             let wanted = natural.clamp(least, most);
@@ -337,6 +337,23 @@ mod tests {
     /// Numbers as hashes are.
     fn keys(count: u64) -> Vec<u64> {
         (0..count).map(|number| draw(99, number)).collect()
+    }
+
+    #[test]
+    fn two_images_are_one_on_each_side_however_many_copies_there_are() {
+        let labels = [0, 0, 0, 1, 1, 1];
+        for (fraction, seed) in
+            [0.01, 0.25, 0.99].into_iter().flat_map(|f| [(f, 0), (f, 1), (f, 2)])
+        {
+            for stratified in [None, Some(true)] {
+                let share = Validation { stratified, ..share(fraction, seed) };
+                let of = |split| part(share, &[7, 7, 7, 9, 9, 9], &labels, split).expect("a part");
+                let mut sides = [of(Split::Train), of(Split::Validation)];
+                sides.sort();
+                assert_eq!(sides, [[0, 1, 2], [3, 4, 5]], "{share}");
+                part(share, &[7; 6], &labels, Split::Train).expect_err("copies of one image");
+            }
+        }
     }
 
     #[test]

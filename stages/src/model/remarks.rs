@@ -27,8 +27,8 @@ pub(super) fn remarks(layers: &[ListedLayer], graph: &Graph) -> Vec<Note> {
         }
         let [one, other] = [first, at].map(|layer| name_of(&layers[layer], layers, layer));
         let message = format!(
-            "nothing nonlinear is between `{one}` and `{other}`: together they do no more than one \
-             of them can"
+            "nothing nonlinear is between `{one}` and `{other}`: together they are a single linear \
+             layer"
         );
         let note = LINEAR_LAYERS.note(Mismatch::new(message).help("add `relu: {}` between them"));
         found.push(at_layer(note, layers, at));

@@ -120,7 +120,10 @@ impl Reducer {
         if context.run.diagnose.is_some() {
             // Every tensor is looked at where all of them are: on one adapter.
             let observed = Arc::new(graph.observed());
-            return self.one(&adapters[0], &observed, self.images(batch, adapters.len()), context);
+            let towers = counts.iter().sum();
+            let made = self.one(&adapters[0], &observed, self.images(batch, towers), context)?;
+            let batches = if self.batch == BatchOf::PerAdapter { towers } else { 1 };
+            return Ok(Made { batches, ..made });
         }
         match adapters.as_slice() {
             [adapter] if !job.is_shared() => self.one(adapter, graph, batch, context),

@@ -135,7 +135,8 @@ impl Reducer {
         let pass = Pass::open(source.epoch_images, batch as u64);
         let ahead = StepsAhead { pass, batches: 1, done: Progress::default() };
         let extent = RunExtent::of(&limit, &ahead);
-        let known_before = self.learning_rate.long_warm_up(&context.run.limit, batch).is_some();
+        let known_before = self.batch == BatchOf::Global
+            && self.learning_rate.long_warm_up(&context.run.limit, batch).is_some();
         self.learning_rate.warms_up_throughout(&extent).filter(|_| !known_before)
     }
 
@@ -198,7 +199,11 @@ impl Config for Reducer {
             let help = "give layers a `weight_decay`, or write `adam`";
             ADAMW_WITHOUT_DECAY.note(Mismatch::field("optimizer", message).help(help))
         });
-        let long = self.learning_rate.long_warm_up(&around.run.limit, *batch);
+        // How many adapters there are, and with them the images of a step, may not be known here.
+        let long = match self.batch {
+            BatchOf::Global => self.learning_rate.long_warm_up(&around.run.limit, *batch),
+            BatchOf::PerAdapter => None,
+        };
         let long = long.map(|what| LONG_WARM_UP.note(what.below(&["learning_rate"])));
         [as_drawn, without_decay, long].into_iter().flatten().collect()
     }

@@ -267,7 +267,14 @@ impl Reduce {
         let limit = resumed.limit.and(batch.source.limit.as_ref());
         let ahead =
             StepsAhead { pass: batch.pass, batches: self.batches_before, done: self.progress };
-        let before = RunExtent::of(&limit, &ahead);
+        // Earlier versions counted full steps, and all images of a pass.
+        let before = match self.progress.steps > 0 && self.progress.epoch_images == 0 {
+            true => {
+                let full = batch.pass.batch.saturating_mul(self.batches_before);
+                RunExtent::of_full_steps(&limit, counted, full)
+            }
+            false => RunExtent::of(&limit, &ahead),
+        };
         let images = self.progress.images;
         if let Some(stretch) = self.config.learning_rate.stretch(images, &before, extent) {
             let last = images - self.last_step_images(batch.pass).min(images);

@@ -82,6 +82,13 @@ impl RunExtent {
         Self { epoch_images: ahead.pass.images, total_images: limit.total_images(ahead) }
     }
 
+    /// That of a run whose epochs have so many images and whose steps have all as many.
+    pub fn of_full_steps(limit: &Limit, epoch_images: u64, step_images: u64) -> Self {
+        let by_epochs = limit.epochs.map(|epochs| (epochs * epoch_images as f64) as u64);
+        let by_steps = limit.steps.map(|steps| steps.saturating_mul(step_images));
+        Self { epoch_images, total_images: by_epochs.into_iter().chain(by_steps).min() }
+    }
+
     /// The images of this length, or of the whole run if there is none.
     fn images(&self, length: Option<Length>) -> f64 {
         match length {

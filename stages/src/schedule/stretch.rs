@@ -32,18 +32,18 @@ impl Schedule {
             schedule: Curve::shape(curve).0,
             before: rates[0],
             now: rates[1],
-            over: over(before),
+            over: over(before.total_images, now.epoch_images),
         })
     }
 }
 
-/// The length of a run as a schedule's `over`.
-fn over(extent: &RunExtent) -> String {
-    let images = extent.total_images.unwrap_or(u64::MAX);
-    let epochs = images as f64 / extent.epoch_images.max(1) as f64;
+/// So many images as a schedule's `over`, in a run whose epochs have so many.
+fn over(images: Option<u64>, epoch_images: u64) -> String {
+    let images = images.unwrap_or(u64::MAX);
+    let epochs = images as f64 / epoch_images.max(1) as f64;
     let rounded = (epochs * 1000.0).round() / 1000.0;
     // An end in epochs is easier to recognise, where it is the same.
-    if rounded * extent.epoch_images as f64 == images as f64 {
+    if rounded * epoch_images as f64 == images as f64 {
         format!("{{ epochs: {rounded} }}")
     } else {
         format!("{{ images: {images} }}")
@@ -102,10 +102,9 @@ mod tests {
 
     #[test]
     fn an_end_is_named_in_epochs_if_they_are_exact() {
-        let over = |images| over(&RunExtent { epoch_images: 29, total_images: Some(images) });
-        assert_eq!(over(58), "{ epochs: 2 }");
-        assert_eq!(over(14), "{ images: 14 }");
-        assert_eq!(super::over(&RunExtent { total_images: Some(50), ..SHORT }), "{ epochs: 0.5 }");
+        assert_eq!(over(Some(58), 29), "{ epochs: 2 }");
+        assert_eq!(over(Some(14), 29), "{ images: 14 }");
+        assert_eq!(over(Some(50), 100), "{ epochs: 0.5 }");
     }
 
     #[test]
