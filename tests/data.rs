@@ -51,8 +51,8 @@ fn the_examples_run_on_files_of_scipy_and_numpy() {
     let folder = folder.path();
     for kind in ["packed", "plain"] {
         let told = trains(folder, "examples/svhn.yaml", &format!("svhn-{kind}"), &[]);
-        // A tenth of 60 is kept back.
-        assert!(told.contains("data: SVHN train, 54 images"), "{told}");
+        // On average a tenth is kept back; of these 60 it is 5.
+        assert!(told.contains("data: SVHN train, 55 images"), "{told}");
         let set = ["stages.read_test.reader.split=test"];
         trains(folder, "examples/svhn.yaml", &format!("svhn-{kind}"), &set);
         let told = trains(folder, "examples/mnist.yaml", &format!("mnist-{kind}"), &[]);

@@ -46,6 +46,10 @@ fn a_new_crate_and_a_new_pipeline_replace_nothing() {
     assert!(!folder.path().join("mine2").exists());
 }
 
+/// Gradflow's crates, which are built again for a crate outside their workspace. Less optimised they
+/// take far less time to build, and a few steps with them hardly more.
+const QUICKLY: [&str; 3] = ["gradflow-runtime", "gradflow-shaders", "gradflow-stages"];
+
 /// Builds it where the tests themselves were built, so that everything but its own few files and
 /// Gradflow's crates is there already.
 #[test]
@@ -58,6 +62,10 @@ fn the_example_builds_and_passes_its_tests_and_trains() {
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(&example).args(arguments).args(["--offline", "--profile", profile]);
+        for name in QUICKLY {
+            let setting = format!("profile.{profile}.package.{name}.opt-level=1");
+            command.args(["--config", &setting]);
+        }
         // What cargo tells a test of its package would make build scripts run again, here and then
         // for everything else.
         let of_this =

@@ -26,6 +26,7 @@ stages:
   test:   { from: centre, batcher: { size: 4, partial: keep } }
   score:  { from: [test, train], model: {} }
   check:  { from: score, evaluator: {} }
+allow: [flows_differ]
 ";
 
 const SIZE: &str = "stages.read.reader.format.images.size_px";

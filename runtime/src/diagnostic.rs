@@ -142,7 +142,8 @@ impl Diagnostic {
         let note = if color { format!("\x1b[1m\x1b[92m{note}\x1b[0m") } else { note };
         let place = self.place.as_ref().map_or(String::new(), Place::in_words);
         let help = self.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
-        format!("{note}: {place}{}{help}", self.message)
+        let text = format!("{}{help}", self.message);
+        format!("{note}: {place}{}", visible(&text))
     }
 }
 
@@ -183,10 +184,12 @@ pub fn render(diagnostics: &[Diagnostic], color: bool) -> String {
         let _ = writeln!(text, "{}{gap}", diagnostic.render(color));
     }
     let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    // Notes without names are there to be read and nothing to be mended.
+    let is_remark = |d: &&Diagnostic| d.severity == Severity::Note && d.name.is_some();
     let counts = [
         (count(Severity::Error), "error"),
         (count(Severity::Warning), "warning"),
-        (count(Severity::Note), "note"),
+        (diagnostics.iter().filter(is_remark).count(), "note"),
     ];
     let parts: Vec<String> = counts
         .iter()
