@@ -291,6 +291,10 @@ fn what_is_seen_has_one_size_in_both_flows() {
     assert!(all.contains("`alpha` `refuse`") && all.contains("`alpha` `white`"), "{all}");
     let skipping = images(40, ", damaged: skip");
     assert_eq!(photos(&skipping, &images(40, "")).0, Vec::<String>::new());
+    let named = [", folders: { train: a }", ", lists: { test: b.csv }", ", invert: false"];
+    for more in named {
+        assert_eq!(photos(&images(40, more), &images(40, "")).0, Vec::<String>::new(), "{more}");
+    }
 }
 
 #[test]

@@ -230,6 +230,13 @@ mod tests {
         assert_eq!(text_field(r#"{"executable":null}"#, "executable"), None);
     }
 
+    #[test]
+    fn a_name_that_no_program_has_is_an_error() {
+        let names = ["twers".to_owned()];
+        let told = Suite::new(&names, Duration::from_secs(60)).verdict().expect_err("none ran");
+        assert!(told.to_string().ends_with("in its path: twers"), "{told}");
+    }
+
     fn suite() -> Suite<'static> {
         let ended = |success, failed| Outcome { success, passed: 2, failed, ..Outcome::default() };
         let hung = Outcome { hung: Some(vec!["waits".to_owned()]), ..Outcome::default() };

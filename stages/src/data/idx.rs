@@ -555,6 +555,20 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_the_same_however_it_is_read() {
+        let files = || folder(&[(IMAGES, images()), (LABELS, labels(&[2, 0, 1]))]);
+        let expected = load(&small(), &files()).expect("loaded").contents();
+        let size_px = Extent { height: 3, width: 2 };
+        for other in [
+            Idx { transpose: Some(true), size_px, ..small() },
+            Idx { invert: true, ..small() },
+            Idx { channels: 3, ..small() },
+        ] {
+            assert_eq!(load(&other, &files()).expect("loaded").contents(), expected, "{other:?}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let says = |images: Vec<u8>, labels: Vec<u8>, parts: &[&str]| {
             let told = load(&small(), &folder(&[(IMAGES, images), (LABELS, labels)]));
