@@ -368,7 +368,7 @@ fn a_pipe_or_a_folder_of_a_checkpoints_name_is_passed_over() {
     assert!(made.expect("mkfifo is there").success());
     fs::create_dir(&folder).expect("it is made");
     let named = |path: &Path| path.strip_prefix(place.path()).expect("in it").display().to_string();
-    place.runtime(&["eval", &named(&pipe)]).failed(1, &["it is a pipe or a device"]);
+    place.runtime(&["eval", &named(&pipe)]).failed(1, &["it is not a file but a named pipe"]);
     place.runtime(&["eval", "runs/a"]).done();
     place.resume("a", &["steps=25"]).done();
     assert_eq!(place.latest("a").progress.steps, 25);
