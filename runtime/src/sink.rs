@@ -66,7 +66,7 @@ pub struct RunState {
     /// Its folder, once there is one. A run that trains nothing has none.
     pub folder: Option<PathBuf>,
     /// The same, to be asked whether its path still leads to it.
-    pub(crate) held: Option<Arc<Held>>,
+    pub held: Option<Arc<Held>>,
     /// The pipeline as YAML, with all defaults.
     pub pipeline: String,
     /// The ids of the stages that evaluate, in the order of the pipeline.
