@@ -51,8 +51,9 @@ fn the_examples_run_on_files_of_scipy_and_numpy() {
     let folder = folder.path();
     for kind in ["packed", "plain"] {
         let told = trains(folder, "examples/svhn.yaml", &format!("svhn-{kind}"), &[]);
-        // On average a tenth is kept back; of these 60 it is 5.
-        assert!(told.contains("data: SVHN train, 55 images"), "{told}");
+        // About a tenth of 60 is kept back: 6 on average, 3 at least and 9 at most.
+        let is_left = |images: u32| told.contains(&format!("data: SVHN train, {images} images"));
+        assert!((51..=57).any(is_left), "{told}");
         let set = ["stages.read_test.reader.split=test"];
         trains(folder, "examples/svhn.yaml", &format!("svhn-{kind}"), &set);
         let told = trains(folder, "examples/mnist.yaml", &format!("mnist-{kind}"), &[]);

@@ -61,6 +61,9 @@ impl Place {
     fn check(&self, set: &[&str]) -> (impl Fn(&str) -> String + use<>, String) {
         let (status, out, told) = self.say(&["check", "p.yaml"], set);
         assert_eq!(status, 0, "{told}");
+        // Notes are part of what `check` prints; warnings are told beside it.
+        let notes = out.lines().filter(|line| line.starts_with("note: "));
+        let told = notes.map(|note| format!("{note}\n")).collect::<String>() + &told;
         let puts_out = move |stage: &str| {
             let row = out.lines().find(|line| line.split_whitespace().next() == Some(stage));
             let row = row.unwrap_or_else(|| panic!("no {stage} in {out}"));

@@ -109,7 +109,7 @@ impl Plan {
         let unknown = done.is_none();
         let Preprocessing { scale, operations, chance } =
             done.unwrap_or_else(|| Preprocessing::always(self.fields_of(at)));
-        let steps = operations.into_iter().map(|operation| Step {
+        let mut steps = operations.into_iter().map(|operation| Step {
             stage: stage.id.clone(),
             kind: stage.kind,
             operation,
@@ -117,7 +117,7 @@ impl Plan {
             unknown,
         });
         if stage.from.is_empty() {
-            flow.read = steps.last();
+            flow.read = steps.next_back();
         } else {
             flow.steps.extend(steps);
         }

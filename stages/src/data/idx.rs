@@ -243,7 +243,7 @@ impl Format for Idx {
         let (images, labels) =
             (self.needed(folder, IMAGES, split)?, self.needed(folder, LABELS, split)?);
         let cannot = |path: &Path| format!("cannot use {}", path.display());
-        let (count, grey) = self.read_images(&images).with_context(|| cannot(&images))?;
+        let (count, mut grey) = self.read_images(&images).with_context(|| cannot(&images))?;
         let found = self.read_labels(&labels).with_context(|| cannot(&labels))?;
         ensure!(
             count == found.len(),
@@ -254,7 +254,9 @@ impl Format for Idx {
             thousands(found.len() as u64)
         );
         let originals = self.originals(&grey);
-        let mut grey = if self.is_turned() { transposed(grey, self.size_px)? } else { grey };
+        if self.is_turned() {
+            grey = transposed(&grey, self.size_px)?;
+        }
         if self.invert {
             grey.iter_mut().for_each(|value| *value = 255 - *value);
         }
@@ -348,7 +350,7 @@ fn reserved(bytes: usize) -> Result<Vec<u8>> {
 }
 
 /// Images with rows and columns changed over, which have this size afterwards.
-fn transposed(images: Vec<u8>, size: Extent) -> Result<Vec<u8>> {
+fn transposed(images: &[u8], size: Extent) -> Result<Vec<u8>> {
     let Extent { height, width } = size;
     let mut turned = reserved(images.len())?;
     for image in images.chunks_exact(height * width) {
