@@ -132,7 +132,7 @@ fn what_is_there_is_refused_before_the_work_and_stays() {
             assert_eq!((&*refused.out, refused.told.contains("round")), ("", false), "{line}");
             let kept = fs::read_to_string(out.join(name)).expect("it is there");
             assert_eq!(kept, "somebody's", "{line}");
-            assert_eq!(names(&out), [name.clone()], "{line}");
+            assert_eq!(names(&out), std::slice::from_ref(name), "{line}");
             fs::remove_file(out.join(name)).expect("it is removed");
         }
     }
