@@ -191,3 +191,23 @@ fn a_run_of_before_goes_on() {
     let best: Value = serde_json::from_str(&run.text("checkpoints/best.json")).expect("JSON");
     assert_eq!(best["stage"], "evaluate");
 }
+
+#[test]
+fn predictions_and_exports_are_of_the_flow_that_chooses_the_best() {
+    let place = Place::new(PIPELINE);
+    for (run, set) in [("averaged", vec![]), ("raw", vec!["checkpoints.best_by=evaluate_raw"])] {
+        place.train(run, &set);
+        let file = format!("{run}.onnx");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
+        let exported = common::offline(&mut command)
+            .current_dir(place.path())
+            .args(["export", &format!("runs/{run}"), "--onnx", &file])
+            .output()
+            .expect("the command starts");
+        let [out, told] = [exported.stdout, exported.stderr]
+            .map(|bytes| String::from_utf8(bytes).expect("output is UTF-8"));
+        assert!(out.contains(&format!("{run} weights")), "{out}");
+        let stage = if run == "raw" { "`score_raw` is taken" } else { "`score` is taken" };
+        assert!(told.contains(stage), "{told}");
+    }
+}

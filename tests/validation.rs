@@ -118,7 +118,7 @@ fn an_old_run_is_evaluated_on_the_images_that_it_kept_back() {
     }
     let (_, more, told) = eval(&place, "first");
     assert!((images..images + 15).contains(&more), "{images}, then {more}");
-    assert!(told.contains("reads other images than in the run: "), "{told}");
+    assert!(told.contains("reads other images, or other labels, than in the run: "), "{told}");
     assert!(
         told.contains(&format!(
             "{more} images, `validation: {{ fraction: 0.2, seed: 0 }}`, checksum"
@@ -233,7 +233,7 @@ fn a_run_that_goes_on_says_what_it_is_evaluated_on() {
     let told = all(&place.resume("first", &other));
     assert!(told.contains("of the 60 images that `read_t` evaluates on (test)"), "{told}");
     assert!(told.contains("are among those that `read` trains on"), "{told}");
-    assert!(told.contains("read_t reads other data than before"), "{told}");
+    assert!(told.contains("read_t reads other images, or other labels, than before"), "{told}");
 }
 
 #[test]
@@ -424,4 +424,51 @@ fn runs_of_earlier_versions_keep_their_share() {
     paint(&file(place.path(), "a", "zzz"), 200);
     let (_, _, told) = eval(&place, "whole");
     assert!(told.contains("does not say which images it was trained on"), "{told}");
+}
+
+#[test]
+fn other_labels_of_the_same_images_are_told_and_the_best_is_chosen_anew() {
+    let place = place();
+    for class in ["a", "b"] {
+        for number in 0..10 {
+            let photo = place.path().join(format!("noise/test/{class}/{number}.png"));
+            paint(&photo, 1000 + number + u64::from(class == "b") * 100);
+        }
+        fs::create_dir_all(place.path().join("noise/train")).expect("made");
+        let from = place.path().join("noise").join(class);
+        fs::rename(from, place.path().join("noise/train").join(class)).expect("moved");
+    }
+    let tested = PIPELINE
+        .replace(", validation: 0.2", "")
+        .replace("split: validation", "split: test")
+        .replace("epochs: 60", "epochs: 4");
+    fs::write(place.path().join("net.yaml"), tested).expect("written");
+    place.train("first", &[]);
+    let before = eval(&place, "first");
+    assert!(!before.2.contains("labels"), "{}", before.2);
+    // Each class is taken for the other.
+    let test = place.path().join("noise/test");
+    for (from, to) in [("a", "c"), ("b", "a"), ("c", "b")] {
+        fs::rename(test.join(from), test.join(to)).expect("renamed");
+    }
+    let (precision, images, told) = eval(&place, "first");
+    assert_eq!(images, before.1);
+    assert!((precision + before.0 - 1.0).abs() < 1e-9, "{precision} {}", before.0);
+    assert!(told.contains("`read_t` reads other images, or other labels"), "{told}");
+    let told = all(&place.resume("first", &["epochs=8"]));
+    assert!(told.contains("read_t reads other images, or other labels, than before"), "{told}");
+    let best = fs::read_to_string(place.run("first").path.join("checkpoints/best.json"));
+    let best: Value = serde_json::from_str(&best.expect("there is a best")).expect("JSON");
+    assert!(best["step"].as_u64() > Some(50), "{best}");
+}
+
+#[test]
+fn labels_that_contradict_each_other_are_told() {
+    let place = place();
+    let copied = |class: &str| file(place.path(), class, "copy");
+    for class in ["a", "b"] {
+        paint(&copied(class), 5000);
+    }
+    let told = all(&place.say(&["net.yaml", "--run", "copies"], &["epochs=1"]).done());
+    assert!(told.contains("1 images are in") && told.contains("different labels"), "{told}");
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +89,16 @@ impl Run {
         self.history.evaluations.iter().filter(|report| report.stage == stage).collect()
     }
 
+    /// Steps and epochs as far as something was measured: a logged step or an evaluation, of which
+    /// either may be the later one.
+    fn reached(&self) -> (u64, Option<f64>) {
+        let steps = self.history.steps.iter().map(|report| (report.step + 1, report.epoch));
+        let evaluations = self.history.evaluations.iter();
+        let all = steps.chain(evaluations.map(|report| (report.step, report.epoch)));
+        let last = all.max_by_key(|(step, _)| *step);
+        (last.map_or(0, |(step, _)| step), last.map(|(_, epoch)| epoch))
+    }
+
     fn last_precision(&self, stage: &str) -> Option<f64> {
         self.evaluations(stage).last().map(|report| report.precision_at_1)
     }
@@ -168,11 +178,32 @@ pub fn markdown(runs: &[Run]) -> String {
         }
     }
     for stage in evaluators {
-        let precisions: Vec<f64> =
-            runs.iter().filter_map(|run| run.last_precision(stage)).collect();
-        if let (Some(spread), 2..) = (Spread::of(&precisions), precisions.len()) {
-            let stage = if named { format!("{stage}: ") } else { String::new() };
+        let last: Vec<(&Run, &EvaluationReport)> =
+            runs.iter().filter_map(|run| Some((run, *run.evaluations(stage).last()?))).collect();
+        let precisions: Vec<f64> = last.iter().map(|(_, report)| report.precision_at_1).collect();
+        let stage = if named { format!("{stage}: ") } else { String::new() };
+        if last.windows(2).any(|pair| Measured::of(pair[0].1) != Measured::of(pair[1].1)) {
+            let each =
+                last.iter().map(|(run, report)| format!("{}: {}", run.name, Measured::of(report)));
+            let each = each.collect::<Vec<_>>().join("; ");
+            let _ = writeln!(
+                text,
+                "\nwarning: {stage}these were not measured alike, and their precisions have no mean: \
+                 {each}"
+            );
+        } else if let (Some(spread), 2..) = (Spread::of(&precisions), precisions.len()) {
             let _ = writeln!(text, "\n{} runs: {stage}{spread}", precisions.len());
+            let seeds: BTreeSet<u64> = last.iter().map(|(run, _)| run.about.seed).collect();
+            if seeds.len() > 1 && seeds.len() < last.len() {
+                let _ = writeln!(text, "some of these have the same seed, and count as often");
+            }
+        }
+        for (run, _) in last.iter().filter(|(_, report)| report.split == "train") {
+            let _ = writeln!(
+                text,
+                "\nwarning: {} was evaluated on the images that it was trained on (split train)",
+                run.name
+            );
         }
     }
     let evaluated = runs.iter().filter(|run| !run.history.evaluations.is_empty());
@@ -188,13 +219,37 @@ pub fn markdown(runs: &[Run]) -> String {
     text
 }
 
+/// How an evaluation measured: figures of two that differ in this say nothing of the weights.
+#[derive(Debug, PartialEq, Eq)]
+struct Measured<'a> {
+    split: &'a str,
+    averaged: bool,
+    views: usize,
+}
+
+impl<'a> Measured<'a> {
+    fn of(report: &'a EvaluationReport) -> Self {
+        Self { split: &report.split, averaged: report.averaged, views: report.views }
+    }
+}
+
+impl fmt::Display for Measured<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weights = if self.averaged { "averaged weights" } else { "raw weights" };
+        write!(f, "split {}, {weights}, {} view", self.split, self.views)?;
+        if self.views == 1 { Ok(()) } else { f.write_str("s") }
+    }
+}
+
 /// The line of a run and one of its stages that evaluate, if it has any.
 fn row(text: &mut String, run: &Run, stage: &str, named: bool) {
     let evaluations = run.evaluations(stage);
-    let precisions = evaluations.iter().map(|report| report.precision_at_1);
-    let best = precisions.max_by(f64::total_cmp);
+    // A run may have evaluated otherwise before it was resumed.
+    let now = evaluations.last().map(|report| Measured::of(report));
+    let alike = evaluations.iter().filter(|report| Some(Measured::of(report)) == now);
+    let best = alike.map(|report| report.precision_at_1).max_by(f64::total_cmp);
     let loss = evaluations.last().map(|report| report.loss);
-    let last = run.history.steps.last();
+    let (steps, epochs) = run.reached();
     let mut rates: Vec<f64> = run.history.steps.iter().map(|report| report.images_per_s).collect();
     rates.sort_by(f64::total_cmp);
     let rate = rates.get(rates.len() / 2).copied();
@@ -207,8 +262,8 @@ fn row(text: &mut String, run: &Run, stage: &str, named: bool) {
         run.name.replace('|', "\\|"),
         run.adapters(),
         run.about.seed,
-        last.map_or(0, |report| report.step + 1),
-        number(last.map(|report| report.epoch), 1),
+        steps,
+        number(epochs, 1),
         if named { format!(" {stage} |") } else { String::new() },
         number(run.last_precision(stage), 4),
         number(best, 4),
@@ -289,8 +344,8 @@ impl Spread {
     }
 }
 
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mean, deviation, median, least, most } = self;
         write!(
             f,
@@ -359,6 +414,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_measured_otherwise_has_no_mean_and_is_told() {
+        let mut runs = [run("a", &[0.5]), run("b", &[0.7]), run("c", &[0.6])];
+        assert!(markdown(&runs).contains("3 runs: "));
+        let last = |run: &mut Run, change: fn(&mut EvaluationReport)| {
+            run.history.evaluations.iter_mut().for_each(change);
+        };
+        last(&mut runs[0], |report| report.split = "test".to_owned());
+        last(&mut runs[1], |report| report.split = "train".to_owned());
+        last(&mut runs[2], |report| (report.split, report.views) = ("test".to_owned(), 10));
+        let text = markdown(&runs);
+        assert!(!text.contains(" runs: "), "{text}");
+        for part in ["have no mean: a: split test", "b: split train", "10 views"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("warning: b was evaluated on the images that it was trained on"));
+        // The best of a run is one that was measured as its last.
+        let mut moved = run("d", &[0.9, 0.4]);
+        moved.history.evaluations[0].averaged ^= true;
+        assert!(markdown(&[moved]).contains("| 0.4000 | 0.4000 |"));
+    }
+
+    #[test]
     fn each_stage_that_evaluates_has_a_row() {
         let mut runs = [run("a", &[0.5, 0.9]), run("b", &[0.7, 0.8])];
         for (run, precision) in runs.iter_mut().zip([0.2, 0.4]) {
@@ -393,8 +470,8 @@ mod tests {
     fn a_run_is_taken_as_far_as_is_asked() {
         // An epoch is 30 steps, each evaluated at its end; every tenth step is told.
         for (epochs, told) in [
-            (2.0, "51 | 1.7 | 0.9000"),
-            (1.99, "51 | 1.7 | 0.9000"),
+            (2.0, "60 | 2.0 | 0.9000"),
+            (1.99, "60 | 2.0 | 0.9000"),
             (1.96, "51 | 1.7 | 0.5000"),
             (2.01, "61 | 2.0 | 0.9000"),
         ] {

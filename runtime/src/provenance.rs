@@ -11,7 +11,7 @@ use crate::reports::{Began, DataReport, ImageSet};
 use crate::run_folder::{self, write_whole};
 
 impl DataReport {
-    /// Whether both are of the same images, in whatever order.
+    /// Whether both are of the same images with the same labels, in whatever order.
     pub fn same_images(&self, other: &Self) -> bool {
         match (&self.identity, &other.identity) {
             (Some(one), Some(other)) => (one.images, one.content) == (other.images, other.content),
@@ -284,7 +284,7 @@ pub fn afterwards(
             }
         };
         told.push(format!(
-            "`{}` reads other images than in the run: {} now, {} then{unknown}",
+            "`{}` reads other images, or other labels, than in the run: {} now, {} then{unknown}",
             report.stage,
             described(report),
             described(before)
@@ -358,7 +358,7 @@ mod tests {
 
     fn report(stage: &str, split: &str, images: &[u64], all: &[u64], share: &str) -> DataReport {
         let share = (!share.is_empty()).then(|| share.to_owned());
-        let identity = Identity::new(images.to_vec(), all, share);
+        let identity = Identity::new(images.to_vec(), &vec![0; images.len()], all, share);
         DataReport {
             stage: stage.to_owned(),
             description: format!("images {split}, {} images", images.len()),

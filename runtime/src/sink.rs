@@ -73,6 +73,8 @@ pub struct RunState {
     pub evaluators: Vec<String>,
     /// The steps that had been done before, if it was resumed.
     pub resumed_after: Option<u64>,
+    /// Whether it was resumed, and evaluates on other images than before.
+    pub evaluates_other_data: bool,
     /// What the run had measured before, while sinks begin.
     pub history: History,
     /// What runs on its adapters, once that is known.

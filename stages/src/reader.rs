@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -188,6 +189,9 @@ impl Config for Reader {
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         let (data, stands_in_for, limit, from) = self.load(context)?;
         let (data, identity) = self.part(data, context)?;
+        for told in self.doubts(&data, &identity.hashes) {
+            context.events.emit(Event::Warning(told));
+        }
         let images = data.labels.len() as u64;
         let description =
             format!("{} {}, {} images", data.name, self.split.name(), thousands(images));
@@ -360,7 +364,7 @@ impl Reader {
     fn part(&self, all: DataSet, context: &Context<'_>) -> Result<(DataSet, Identity)> {
         let contents = all.contents();
         let Some(share) = self.share(context.run.seed) else {
-            let identity = Identity::new(contents.clone(), &contents, None);
+            let identity = Identity::new(contents.clone(), &all.labels, &contents, None);
             return Ok((all, identity));
         };
         let keys = all.keys(&contents);
@@ -374,9 +378,45 @@ impl Reader {
             context.events.emit(Event::Warning(told));
         }
         let hashes = images.iter().map(|image| contents[*image]).collect();
+        let labels: Vec<u8> = images.iter().map(|image| all.labels[*image]).collect();
         let written = self.validation.map(|written| Validation { seed: share.seed, ..written });
-        let identity = Identity::new(hashes, &contents, written.map(|share| share.to_string()));
+        let written = written.map(|share| share.to_string());
+        let identity = Identity::new(hashes, &labels, &contents, written);
         Ok((all.pick(&images), identity))
+    }
+
+    /// What is odd about the labels of images that were read from files: copies of one image with
+    /// several, and classes that no image to train on has.
+    fn doubts(&self, data: &DataSet, hashes: &[u64]) -> Vec<String> {
+        if matches!(self.format.origin(), Origin::Drawn(_)) {
+            return Vec::new();
+        }
+        let mut labels: HashMap<u64, u8> = HashMap::new();
+        let mut contradictory = HashSet::new();
+        for (hash, label) in hashes.iter().zip(&data.labels) {
+            if *labels.entry(*hash).or_insert(*label) != *label {
+                contradictory.insert(*hash);
+            }
+        }
+        let copies = (!contradictory.is_empty()).then(|| {
+            format!(
+                "{} images are in {} {} more than once, with different labels: no model is right \
+                 about all of them",
+                contradictory.len(),
+                data.name,
+                self.split.name()
+            )
+        });
+        let used: HashSet<u8> = data.labels.iter().copied().collect();
+        let unused: Vec<String> = (0..data.classes.len())
+            .filter(|class| u8::try_from(*class).is_ok_and(|class| !used.contains(&class)))
+            .map(|class| format!("`{}`", data.classes[class]))
+            .collect();
+        let empty = (self.split == Split::Train && !unused.is_empty()).then(|| {
+            let names = unused.join(", ");
+            format!("there is no image of class {names} to train on: it is never learnt")
+        });
+        copies.into_iter().chain(empty).collect()
     }
 
     fn load(&self, context: &Context<'_>) -> Result<Loaded> {

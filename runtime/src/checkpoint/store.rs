@@ -47,10 +47,11 @@ impl Best {
         }
     }
 
-    /// Whether this one takes the place of the other. Precisions are compared within one stage and
-    /// split only, and equal ones keep the earlier.
+    /// Whether this one takes the place of the other. Precisions are compared within one stage, split
+    /// and kind of weights only, and equal ones keep the earlier.
     fn is_better_than(&self, other: &Self) -> bool {
-        let comparable = self.stage == other.stage && self.chosen_on == other.chosen_on;
+        let measured = |best: &Self| (best.stage.clone(), best.chosen_on.clone(), best.averaged);
+        let comparable = measured(self) == measured(other);
         !comparable || self.precision_at_1 > other.precision_at_1
     }
 }
@@ -61,6 +62,8 @@ pub struct Store {
     folder: PathBuf,
     keep: usize,
     best: Option<Best>,
+    /// The step of the weights that were the best on other images.
+    former: Option<u64>,
     /// The stage that the best is chosen by.
     best_by: Option<String>,
     /// Steps of checkpoints that are being evaluated.
@@ -91,6 +94,7 @@ impl Store {
             folder: folder.to_owned(),
             keep: keep.max(1),
             best,
+            former: None,
             best_by: evaluators.first().map(|stage| (*stage).to_owned()),
             awaited: BTreeSet::new(),
             told: evaluators.into_iter().map(|stage| (stage.to_owned(), 0)).collect(),
@@ -125,6 +129,14 @@ impl Store {
             }
         }
         Ok(self)
+    }
+
+    /// Has the next evaluation choose the best anew: other images are evaluated than before. The
+    /// weights that were the best stay where they are.
+    pub fn choose_anew(&mut self) {
+        self.former = self.best.take().map(|best| best.step);
+        // A resume before that evaluation would take it for the best of the new images.
+        let _ = fs::remove_file(best_file(&self.folder));
     }
 
     /// Has nothing be written or removed any more once the path of this run's folder leads to
@@ -206,7 +218,9 @@ impl Store {
         let steps = list(&self.folder);
         let old = &steps[..steps.len().saturating_sub(self.keep)];
         let best = self.best.as_ref().map(|best| best.step);
-        for step in old.iter().filter(|step| Some(**step) != best && !self.awaited.contains(step)) {
+        let stays =
+            |step: &u64| [best, self.former].contains(&Some(*step)) || self.awaited.contains(step);
+        for step in old.iter().filter(|step| !stays(step)) {
             let _ = fs::remove_file(self.folder.join(file_name(*step)));
         }
     }

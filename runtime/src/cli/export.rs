@@ -8,7 +8,8 @@ use clap::Args;
 use super::App;
 use super::new_file::NewFile;
 use super::output::{Failure, print};
-use super::trained::{Trained, find};
+use super::trained::{AVERAGED, Trained, find, tell_choice};
+use crate::config::node::Node;
 use crate::onnx::Builder;
 use crate::photo;
 use crate::plan::{Plan, PlannedStage};
@@ -39,7 +40,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     onnx: PathBuf,
 
-    /// Takes the weights as they are instead of their moving averages.
+    /// Takes the weights as they are instead of their moving averages, also where these are what is
+    /// evaluated.
     #[arg(long)]
     raw: bool,
 
@@ -56,13 +58,14 @@ pub(super) fn export(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let path = find(&arguments.path, &arguments.runs)?;
     let trained = Trained::read(&path, false).map_err(Failure::Run)?;
     let plan = trained.whole(app)?;
+    tell_choice(&plan);
     let flow = flow(&plan).map_err(Failure::Run)?;
     let first = match &arguments.from {
         None => flow.len(),
         Some(from) => first_inside(&flow, from)?,
     };
     let file = NewFile::create(&arguments.onnx)?;
-    let averaged = !arguments.raw;
+    let averaged = !arguments.raw && scores_averages(&plan);
     let bytes = encode(&trained, &plan, flow.split_at(first), averaged).map_err(Failure::Run)?;
     file.write_bytes(&bytes)?;
     print(&format!(
@@ -75,6 +78,13 @@ pub(super) fn export(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     ))
 }
 
+/// Whether the weights that are evaluated are moving averages: so it is unless the stage says
+/// otherwise.
+fn scores_averages(plan: &Plan) -> bool {
+    let field = plan.scorer().and_then(|at| plan.stages[at].fields.get(AVERAGED));
+    field != Some(&Node::Bool(false))
+}
+
 fn kind_of(averaged: bool) -> &'static str {
     if averaged { "averaged" } else { "raw" }
 }
@@ -82,9 +92,9 @@ fn kind_of(averaged: bool) -> &'static str {
 /// What images go through before the model scores them, or is trained with them where the pipeline
 /// scores nothing: each stage, the source first.
 fn flow(plan: &Plan) -> Result<Vec<&PlannedStage>> {
-    let scores = |stage: &&PlannedStage| matches!(stage.output, Some(Port::Scores(_)));
     let trains = |stage: &&PlannedStage| matches!(stage.output, Some(Port::Gradients(..)));
-    let model = plan.stages.iter().find(scores).or_else(|| plan.stages.iter().find(trains));
+    let scorer = plan.scorer().map(|at| &plan.stages[at]);
+    let model = scorer.or_else(|| plan.stages.iter().find(trains));
     let mut stage = model.context("the pipeline has no model")?;
     let mut flow = Vec::new();
     loop {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::output::{Failure, complain, indent, print, table};
-use super::trained::{Change, Trained, evaluations, find};
+use super::trained::{Change, Trained, evaluations, find, tell_choice};
 use crate::channel::Stop;
 use crate::event::Event;
 use crate::given;
@@ -92,6 +92,7 @@ pub(super) fn predict(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let plan = trained.plan(app, &changes, adapter, None)?;
     let weights = given::items(vec![Item::Weights(trained.weights(&plan).map_err(Failure::Run)?)]);
     let plan = evaluations(plan, &trained.path, weights).map_err(Failure::Run)?;
+    tell_choice(&plan);
     let ends = ends(&plan).map_err(Failure::Run)?;
 
     let [height, width, _] = ends.image.shape;
@@ -134,10 +135,9 @@ pub(super) fn predict(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// The ends of the first evaluation's flow.
+/// The ends of the flow that says how good weights are.
 fn ends(plan: &Plan) -> Result<Ends> {
-    let score = plan.stages.iter().find(|stage| matches!(stage.output, Some(Port::Scores(_))));
-    let score = score.context("the pipeline scores nothing")?;
+    let score = &plan.stages[plan.scorer().context("the pipeline scores nothing")?];
     let views = score.inputs.iter().find_map(|input| match input {
         Port::Batches(image, _) => Some(image.views),
         _ => None,

@@ -31,6 +31,9 @@ pub(super) struct Trained {
     pub(super) chosen_on: Option<String>,
 }
 
+/// The field of a stage that scores by which it takes moving averages of weights.
+pub(super) const AVERAGED: &str = "averaged";
+
 /// What a flag changes in the stages that an evaluation needs.
 #[derive(Debug)]
 pub(super) struct Change {
@@ -46,7 +49,7 @@ pub(super) struct Change {
 
 impl Change {
     pub(super) fn raw() -> Self {
-        Self { flag: "--raw", field: "averaged", value: "false".to_owned(), needed: true }
+        Self { flag: "--raw", field: AVERAGED, value: "false".to_owned(), needed: true }
     }
 
     /// A stage may have an adapter of its own, which counts more than the run's.
@@ -212,6 +215,19 @@ pub(super) fn evaluations(mut plan: Plan, path: &Path, weights: Receiver<Item>) 
     }
     let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
     plan.flow_into(&ends)
+}
+
+/// Says by which stage images are scored, where several could.
+pub(super) fn tell_choice(plan: &Plan) {
+    let scores = plan.stages.iter().filter(|s| matches!(s.output, Some(Port::Scores(_))));
+    if let (2.., Some(at)) = (scores.count(), plan.scorer()) {
+        let evaluator = plan.best_by().unwrap_or_default();
+        complain(&format!(
+            "of several stages that score, `{}` is taken: `{evaluator}` says which checkpoint is the \
+             best\n",
+            plan.stages[at].id
+        ));
+    }
 }
 
 fn ids(plan: &Plan, is_one: impl Fn(&Plan, usize) -> bool) -> Vec<String> {

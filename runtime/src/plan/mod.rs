@@ -99,6 +99,19 @@ impl Plan {
         named.or_else(|| self.evaluators().next())
     }
 
+    /// The stage whose scores say how good weights are: the one that [`Plan::best_by`] reads, or the
+    /// first that scores.
+    pub fn scorer(&self) -> Option<usize> {
+        let scores = |at: &usize| matches!(self.stages[*at].output, Some(Port::Scores(_)));
+        let chooses = self.best_by().and_then(|id| self.find_stage(id));
+        let chosen = chooses.and_then(|at| self.stages[at].from.iter().copied().find(scores));
+        chosen.or_else(|| (0..self.stages.len()).find(scores))
+    }
+
+    fn find_stage(&self, id: &str) -> Option<usize> {
+        self.stages.iter().position(|stage| stage.id == id)
+    }
+
     /// The stage that trains and those that it reads from, the last first.
     fn training(&self) -> Vec<usize> {
         let mut found: Vec<usize> = self.trainer().into_iter().collect();

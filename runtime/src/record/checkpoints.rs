@@ -39,6 +39,9 @@ impl Sink for Checkpoints {
         let evaluators = run.evaluators.iter().map(String::as_str);
         let mut store = Store::open(&run_folder::checkpoints(folder), self.keep, evaluators)?
             .choosing_by(self.best_by.as_deref(), &run.history.evaluations)?;
+        if run.evaluates_other_data {
+            store.choose_anew();
+        }
         run.held.iter().for_each(|held| store.stay_in(Arc::clone(held)));
         store.await_evaluation(std::mem::take(&mut self.lost));
         run.last.best = store.best().cloned();

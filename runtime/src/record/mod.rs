@@ -296,10 +296,18 @@ impl Recorder {
         let (mut warnings, images) = self.watch.data(report)?;
         self.trained_on(&report.stage, images);
         if changed {
-            warnings.push(format!(
-                "{} reads other data than before ({}): the run does not go on as it would have",
-                report.stage, report.description
-            ));
+            let (stage, now) = (&report.stage, &report.description);
+            warnings.push(match self.watch.trains(stage) {
+                true => format!(
+                    "{stage} reads other data than before ({now}): the run does not go on as it would \
+                     have"
+                ),
+                false => format!(
+                    "{stage} reads other images, or other labels, than before ({now}): precisions are \
+                     not to be compared with earlier ones, and the best is chosen anew"
+                ),
+            });
+            self.run.evaluates_other_data |= !self.watch.trains(stage);
         }
         Ok(warnings)
     }

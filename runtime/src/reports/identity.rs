@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 pub struct Identity {
     /// How many there are.
     pub images: u64,
-    /// The CRC-32C of their hashes in ascending order: the same whatever the files are called.
+    /// The CRC-32C of their hashes with their labels in ascending order: the same whatever the files
+    /// are called.
     pub content: u32,
-    /// The same of all images that a share for validation was taken from.
+    /// The CRC-32C of the hashes of all images that a share for validation was taken from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<u32>,
     /// That share, as it can be written in the YAML.
@@ -31,12 +32,13 @@ fn is_zero(images: &u64) -> bool {
 }
 
 impl Identity {
-    /// That of images with these hashes, a part of all those if a share was kept back.
-    pub fn new(hashes: Vec<u64>, all: &[u64], share: Option<String>) -> Self {
+    /// That of images with these hashes and labels, a part of all those if a share was kept back.
+    pub fn new(hashes: Vec<u64>, labels: &[u8], all: &[u64], share: Option<String>) -> Self {
+        let labelled = hashes.iter().zip(labels);
         Self {
             images: hashes.len() as u64,
-            content: checksum(&hashes),
-            whole: Some(checksum(all)),
+            content: checksum(labelled.map(|(hash, label)| (*hash, Some(*label)))),
+            whole: Some(checksum(all.iter().map(|hash| (*hash, None)))),
             share,
             trained_on: 0,
             hashes: hashes.into(),
@@ -44,9 +46,27 @@ impl Identity {
     }
 }
 
-/// The CRC-32C of hashes in ascending order.
-fn checksum(hashes: &[u64]) -> u32 {
-    let mut sorted = hashes.to_vec();
+/// The CRC-32C of hashes, and of labels where they count, in ascending order.
+fn checksum(images: impl Iterator<Item = (u64, Option<u8>)>) -> u32 {
+    let mut sorted: Vec<_> = images.collect();
     sorted.sort_unstable();
-    sorted.iter().fold(0, |crc, hash| crc32c::crc32c_append(crc, &hash.to_le_bytes()))
+    sorted.into_iter().fold(0, |crc, (hash, label)| {
+        let crc = crc32c::crc32c_append(crc, &hash.to_le_bytes());
+        label.map_or(crc, |label| crc32c::crc32c_append(crc, &[label]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_does_not_count_and_labels_do() {
+        let of = |hashes: &[u64], labels: &[u8]| {
+            Identity::new(hashes.to_vec(), labels, hashes, None).content
+        };
+        assert_eq!(of(&[5, 9], &[0, 1]), of(&[9, 5], &[1, 0]));
+        assert_ne!(of(&[5, 9], &[0, 1]), of(&[5, 9], &[1, 0]));
+        assert_ne!(of(&[5, 9], &[0, 1]), of(&[5, 8], &[0, 1]));
+    }
 }

@@ -33,8 +33,13 @@ impl Classes {
 
     /// Their names; numbers if they have none.
     pub fn names(&self) -> Vec<String> {
+        self.names_from(0)
+    }
+
+    /// The same where numbers do not begin at 0.
+    pub fn names_from(&self, first: usize) -> Vec<String> {
         match self {
-            Self::Count(count) => (0..*count).map(|class| class.to_string()).collect(),
+            Self::Count(count) => (first..first + count).map(|class| class.to_string()).collect(),
             Self::Names(names) => names.clone(),
         }
     }
@@ -138,12 +143,23 @@ pub fn differ(trained: &[String], found: &[String]) -> Option<String> {
     if trained.is_empty() || found.is_empty() || trained == found {
         return None;
     }
+    // Earlier versions numbered all classes without names from 0, whatever the files did.
+    if trained.len() == found.len() && first_of(trained) == Some(0) && first_of(found).is_some() {
+        return None;
+    }
     let pairs = trained.iter().zip(found).enumerate();
     let first = pairs.map(|(number, (was, is))| (number, was, is)).find(|(_, was, is)| was != is);
     Some(match first {
         Some((number, was, is)) => format!("class {number} was `{was}`, and here it is `{is}`"),
         None => format!("there were {} classes, and here are {}", trained.len(), found.len()),
     })
+}
+
+/// The first of classes that are called by numbers in a row.
+fn first_of(classes: &[String]) -> Option<usize> {
+    let first: usize = classes.first()?.parse().ok()?;
+    let numbered = classes.iter().zip(first..).all(|(class, number)| *class == number.to_string());
+    numbered.then_some(first)
 }
 
 /// What a label that is no class should make a person think of: `lowest` and `highest` are the
@@ -177,6 +193,7 @@ mod tests {
         assert_eq!(names.expect("names").names(), ["cat", "7", "0x10", "1e3", "True", "no"]);
         assert_eq!(read(r#"["cat"]"#).expect("names").names(), ["cat"]);
         assert_eq!(Classes::Count(3).names(), ["0", "1", "2"]);
+        assert_eq!(Classes::Count(3).names_from(1), ["1", "2", "3"]);
         for wrong in ["-1", "\"cat\"", "{}"] {
             let told = read(wrong).expect_err(wrong).to_string();
             assert!(told.contains("such as 10, or their names"), "{told}");
@@ -192,6 +209,10 @@ mod tests {
         assert_eq!(other, "class 1 was `dog`, and here it is `cow`");
         let fewer = differ(&names("cat dog"), &names("cat")).expect("fewer classes");
         assert_eq!(fewer, "there were 2 classes, and here are 1");
+        // As an earlier version called the classes of files that begin with 1.
+        assert_eq!(differ(&names("0 1 2"), &names("1 2 3")), None);
+        assert!(differ(&names("1 2 3"), &names("0 1 2")).is_some());
+        assert!(differ(&names("0 1 2"), &names("1 2 4")).is_some());
     }
 
     #[test]

@@ -118,20 +118,10 @@ impl Kind {
 }
 
 /// Fields that say which images are read, where they are, or what they are called, and nothing of
-/// the pixels. The size is compared as that of the images, of whatever format.
-const NO_RULES: [&str; 12] = [
-    "classes",
-    "damaged",
-    "extra",
-    "first_label",
-    "folders",
-    "labels",
-    "lists",
-    "prefix",
-    "seed",
-    "size_px",
-    "test",
-    "train",
+/// the pixels or the numbers of the classes. The size is compared as that of the images, of whatever format.
+const NO_RULES: [&str; 11] = [
+    "classes", "damaged", "extra", "folders", "labels", "lists", "prefix", "seed", "size_px",
+    "test", "train",
 ];
 
 impl Kind {

@@ -271,7 +271,7 @@ impl Format for Idx {
         Ok(DataSet {
             name: format!("{}IDX images", self.prefix),
             shape: self.images().shape,
-            classes: self.classes.names(),
+            classes: self.classes.names_from(self.first_label.into()),
             labels: found,
             pixels: pixels.into(),
             warning: None,

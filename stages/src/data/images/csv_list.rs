@@ -33,6 +33,7 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
     let mut listed: HashMap<PathBuf, usize> = HashMap::new();
     let mut unknown: Option<(usize, String)> = None;
     let mut ends: Option<(u64, u64)> = None;
+    let mut again = 0;
     let text = text.trim_start_matches('\u{feff}');
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let place = || format!("{}, line {}", csv.display(), at + 1);
@@ -70,6 +71,7 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
         let (label, line) = (u8::try_from(number)?, Some(at + 1));
         // The same line twice may be meant so, to see an image more often.
         let before = &files.get(*listed.entry(path.clone()).or_insert(files.len()));
+        again += usize::from(before.is_some());
         if let Some(before) = before.filter(|before| before.label != label) {
             bail!(
                 "{}: {file} is of class `{}` in line {} and of class `{}` in line {}: leave one of \
@@ -99,6 +101,15 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
     for (number, name) in names.iter().enumerate() {
         let some = files.iter().any(|file| usize::from(file.label) == number);
         ensure!(some, "{}: class `{name}` is empty: no line has it", csv.display());
+    }
+    if again > 0 {
+        notes.push(format!(
+            "{} of the {} lines of {} name a file that was named before: an image counts as often as \
+             it is named",
+            again,
+            files.len(),
+            csv.display()
+        ));
     }
     Ok(List { folder: csv.to_owned(), files, classes: names, notes })
 }
