@@ -470,5 +470,5 @@ fn labels_that_contradict_each_other_are_told() {
         paint(&copied(class), 5000);
     }
     let told = all(&place.say(&["net.yaml", "--run", "copies"], &["epochs=1"]).done());
-    assert!(told.contains("1 images are in") && told.contains("different labels"), "{told}");
+    assert!(told.contains("1 image is in") && told.contains("different labels"), "{told}");
 }

@@ -399,12 +399,12 @@ impl Reader {
             }
         }
         let copies = (!contradictory.is_empty()).then(|| {
+            let (count, split) = (contradictory.len(), self.split.name());
+            let images = if count == 1 { "image is" } else { "images are" };
             format!(
-                "{} images are in {} {} more than once, with different labels: no model is right \
-                 about all of them",
-                contradictory.len(),
-                data.name,
-                self.split.name()
+                "{count} {images} in {} {split} more than once, with different labels: no model is \
+                 right about all of them",
+                data.name
             )
         });
         let used: HashSet<u8> = data.labels.iter().copied().collect();

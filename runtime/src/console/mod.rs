@@ -108,7 +108,7 @@ impl Console {
             Event::Download(progress) => self.download(progress),
             Event::Shares(report) => {
                 self.first_line();
-                self.order.line(shares(&report.change));
+                self.in_turn(&shares(&report.change));
             }
             Event::Step(report) => {
                 self.first_line();
@@ -137,7 +137,7 @@ impl Console {
             | Event::Flow(_) => {}
         }
         for text in self.order.ready() {
-            self.line(&text);
+            self.print(text);
         }
     }
 
@@ -155,7 +155,7 @@ impl Console {
         let line = format!("warning: {text}");
         match self.started {
             false => self.early.push(line),
-            true if in_order => self.order.line(line),
+            true if in_order => self.in_turn(&line),
             true => self.line(&line),
         }
     }
@@ -165,8 +165,11 @@ impl Console {
         let stage = if self.evaluators.len() > 1 { &*report.stage } else { "" };
         let text = evaluation(report, stage);
         match self.evaluators.iter().position(|stage| *stage == report.stage) {
-            Some(place) => self.order.evaluation(report.step, place, text),
-            None => self.order.line(text),
+            Some(place) => {
+                self.keep(&text);
+                self.order.evaluation(report.step, place, text);
+            }
+            None => self.in_turn(&text),
         }
     }
 
@@ -244,7 +247,7 @@ impl Console {
             self.show_warnings();
         }
         for text in self.order.rest() {
-            self.line(&text);
+            self.print(text);
         }
         self.downloads.finish();
     }
@@ -274,7 +277,7 @@ impl Console {
         let (done, of) = (report.step + 1, report.total_steps.unwrap_or(0));
         self.printer.print(Print::Progress { done, of, images_per_s: report.images_per_s });
         let towers = report.towers.as_ref().map_or(String::new(), towers);
-        self.order.line(format!(
+        self.in_turn(&format!(
             "{}: step {}, loss = {:.2} ({:.1} examples/sec; {:.3} sec/batch{towers})",
             now(),
             report.step,
@@ -297,7 +300,18 @@ impl Console {
     pub fn line(&mut self, text: &str) {
         let text = &*visible(text);
         self.keep(text);
-        self.printer.print(Print::Line(text.to_owned()));
+        self.print(text.to_owned());
+    }
+
+    /// Keeps a line at once, as the run may be killed, and prints it when its turn has come.
+    fn in_turn(&mut self, text: &str) {
+        let text = &*visible(text);
+        self.keep(text);
+        self.order.line(text.to_owned());
+    }
+
+    fn print(&mut self, line: String) {
+        self.printer.print(Print::Line(line));
     }
 }
 
