@@ -2,14 +2,11 @@
 
 use std::process::ExitCode;
 
-use runtime::App;
+use gradflow::{Registry, command};
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     quieten_wayland();
-    let kinds = stages::kinds(stages::model::layers::all());
-    let golden = stages::model::golden::GOLDEN;
-    let (kernels, probes) = (shaders::ALL, shaders::PROBES);
-    runtime::main(&App { kinds, kernels, golden, probes, join: cluster::join, sinks: Vec::new() })
+    command::main_of_job(Registry::default())
 }
 
 /// On a Linux machine without a desktop the Wayland library, which the GL driver asks for a

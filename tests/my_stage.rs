@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use runtime::adapter::Adapter as _;
+use compute::adapter::Adapter as _;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -48,7 +48,22 @@ fn a_new_crate_and_a_new_pipeline_replace_nothing() {
 
 /// Gradflow's crates, which are built again for a crate outside their workspace. Less optimised they
 /// take far less time to build, and a few steps with them hardly more.
-const QUICKLY: [&str; 3] = ["gradflow-runtime", "gradflow-shaders", "gradflow-stages"];
+const QUICKLY: [&str; 14] = [
+    "gradflow",
+    "gradflow-base",
+    "gradflow-bench",
+    "gradflow-cli",
+    "gradflow-cluster",
+    "gradflow-compute",
+    "gradflow-config",
+    "gradflow-fetch",
+    "gradflow-flow",
+    "gradflow-inference",
+    "gradflow-onnx",
+    "gradflow-record",
+    "gradflow-shaders",
+    "gradflow-stages",
+];
 
 /// Builds it where the tests themselves were built, so that everything but its own few files and
 /// Gradflow's crates is there already.

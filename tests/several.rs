@@ -10,14 +10,15 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::adapter::Adapter;
-use runtime::adapter::several::Brought;
-use runtime::channel::Stop;
-use runtime::event::Event;
-use runtime::plan::Plan;
-use runtime::precision::Precision;
-use runtime::stage::RunSettings;
-use runtime::towers::NoneLeft;
+use base::stop::Stop;
+use compute::adapter::Adapter;
+use compute::adapter::several::Brought;
+use compute::precision::Precision;
+use compute::settings::ComputeSettings;
+use compute::towers::NoneLeft;
+use flow::event::Event;
+use flow::plan::Plan;
+use flow::stage::RunSettings;
 use serde_json::Value;
 
 use runs::{PIPELINE, Place, Run, assert_end_alike};
@@ -200,7 +201,10 @@ fn fewer_adapters_than_asked_for_are_told_or_an_error() {
 fn on_failing(fault: Fault, after: u32, set: &[(&str, &str)]) -> (Vec<Event>, Result<()>) {
     let cpu = || -> Arc<dyn Adapter> { Arc::new(common::cpu(1)) };
     let brought = Brought(vec![cpu(), Arc::new(Wrapped::failing(cpu(), fault, after))]);
-    let base = RunSettings { brought, ..RunSettings::default() };
+    let base = RunSettings {
+        compute: ComputeSettings { brought, ..ComputeSettings::default() },
+        ..RunSettings::default()
+    };
     // `cpu` would be the name of both.
     let set = [&[("adapter", "'0'")], set].concat();
     let set: Vec<(String, String)> =
@@ -209,7 +213,7 @@ fn on_failing(fault: Fault, after: u32, set: &[(&str, &str)]) -> (Vec<Event>, Re
     let (plan, _) =
         Plan::load(&kinds, "net.yaml", PIPELINE, &set, &base).expect("a valid pipeline");
     let mut events = Vec::new();
-    let ran = runtime::run::run(&plan, Stop::default(), |message| events.push(message.event));
+    let ran = flow::run::run(&plan, Stop::default(), |message| events.push(message.event));
     (events, ran.map(drop))
 }
 

@@ -18,16 +18,15 @@ pub mod window;
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::adapter::Lowering;
-use runtime::config::decode::{self, Problem, Problems};
-use runtime::config::entry::entry;
-use runtime::config::node::{Node, Path};
-use runtime::event::Event;
-use runtime::graph::Graph;
-use runtime::lint::{Around, Note};
-use runtime::onnx;
-use runtime::port::{ImageType, Port};
-use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
+use compute::adapter::Lowering;
+use compute::graph::Graph;
+use config::decode::{self, Problem, Problems};
+use config::entry::entry;
+use config::node::{Node, Path};
+use flow::event::Event;
+use flow::lint::{Around, Note};
+use flow::port::{ImageType, Port};
+use flow::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -370,10 +369,13 @@ impl Config for Model {
                 if let (Some(scored), Some(trained)) = (source(batches), source(weights)) {
                     score::check_classes(&trained.classes, scored)?;
                 }
-                let asked = self.adapter.as_deref().or(context.run.adapter.as_deref());
-                let precision = context.run.precision;
-                let (adapter, offered) =
-                    context.run.brought.select_nearest(asked.unwrap_or("auto"), precision)?;
+                let asked = self.adapter.as_deref().or(context.run.compute.adapter.as_deref());
+                let precision = context.run.compute.precision;
+                let (adapter, offered) = context
+                    .run
+                    .compute
+                    .brought
+                    .select_nearest(asked.unwrap_or("auto"), precision)?;
                 if offered != precision {
                     let info = adapter.info();
                     context.events.emit(Event::Warning(format!(
@@ -381,9 +383,9 @@ impl Config for Model {
                         info.backend, info.name
                     )));
                 }
-                let how = Lowering { precision: offered, ..context.run.lowering(size) };
+                let how = Lowering { precision: offered, ..context.run.compute.lowering(size) };
                 let score = score::Score::new(adapter.as_ref(), &graph, how, self.averaged)?;
-                let lane = context.run.job.lane_of(context.stage)?;
+                let lane = context.run.compute.job.lane_of(context.stage)?;
                 let score = score.reading(batches, weights).views(views).sharing(lane);
                 Ok(Runner::Stage(Box::new(score.telling(context.events.clone()))))
             }

@@ -5,19 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use runtime::adapter::host::Cpu;
-use runtime::adapter::several::{Chosen, Several};
-use runtime::adapter::variants::{Record, Variants};
-use runtime::adapter::{Adapter, AdapterReport, Info};
-use runtime::event::{Event, Events, SharesReport};
-use runtime::graph::Graph;
-use runtime::job::Lane;
-use runtime::job::seats::Seats;
-use runtime::reports::{Change, TowerReport};
-use runtime::session::Session;
-use runtime::stage::{Context, Mismatch};
-use runtime::towers::journal;
-use runtime::towers::{self, BUCKET_BYTES, Lost, Rules, Towers, Trainer, Watch};
+use compute::adapter::host::Cpu;
+use compute::adapter::several::{Chosen, Several, tower_name};
+use compute::adapter::variants::{Record, Variants};
+use compute::adapter::{Adapter, AdapterReport, Info};
+use compute::graph::Graph;
+use compute::job::Lane;
+use compute::job::seats::Seats;
+use compute::session::Session;
+use compute::towers::journal;
+use compute::towers::{BUCKET_BYTES, Lost, Rules, Towers, Trainer, Watch};
+use flow::event::{Event, Events, SharesReport};
+use flow::reports::{Change, TowerReport};
+use flow::stage::{Context, Mismatch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,8 @@ impl Reducer {
         context: &Context<'_>,
     ) -> Result<Made> {
         let adapters = self.choose(batch, context)?;
-        let (job, lane) = (&context.run.job, context.run.job.lane_of(context.stage)?);
+        let (job, lane) =
+            (&context.run.compute.job, context.run.compute.job.lane_of(context.stage)?);
         let counts: Vec<usize> =
             lane.meet(adapters.len() as u64)?.into_iter().map(|count| count as usize).collect();
         job.take_seats(Seats::new(&counts, job.rank()));
@@ -150,7 +151,7 @@ impl Reducer {
         };
         let own = made.towers.iter().map(|tower| (tower.name.clone(), record(tower)));
         let own = serde_json::to_vec(&own.collect::<BTreeMap<_, _>>())?;
-        let job = &context.run.job;
+        let job = &context.run.compute.job;
         let mut elsewhere = BTreeMap::new();
         for (rank, theirs) in job.lane_of(context.stage)?.gather(&own)?.iter().enumerate() {
             if rank != job.rank() {
@@ -171,22 +172,25 @@ impl Reducer {
     }
 
     fn choose(&self, batch: usize, context: &Context<'_>) -> Result<Vec<Arc<dyn Adapter>>> {
-        let precision = context.run.precision;
-        let asked = context.run.adapters.as_ref().or(self.adapters.as_ref());
+        let precision = context.run.compute.precision;
+        let asked = context.run.compute.adapters.as_ref().or(self.adapters.as_ref());
         let Some(asked) = asked else {
-            let asked = context.run.adapter.as_deref().unwrap_or("auto");
-            return Ok(vec![context.run.brought.select_in(asked, precision)?]);
+            let asked = context.run.compute.adapter.as_deref().unwrap_or("auto");
+            return Ok(vec![context.run.compute.brought.select_in(asked, precision)?]);
         };
-        let Chosen { towers, missing } = asked.choose(&context.run.brought, precision)?;
+        let Chosen { towers, missing } = asked.choose(&context.run.compute.brought, precision)?;
         if let Some(missing) = missing {
-            ensure!(!context.run.strict, "{missing}");
+            ensure!(!context.run.compute.strict, "{missing}");
             context.events.emit(Event::Warning(format!("{missing}. The run takes what there is")));
         }
-        if let (Some(own), Some(_)) = (&self.adapters, &context.run.adapters)
+        if let (Some(own), Some(_)) = (&self.adapters, &context.run.compute.adapters)
             && let Some(replaced) = self.replaced(own, towers.len(), batch, context)
         {
-            ensure!(!(context.run.strict && context.run.adapter_alone), "{replaced}");
-            if context.run.job.is_first() {
+            ensure!(
+                !(context.run.compute.strict && context.run.compute.adapter_alone),
+                "{replaced}"
+            );
+            if context.run.compute.job.is_first() {
                 context.events.emit(Event::Warning(replaced));
             }
         }
@@ -203,21 +207,22 @@ impl Reducer {
         batch: usize,
         context: &Context<'_>,
     ) -> Option<String> {
-        if context.run.adapters.as_ref() == Some(own) {
+        if context.run.compute.adapters.as_ref() == Some(own) {
             return None;
         }
         let each = self.batch == BatchOf::PerAdapter;
         // The pipeline's may not be here, which is a reason to name others.
-        let chosen = || own.choose(&context.run.brought, context.run.precision).ok();
+        let chosen =
+            || own.choose(&context.run.compute.brought, context.run.compute.precision).ok();
         let before = match own.towers() {
             None if each => chosen().map(|chosen| chosen.towers.len()),
             towers => towers,
         };
         let trains_otherwise = each && before != Some(towers);
-        if !(context.run.adapter_alone || trains_otherwise) {
+        if !(context.run.compute.adapter_alone || trains_otherwise) {
             return None;
         }
-        let option = if context.run.adapter_alone { "--adapter" } else { "--adapters" };
+        let option = if context.run.compute.adapter_alone { "--adapter" } else { "--adapters" };
         let mut text = format!(
             "`{option}` counts more than the pipeline, and replaces the `adapters` of {}",
             context.stage
@@ -233,7 +238,7 @@ impl Reducer {
                  another training"
             );
         }
-        if context.run.adapter_alone {
+        if context.run.compute.adapter_alone {
             text += ".\nName what trains by `--adapters`, or leave `--adapter` out";
         }
         Some(text)
@@ -247,7 +252,7 @@ impl Reducer {
         context: &Context<'_>,
     ) -> Result<Made> {
         let info = adapter.info();
-        let how = context.run.lowering(context.run.forms.micro_batch(info, batch));
+        let how = context.run.compute.lowering(context.run.compute.forms.micro_batch(info, batch));
         let session = Session::with(adapter.as_ref(), graph, how)?;
         let who = format!("{}/{}", info.backend, info.name);
         Ok(Made {
@@ -283,7 +288,7 @@ impl Reducer {
             follow_speed: self.balance == Balance::Speed && !shared,
             given: self.given(batch, adapters, towers, context)?,
             on_loss: self.on_loss,
-            forms: context.run.forms.clone(),
+            forms: context.run.compute.forms.clone(),
             watch: Box::new(Told { events }),
             lane,
             bucket_bytes: BUCKET_BYTES,
@@ -316,14 +321,14 @@ impl Reducer {
         towers: usize,
         context: &Context<'_>,
     ) -> Result<Vec<Change>> {
-        let names: Vec<String> = (0..towers).map(towers::name).collect();
+        let names: Vec<String> = (0..towers).map(tower_name).collect();
         match &self.balance {
             Balance::Equal => Ok(Vec::new()),
-            Balance::File(_) if context.run.job.is_shared() => bail!(
+            Balance::File(_) if context.run.compute.job.is_shared() => bail!(
                 "`balance` names a file of shares, and those of several processes are equal.\nSet \
                  `balance: equal`"
             ),
-            Balance::Speed if context.run.job.is_shared() => Ok(Vec::new()),
+            Balance::Speed if context.run.compute.job.is_shared() => Ok(Vec::new()),
             Balance::File(path) => {
                 let path = context.run.folder.join(Path::new(path));
                 let changes = journal::read(&path).context("`balance` names no file of shares")?;
@@ -360,9 +365,9 @@ impl Reducer {
 /// Whether a run that goes on has the adapters that it had, as far as that was kept: the shares of
 /// other ones say nothing of their speed.
 fn same_adapters(adapters: &[Arc<dyn Adapter>], context: &Context<'_>) -> Result<()> {
-    let Some(record) = context.run.forms.record() else { return Ok(()) };
+    let Some(record) = context.run.compute.forms.record() else { return Ok(()) };
     for (number, adapter) in adapters.iter().enumerate() {
-        let (name, now) = (towers::name(number), AdapterReport::from(adapter.info()));
+        let (name, now) = (tower_name(number), AdapterReport::from(adapter.info()));
         if let Some(before) = record.towers.get(&name).map(|record| &record.adapter)
             && (&before.backend, &before.name) != (&now.backend, &now.name)
         {

@@ -12,19 +12,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use runtime::adapter::AdapterReport;
-use runtime::adapter::several::Several;
-use runtime::event::Event;
-use runtime::graph::Graph;
-use runtime::item::Progress;
-use runtime::lint::{Around, Note};
-use runtime::pass::{Pass, StepsAhead};
-use runtime::period::Period;
-use runtime::port::Port;
-use runtime::precision::Precision;
-use runtime::reports::{TowerReport, TrainerReport};
-use runtime::stage::{Config, Context, Kind, Mismatch, Runner};
-use runtime::towers::OnLoss;
+use compute::adapter::AdapterReport;
+use compute::adapter::several::Several;
+use compute::graph::Graph;
+use compute::pass::{Pass, StepsAhead};
+use compute::precision::Precision;
+use compute::towers::OnLoss;
+use flow::event::Event;
+use flow::item::Progress;
+use flow::lint::{Around, Note};
+use flow::period::Period;
+use flow::port::Port;
+use flow::reports::{TowerReport, TrainerReport};
+use flow::stage::{Config, Context, Kind, Mismatch, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -282,7 +282,7 @@ impl Config for Reducer {
                 (each.join(", "), format!(" in all: {}", shares.join(" + ")))
             }
         };
-        let in_precision = match context.run.precision {
+        let in_precision = match context.run.compute.precision {
             Precision::F32 => String::new(),
             other => format!(", {other} with f32 weights"),
         };
@@ -314,7 +314,7 @@ impl Config for Reducer {
         }
         let summaries = match context.run.diagnose {
             // Where the weights are: what is lost takes no more along than they do.
-            None if context.run.job.is_first() => {
+            None if context.run.compute.job.is_first() => {
                 Summaries::new(holder.as_ref(), graph, batch, context)?
             }
             _ => None,

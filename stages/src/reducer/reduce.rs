@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Error, Result, bail};
+use base::random::Random;
+use base::stop::Stop;
+use compute::divergence::{Diagnosis, Diverged};
+use compute::graph::{Graph, TensorId};
+use compute::job::{Lane, Left};
+use compute::kernel::Step;
+use compute::pass::{Pass, StepsAhead};
+use compute::session::{Outcome, Session};
+use compute::towers::{Stopped, Times, Trainer};
+use flow::channel::Ports;
+use flow::event::{Checkpoint, Event, Events, Reason};
+use flow::item::{Batch, Item, Limit, Position, Progress, Source, Weights};
+use flow::period::Clock;
+use flow::reports::{LossTerm, StepReport};
+use flow::stage::{Context, Evaluation, Resume, Stage};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runtime::channel::{Ports, Stop};
-use runtime::divergence::{Diagnosis, Diverged};
-use runtime::event::{Checkpoint, Event, Events, Reason};
-use runtime::graph::{Graph, TensorId};
-use runtime::item::{Batch, Item, Limit, Position, Progress, Source, Weights};
-use runtime::job::{Lane, Left};
-use runtime::kernel::Step;
-use runtime::pass::{Pass, StepsAhead};
-use runtime::period::Clock;
-use runtime::random::Random;
-use runtime::reports::{LossTerm, StepReport};
-use runtime::session::{Outcome, Session};
-use runtime::stage::{Context, Evaluation, Resume, Stage};
-use runtime::towers::{Stopped, Times, Trainer};
 
 use super::Reducer;
 use super::adapters::{BatchOf, stopped};
@@ -87,7 +88,7 @@ impl Reduce {
         summaries: Option<Summaries>,
         context: &Context<'_>,
     ) -> Result<Self> {
-        let lane = context.run.job.lane_of(context.stage)?;
+        let lane = context.run.compute.job.lane_of(context.stage)?;
         let resumed = context.run.resume.clone();
         let weights = resumed.as_ref().map(|resume| &resume.weights);
         let progress = weights.map(|weights| weights.progress).unwrap_or_default();
@@ -113,10 +114,10 @@ impl Reduce {
             pending: None,
             total_steps: None,
             evaluate: Clock::new(config.evaluate.clone()),
-            keep: Clock::new(context.run.checkpoints.every.clone()),
-            log: Clock::new(context.run.summaries.scalars.clone()),
-            summarize: Clock::new(context.run.summaries.histograms.clone()),
-            show: Clock::new(context.run.summaries.images.clone()),
+            keep: Clock::new(context.run.record.checkpoints.every.clone()),
+            log: Clock::new(context.run.record.summaries.scalars.clone()),
+            summarize: Clock::new(context.run.record.summaries.histograms.clone()),
+            show: Clock::new(context.run.record.summaries.images.clone()),
             summaries,
             learning_rate: 0.0,
             diagnosis: context.run.diagnose.map(Diagnosis::new),
@@ -584,7 +585,7 @@ impl Reduce {
 
 /// The batches of a step in what a run goes on from.
 fn batches_before(config: &Reducer, context: &Context<'_>) -> u64 {
-    let towers = context.run.forms.record().map_or(0, |record| record.towers.len());
+    let towers = context.run.compute.forms.record().map_or(0, |record| record.towers.len());
     match config.batch {
         BatchOf::Global => 1,
         BatchOf::PerAdapter => towers.max(1) as u64,

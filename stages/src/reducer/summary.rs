@@ -5,15 +5,15 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Result, anyhow};
 use async_channel::{Receiver, Sender};
-use runtime::adapter::Adapter;
-use runtime::event::{Event, Events};
-use runtime::graph::Graph;
-use runtime::item::{Batch, Image, Pixels};
-use runtime::kernel::Step;
-use runtime::reports::{Histogram, Summary};
-use runtime::session::Session;
-use runtime::stage::Context;
-use runtime::towers::Trainer;
+use compute::adapter::Adapter;
+use compute::graph::Graph;
+use compute::kernel::Step;
+use compute::session::Session;
+use compute::towers::Trainer;
+use flow::event::{Event, Events};
+use flow::item::{Batch, Image, Pixels};
+use flow::reports::{Histogram, Summary};
+use flow::stage::Context;
 
 /// Images of the batch whose activations are looked at: enough for a distribution, few enough
 /// that a forward pass over them goes unnoticed.
@@ -66,7 +66,7 @@ impl Summaries {
         batch: usize,
         context: &Context<'_>,
     ) -> Result<Option<Self>> {
-        let periods = &context.run.summaries;
+        let periods = &context.run.record.summaries;
         if periods.histograms.is_never() && periods.images.is_never() {
             return Ok(None);
         }
@@ -76,7 +76,7 @@ impl Summaries {
                 let mut forward = graph.inference();
                 forward.layers.clone().iter().for_each(|layer| forward.observe(layer.tensor));
                 let images = batch.min(ACTIVATION_IMAGES);
-                let how = context.run.lowering(images);
+                let how = context.run.compute.lowering(images);
                 Some(Session::with(adapter, &Arc::new(forward), how)?)
             }
         };
