@@ -1,13 +1,13 @@
 //! A layer, and its two kernels: each in WGSL for GPUs, in Rust for the `cpu` adapter, and as plain
 //! 64-bit arithmetic that both are held against by `selftest`.
 
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::kernel::Extent::PerImage;
-use runtime::kernel::{Args, Binding, Case, Constants, Kernel, Variant, linear_workgroups};
-use runtime::stage::Mismatch;
+use gradflow::extend::graph::{GraphBuilder, TensorId};
+use gradflow::extend::kernel::Extent::PerImage;
+use gradflow::extend::kernel::{Args, Binding, Case, Constants, Kernel, Variant, linear_workgroups};
+use gradflow::extend::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stages::model::layer::{Layer, LayerKind, one_input};
+use gradflow::extend::layer::{Layer, LayerKind, one_input};
 
 /// `x` where it is positive, `slope * x` elsewhere; any shape.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

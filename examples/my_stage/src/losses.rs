@@ -4,8 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use runtime::event::{Event, Message};
-use runtime::sink::{RunState, Sink};
+use gradflow::extend::event::{Event, Message};
+use gradflow::extend::sink::{RunState, Sink};
 
 /// The table, once the run has a folder.
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Sink for Losses {
 
 #[cfg(test)]
 mod tests {
-    use runtime::reports::StepReport;
+    use gradflow::extend::reports::StepReport;
 
     use super::*;
 

@@ -6,14 +6,13 @@ mod posterizer;
 
 use std::process::ExitCode;
 
-use runtime::App;
-use runtime::job::Job;
+use gradflow::{Registry, command};
 
 fn main() -> ExitCode {
-    let layers = [stages::model::layers::all(), vec![leaky_relu::kind()]].concat();
-    let kinds = [stages::kinds(layers), vec![posterizer::kind()]].concat();
-    let kernels = [shaders::ALL, &leaky_relu::KERNELS].concat().leak();
-    let golden = stages::model::golden::GOLDEN;
-    let (probes, sinks) = (shaders::PROBES, vec![losses::sink as fn() -> _]);
-    runtime::main(&App { kinds, kernels, golden, probes, join: Job::alone, sinks })
+    let registry = Registry::default()
+        .stage(posterizer::kind())
+        .layer(leaky_relu::kind())
+        .kernels(&leaky_relu::KERNELS)
+        .sink(losses::sink);
+    command::main(registry)
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::item::Sample;
-use runtime::port::{ImageType, PixelType, Port};
-use runtime::preprocessing::{Chance, Operation, Preprocessing};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use gradflow::extend::item::Sample;
+use gradflow::extend::port::{ImageType, PixelType, Port};
+use gradflow::extend::preprocessing::{Chance, Operation, Preprocessing};
+use gradflow::extend::random::Random;
+use gradflow::extend::stage::{Config, Context, Kind, Map, Mismatch, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stages::inputs;
-use stages::workers::Workers;
+use gradflow::extend::inputs;
+use gradflow::extend::workers::Workers;
 
 /// Leaves few levels of each colour, in some images. What is written here is what `inspect` shows.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -90,7 +90,7 @@ impl Map for Posterize {
 
 #[cfg(test)]
 mod tests {
-    use runtime::item::{Image, Label, Pixels, SampleId};
+    use gradflow::extend::item::{Image, Label, Pixels, SampleId};
 
     use super::*;
 

@@ -1,0 +1,8 @@
+//! The command `gradflow`: the same program as `runtime`.
+
+#[path = "../main.rs"]
+mod runtime;
+
+fn main() -> std::process::ExitCode {
+    runtime::main()
+}

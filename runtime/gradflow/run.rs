@@ -1,0 +1,151 @@
+//! A run's folder: what it measured, and its checkpoints.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compute::settings::ComputeSettings;
+use flow::environment;
+use flow::settings::RunSettings;
+use inference::{Change, Predictor, Trained};
+use record::metrics::{self, History};
+use record::recorder::metrics_file;
+use record::run_folder;
+
+use crate::error::failed;
+use crate::{Error, Model, Registry, Result};
+
+/// A run's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    folder: PathBuf,
+}
+
+impl Run {
+    /// The run in a folder, such as `runs/pipeline-001`.
+    ///
+    /// # Errors
+    /// If the folder holds no run.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        match run_folder::is_run(&folder) {
+            true => Ok(Self { folder }),
+            false => Err(Error::Usage(format!(
+                "{} holds no run: expected a folder that a run has made",
+                folder.display()
+            ))),
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The steps that were logged, and all evaluations.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn history(&self) -> Result<History> {
+        metrics::read(&metrics_file(&self.folder)).map_err(failed)
+    }
+
+    /// The latest checkpoint that is whole.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn latest(&self) -> Result<Checkpoint> {
+        Trained::latest(&self.folder).map(Checkpoint::of).map_err(failed)
+    }
+
+    /// The checkpoint with the highest precision @ 1. Where that was measured on test data, it is no
+    /// estimate for images never seen.
+    ///
+    /// # Errors
+    /// If none has been evaluated.
+    pub fn best(&self) -> Result<Checkpoint> {
+        Trained::best(&self.folder).map(Checkpoint::of).map_err(failed)
+    }
+}
+
+/// Trained weights, with the pipeline that trained them.
+pub struct Checkpoint {
+    trained: Trained,
+    registry: Registry,
+    changes: Vec<Change>,
+    adapter: Option<String>,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+impl Checkpoint {
+    /// The checkpoint in a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is damaged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Trained::read(path.as_ref(), false).map(Self::of).map_err(failed)
+    }
+
+    fn of(trained: Trained) -> Self {
+        let changes = Vec::new();
+        Self { trained, registry: Registry::default(), changes, adapter: None }
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.trained.path
+    }
+
+    /// Steps that were done.
+    pub fn steps(&self) -> u64 {
+        self.trained.stored.progress.steps
+    }
+
+    /// The names of the classes.
+    pub fn classes(&self) -> &[String] {
+        &self.trained.stored.source.classes
+    }
+
+    /// Knows the stages and layers of this registry.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Computes on this adapter: `auto`, `cpu`, or the number or name of one.
+    pub fn adapter(mut self, adapter: impl Into<String>) -> Self {
+        let adapter = adapter.into();
+        self.changes.push(Change::adapter(&adapter));
+        self.adapter = Some(adapter);
+        self
+    }
+
+    /// Takes the weights as they are, instead of their moving averages.
+    pub fn raw(mut self) -> Self {
+        self.changes.push(Change::raw());
+        self
+    }
+
+    /// The model with these weights, ready to classify images: what the pipeline's evaluation does to
+    /// an image is done to each.
+    ///
+    /// # Errors
+    /// If the pipeline cannot be read any more, evaluates nothing, or reads no images of one or three
+    /// channels.
+    pub fn model(self) -> Result<Model> {
+        let base = RunSettings {
+            compute: ComputeSettings::on(self.adapter),
+            ..environment::settings(None)
+        };
+        let (plan, _) = self.trained.plan(&self.registry.kinds(), &self.changes, &base)?;
+        let weights = self.trained.weights(&plan).map_err(failed)?;
+        let predictor =
+            Predictor::new(plan, &self.trained.path, weights, |_| ()).map_err(failed)?;
+        Ok(Model { predictor: Arc::new(predictor) })
+    }
+}

@@ -1,0 +1,156 @@
+//! The library `gradflow`: trains, is stopped, predicts as the command does, and says what is wrong.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gradflow::{Error, Event, Image, Pipeline, Run, Stop};
+use serde_json::{Value, json};
+
+/// The pipeline of the library's documentation, in a folder.
+fn pipeline(folder: &Path) -> PathBuf {
+    let file = folder.join("drawings.yaml");
+    fs::write(&file, gradflow::doc::PIPELINE).expect("written");
+    file
+}
+
+/// A photo of stripes.
+fn photo(folder: &Path, name: &str, width: u32) -> PathBuf {
+    let path = folder.join(name);
+    let stripes = image::RgbImage::from_fn(48, 40, |x, y| {
+        image::Rgb([if x / width % 2 == 0 { 220 } else { 30 }, (y * 6) as u8, 90])
+    });
+    stripes.save(&path).expect("written");
+    path
+}
+
+fn example(name: &str) -> Command {
+    let programs = Path::new(env!("CARGO_BIN_EXE_runtime")).parent().expect("a folder");
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let mut command = Command::new(programs.join("examples").join(file));
+    common::offline(&mut command);
+    command
+}
+
+#[track_caller]
+fn printed(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn what_is_trained_predicts_as_the_command_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (runs, (sender, steps)) = (folder.path().join("runs"), std::sync::mpsc::channel());
+    let run = Pipeline::load(pipeline(folder.path()))
+        .and_then(|pipeline| pipeline.set("summaries.scalars.steps", 1))
+        .and_then(|pipeline| {
+            pipeline.runs(&runs).named("first").run(move |event| {
+                if let Event::Step(step) = event {
+                    sender.send((step.step, step.loss)).expect("the test waits");
+                }
+            })
+        })
+        .expect("it trains");
+    let steps: Vec<(u64, f64)> = steps.iter().collect();
+    assert_eq!(run.folder(), runs.join("first"));
+    let history = run.history().expect("it is read");
+    let logged: Vec<(u64, f64)> = history.steps.iter().map(|s| (s.step, s.loss)).collect();
+    assert_eq!(steps, logged);
+    assert_eq!(logged.len(), 20);
+    assert!(logged[19].1 < logged[0].1, "{logged:?}");
+
+    let checkpoint = Run::open(run.folder()).and_then(|run| run.best()).expect("it was evaluated");
+    assert_eq!((checkpoint.steps(), checkpoint.classes().len()), (20, 10));
+    let model = checkpoint.model().expect("it can be evaluated");
+    let photos = [photo(folder.path(), "wide.png", 9), photo(folder.path(), "thin.png", 3)];
+    let images = photos.clone().map(Image::from_file);
+    let found = model.predict_all(&images).expect("two photos");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gradflow"));
+    common::offline(&mut command).args(["predict", "--json", "--top", "10"]);
+    let told = printed(command.arg(run.folder()).args(&photos).output().expect("it starts"));
+    for ((prediction, line), image) in found.iter().zip(told.lines()).zip(&images) {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let top = prediction.top(10);
+        let told: Vec<Value> = top
+            .iter()
+            .map(|(class, share)| json!({ "class": class, "probability": share }))
+            .collect();
+        assert_eq!(line["predictions"], Value::from(told));
+        assert!((prediction.probabilities().iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        // One at a time, in whatever order, is the same.
+        assert_eq!(&model.predict(image).expect("one photo"), prediction);
+    }
+    assert_ne!(found[0], found[1]);
+
+    let text =
+        printed(example("predict").arg(run.folder()).args(&photos).output().expect("it starts"));
+    let (class, share) = found[1].best();
+    assert!(text.lines().nth(1).is_some_and(|line| line.contains(&format!("{class} {share:.4}"))));
+}
+
+#[test]
+fn the_example_trains() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = pipeline(folder.path());
+    let mut train = example("train");
+    train.current_dir(folder.path()).arg(file).arg("11");
+    let text = printed(train.output().expect("it starts"));
+    assert!(text.contains("step 10: loss "), "{text}");
+    assert!(text.contains("precision @ 1 after 11 steps: "), "{text}");
+    assert!(folder.path().join("runs/drawings-001/report.html").is_file(), "{text}");
+}
+
+#[test]
+fn a_run_that_is_stopped_keeps_its_weights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stop = Stop::default();
+    let its = stop.clone();
+    let run = Pipeline::load(pipeline(folder.path()))
+        .and_then(|pipeline| pipeline.set("steps", 1_000_000))
+        .expect("a pipeline")
+        .runs(folder.path())
+        .stop(stop)
+        .run(move |event| {
+            if matches!(event, Event::Step(_)) {
+                its.stop();
+            }
+        })
+        .expect("it is kept");
+    let steps = run.latest().expect("a checkpoint").steps();
+    assert!((1..1_000_000).contains(&steps), "{steps}");
+}
+
+#[test]
+fn what_is_built_in_code_is_checked_like_a_file() {
+    let layers = json!([{ "dense": { "unit": 10 } }, "softmax_cross_entropy"]);
+    let wrong = Pipeline::builder("inline")
+        .set("steps", 5)
+        .and_then(|it| it.stage("read", "reader", &[], json!({ "format": "synthetic" })))
+        .and_then(|it| it.stage("batch", "batcher", &["reed"], json!({})))
+        .and_then(|it| it.stage("gradients", "model", &["batch"], json!({ "layers": layers })))
+        .expect("it is JSON")
+        .build();
+    let Err(Error::Pipeline(diagnostics)) = wrong.run(|_| ()) else { panic!("it is wrong") };
+    let text = diagnostics.to_string();
+    assert!(text.contains("units") && text.contains("reed"), "{text}");
+    assert!(diagnostics.0.len() >= 2, "{text}");
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |error: Error| error.to_string();
+    let missing = folder.path().join("none.yaml");
+    assert!(told(Pipeline::load(&missing).err().expect("no file")).contains("none.yaml"));
+    assert!(told(Run::open(folder.path()).expect_err("no run")).contains("holds no run"));
+    let endless = gradflow::doc::PIPELINE.replace("steps: 20\n", "");
+    let error = Pipeline::from_yaml("endless", endless).runs(folder.path()).run(|_| ());
+    assert!(told(error.expect_err("no end")).contains("`epochs` or `steps`"));
+    let taken = Pipeline::load(pipeline(folder.path())).expect("it is there").runs(folder.path());
+    let error = taken.named("../up").run(|_| ());
+    assert!(told(error.expect_err("no name")).contains("cannot name a run's folder"));
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
