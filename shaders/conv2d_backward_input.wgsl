@@ -8,9 +8,6 @@
 // positions. Neighbouring invocations load the same gradients, and of the weights neighbouring
 // rows that stay in the cache while the loop walks along them. Needs strides of 1, at most 5
 // columns of taps, and channels in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -24,9 +21,8 @@ override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // A row is cut into the fewest segments of at most 12 positions, and those are kept as short as
 // covers the row: 3, 2 or 1 tiles of 4 positions.
@@ -38,18 +34,18 @@ override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 
 // Four output channels, `ahead` columns into the window of the segment; 0 outside the image.
 // Without a branch, so that a window's loads can all be under way at once.
-fn load_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4<f32> {
+fn load_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4f {
     let x = first + ahead;
     if (ahead >= COLUMNS) {
-        return vec4<f32>();
+        return vec4f();
     }
     let at = (row * OUT_WIDTH + min(x, OUT_WIDTH - 1u)) * OUT_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(output_gradients[at]), x < OUT_WIDTH);
+    return select(vec4f(), vec4f(output_gradients[at]), x < OUT_WIDTH);
 }
 
 // The weights of one tap: 4 output channels (columns) x 4 input channels.
-fn load_weights(at: u32) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(
+fn load_weights(at: u32) -> mat4x4f {
+    return transpose(mat4x4f(
         weights[at],
         weights[at + OUT_VECTORS],
         weights[at + 2u * OUT_VECTORS],
@@ -57,13 +53,13 @@ fn load_weights(at: u32) -> mat4x4<f32> {
     ));
 }
 
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
+fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
     return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 // sum + w * (a, b, c, d), one column per position.
-fn add_product(sum: mat4x4<f32>, w: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
+fn add_product(sum: mat4x4f, w: mat4x4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> mat4x4f {
+    return mat4x4f(
         add_column(sum[0], w, a),
         add_column(sum[1], w, b),
         add_column(sum[2], w, c),
@@ -71,7 +67,7 @@ fn add_product(sum: mat4x4<f32>, w: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>, c: 
     );
 }
 
-fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
+fn store(row: u32, x: u32, vector: u32, sums: mat4x4f) {
     let at = (row * IN_WIDTH + x) * IN_VECTORS + vector;
     if (x < IN_WIDTH) { input_gradients[at] = vec4<Element>(sums[0]); }
     if (x + 1u < IN_WIDTH) { input_gradients[at + IN_VECTORS] = vec4<Element>(sums[1]); }
@@ -80,11 +76,11 @@ fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let in_vector = number % IN_VECTORS;
-    let segment = number / IN_VECTORS % SEGMENTS;
-    let in_row = number / IN_VECTORS / SEGMENTS;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let in_vector = index % IN_VECTORS;
+    let segment = index / IN_VECTORS % SEGMENTS;
+    let in_row = index / IN_VECTORS / SEGMENTS;
     if (in_row >= step.images * IN_HEIGHT) {
         return;
     }
@@ -92,9 +88,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let in_x = segment * 4u * TILES;
     // The last column of taps meets the window's first column.
     let first = in_x + PAD_LEFT + 1u - KERNEL_WIDTH;
-    var sums0 = mat4x4<f32>();
-    var sums1 = mat4x4<f32>();
-    var sums2 = mat4x4<f32>();
+    var sums0 = mat4x4f();
+    var sums1 = mat4x4f();
+    var sums2 = mat4x4f();
     for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
         let y = in_row % IN_HEIGHT + PAD_TOP - ky;
         if (y >= OUT_HEIGHT) {

@@ -6,9 +6,6 @@
 // Untiled: neighbouring invocations load neighbouring gradients and the same inputs. A turn of
 // the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns, of a
 // split's positions, half a million in long rows.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -29,7 +26,6 @@ override GRADIENT_UNIT: f32 = 1.0;
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // Adds the product of an input and an output gradient of these rows, if both are inside.
 fn add_product(sum: f32, input_at: u32, gradients_at: u32, x: u32, out_x: u32) -> f32 {
@@ -41,12 +37,12 @@ fn add_product(sum: f32, input_at: u32, gradients_at: u32, x: u32, out_x: u32) -
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let out_channel = number % OUT_CHANNELS;
-    let in_channel = number / OUT_CHANNELS % IN_CHANNELS;
-    let tap = number / OUT_CHANNELS / IN_CHANNELS % (KERNEL_HEIGHT * KERNEL_WIDTH);
-    let split = number / OUT_CHANNELS / IN_CHANNELS / (KERNEL_HEIGHT * KERNEL_WIDTH);
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let out_channel = index % OUT_CHANNELS;
+    let in_channel = index / OUT_CHANNELS % IN_CHANNELS;
+    let tap = index / OUT_CHANNELS / IN_CHANNELS % (KERNEL_HEIGHT * KERNEL_WIDTH);
+    let split = index / OUT_CHANNELS / IN_CHANNELS / (KERNEL_HEIGHT * KERNEL_WIDTH);
     if (split >= SPLITS) {
         return;
     }
@@ -74,5 +70,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             sum = add_product(sum, input_at, gradients_at, x + 7u * STRIDE_X, out_x + 7u);
         }
     }
-    partials[number] = GRADIENT_UNIT * sum;
+    partials[index] = GRADIENT_UNIT * sum;
 }

@@ -9,9 +9,6 @@
 // invocations load neighbouring vectors into workgroup memory, where every input serves a row of
 // invocations and every gradient a column of them; an invocation keeps 8 inputs x 4 channels in
 // registers. The next 16 are loaded while these are multiplied. Needs channels in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -35,8 +32,7 @@ override COLUMNS: u32 = 16u;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> partials: array<vec4<f32>>;
-@group(1) @binding(0) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read_write> partials: array<vec4f>;
 
 override IN_VECTORS: u32 = IN_CHANNELS / 4u;
 override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
@@ -47,11 +43,11 @@ override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
 
 // Of each vector of inputs and of channels 16 positions. The 17th spreads them over the banks.
-var<workgroup> inputs: array<array<vec4<f32>, 17>, INPUT_VECTORS>;
-var<workgroup> gradients: array<array<vec4<f32>, 17>, COLUMNS>;
+var<workgroup> inputs: array<array<vec4f, 17>, INPUT_VECTORS>;
+var<workgroup> gradients: array<array<vec4f, 17>, COLUMNS>;
 
 // Four inputs of a position's patch; 0 outside the image, and past the end of patch and split.
-fn load_input(position: u32, end: u32, vector: u32) -> vec4<f32> {
+fn load_input(position: u32, end: u32, vector: u32) -> vec4f {
     let tap = vector / IN_VECTORS;
     // Rows and columns before the image wrap around to very large ones.
     let y = position / OUT_WIDTH % OUT_HEIGHT * STRIDE_Y + tap / KERNEL_WIDTH - PAD_TOP;
@@ -60,34 +56,34 @@ fn load_input(position: u32, end: u32, vector: u32) -> vec4<f32> {
     let inside = known && y < IN_HEIGHT && x < IN_WIDTH;
     let row = position / POSITIONS * IN_HEIGHT + y;
     let at = (row * IN_WIDTH + x) * IN_VECTORS + vector % IN_VECTORS;
-    return select(vec4<f32>(), vec4<f32>(input[select(0u, at, inside)]), inside);
+    return select(vec4f(), vec4f(input[select(0u, at, inside)]), inside);
 }
 
 // The gradients of four channels of a position; 0 past the end of either.
-fn load_gradient(position: u32, end: u32, vector: u32) -> vec4<f32> {
+fn load_gradient(position: u32, end: u32, vector: u32) -> vec4f {
     let inside = position < end && vector < OUT_VECTORS;
     let at = position * OUT_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(output_gradients[select(0u, at, inside)]), inside);
+    return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
 }
 
 // An invocation's share of the inputs and gradients of 16 positions.
-struct Loaded { x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>, g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>, g3: vec4<f32> }
+struct Loaded { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f }
 
 // Which of the 16 they are: an invocation loads one vector of the inputs of every `INPUT_STEP`th
 // position, and one of the gradients of every `ROWS`th.
 override INPUT_STEP: u32 = COLUMNS / 2u;
 
-fn load(first: u32, end: u32, index: u32, first_input: u32, vector: u32) -> Loaded {
+fn load(first: u32, end: u32, local_index: u32, first_input: u32, vector: u32) -> Loaded {
     var loaded: Loaded;
-    let input_vector = first_input + index % INPUT_VECTORS;
-    let position = first + index / INPUT_VECTORS;
+    let input_vector = first_input + local_index % INPUT_VECTORS;
+    let position = first + local_index / INPUT_VECTORS;
     loaded.x0 = load_input(position, end, input_vector);
     loaded.x1 = load_input(position + INPUT_STEP, end, input_vector);
     if (COLUMNS < 16u) {
         loaded.x2 = load_input(position + 2u * INPUT_STEP, end, input_vector);
         loaded.x3 = load_input(position + 3u * INPUT_STEP, end, input_vector);
     }
-    let gradients_at = first + index / COLUMNS;
+    let gradients_at = first + local_index / COLUMNS;
     loaded.g0 = load_gradient(gradients_at, end, vector);
     if (ROWS < 16u) {
         loaded.g1 = load_gradient(gradients_at + ROWS, end, vector);
@@ -99,17 +95,17 @@ fn load(first: u32, end: u32, index: u32, first_input: u32, vector: u32) -> Load
     return loaded;
 }
 
-fn share(loaded: Loaded, index: u32) {
-    let vector = index % INPUT_VECTORS;
-    let position = index / INPUT_VECTORS;
+fn share(loaded: Loaded, local_index: u32) {
+    let vector = local_index % INPUT_VECTORS;
+    let position = local_index / INPUT_VECTORS;
     inputs[vector][position] = loaded.x0;
     inputs[vector][position + INPUT_STEP] = loaded.x1;
     if (COLUMNS < 16u) {
         inputs[vector][position + 2u * INPUT_STEP] = loaded.x2;
         inputs[vector][position + 3u * INPUT_STEP] = loaded.x3;
     }
-    let column = index % COLUMNS;
-    let at = index / COLUMNS;
+    let column = local_index % COLUMNS;
+    let at = local_index / COLUMNS;
     gradients[column][at] = loaded.g0;
     if (ROWS < 16u) {
         gradients[column][at + ROWS] = loaded.g1;
@@ -121,8 +117,8 @@ fn share(loaded: Loaded, index: u32) {
 }
 
 // Adds the product of every input (columns) and every output channel.
-fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
+fn add_outer(sum: mat4x4f, x: vec4f, g: vec4f) -> mat4x4f {
+    return mat4x4f(
         fma(g, vec4(x.x), sum[0]),
         fma(g, vec4(x.y), sum[1]),
         fma(g, vec4(x.z), sum[2]),
@@ -130,7 +126,7 @@ fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
     );
 }
 
-fn store(split: u32, input_vector: u32, vector: u32, sums: mat4x4<f32>) {
+fn store(split: u32, input_vector: u32, vector: u32, sums: mat4x4f) {
     if (split >= SPLITS || 4u * input_vector >= PATCH || vector >= OUT_VECTORS) {
         return;
     }
@@ -143,44 +139,44 @@ fn store(split: u32, input_vector: u32, vector: u32, sums: mat4x4<f32>) {
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
+    let group = linear_group(group_id, group_count);
     // An invocation's column: that of the gradients it loads, and of the sums it keeps.
-    let vector = number % CHANNEL_TILES * COLUMNS + local.x;
-    let first_input = number / CHANNEL_TILES % PATCH_TILES * INPUT_VECTORS;
-    let split = number / CHANNEL_TILES / PATCH_TILES;
+    let vector = group % CHANNEL_TILES * COLUMNS + local_id.x;
+    let first_input = group / CHANNEL_TILES % PATCH_TILES * INPUT_VECTORS;
+    let split = group / CHANNEL_TILES / PATCH_TILES;
     let split_images = (step.images + SPLITS - 1u) / SPLITS;
     let begin = min(split * split_images, step.images) * POSITIONS;
     let end = min((split + 1u) * split_images, step.images) * POSITIONS;
-    var sums0 = mat4x4<f32>();
-    var sums1 = mat4x4<f32>();
+    var sums0 = mat4x4f();
+    var sums1 = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = begin; first < end + 16u; first += 16u) {
-        let loaded = load(first, end, index, first_input, vector);
+        let loaded = load(first, end, local_index, first_input, vector);
         if (first > begin) {
             for (var at = 0u; at < 16u; at += 4u) {
-                let g0 = gradients[local.x][at];
-                let g1 = gradients[local.x][at + 1u];
-                let g2 = gradients[local.x][at + 2u];
-                let g3 = gradients[local.x][at + 3u];
-                sums0 = add_outer(sums0, inputs[local.y][at], g0);
-                sums0 = add_outer(sums0, inputs[local.y][at + 1u], g1);
-                sums0 = add_outer(sums0, inputs[local.y][at + 2u], g2);
-                sums0 = add_outer(sums0, inputs[local.y][at + 3u], g3);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at], g0);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 1u], g1);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 2u], g2);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 3u], g3);
+                let g0 = gradients[local_id.x][at];
+                let g1 = gradients[local_id.x][at + 1u];
+                let g2 = gradients[local_id.x][at + 2u];
+                let g3 = gradients[local_id.x][at + 3u];
+                sums0 = add_outer(sums0, inputs[local_id.y][at], g0);
+                sums0 = add_outer(sums0, inputs[local_id.y][at + 1u], g1);
+                sums0 = add_outer(sums0, inputs[local_id.y][at + 2u], g2);
+                sums0 = add_outer(sums0, inputs[local_id.y][at + 3u], g3);
+                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at], g0);
+                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 1u], g1);
+                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 2u], g2);
+                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 3u], g3);
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        share(loaded, local_index);
         workgroupBarrier();
     }
-    store(split, first_input + local.y, vector, sums0);
-    store(split, first_input + local.y + ROWS, vector, sums1);
+    store(split, first_input + local_id.y, vector, sums0);
+    store(split, first_input + local_id.y + ROWS, vector, sums1);
 }

@@ -7,9 +7,6 @@
 // kernel row overlap, so up to 16 loaded inputs serve 5 taps x 12 positions; neighbouring
 // invocations load neighbouring weights and the same inputs. Needs a horizontal stride of 1, at
 // most 5 columns of taps, and channels in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -24,10 +21,9 @@ override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> biases: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // A row is cut into the fewest segments of at most 12 positions, and those are kept as short as
 // covers the row: 3, 2 or 1 tiles of 4 positions.
@@ -39,18 +35,18 @@ override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 
 // Four input channels, `ahead` columns into the window of the segment; 0 outside the image.
 // Without a branch, so that a window's loads can all be under way at once.
-fn load_input(row: u32, first: u32, ahead: u32, vector: u32) -> vec4<f32> {
+fn load_input(row: u32, first: u32, ahead: u32, vector: u32) -> vec4f {
     let x = first + ahead;
     if (ahead >= COLUMNS) {
-        return vec4<f32>();
+        return vec4f();
     }
     let at = (row * IN_WIDTH + min(x, IN_WIDTH - 1u)) * IN_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(input[at]), x < IN_WIDTH);
+    return select(vec4f(), vec4f(input[at]), x < IN_WIDTH);
 }
 
 // The weights of one tap: 4 input channels (columns) x 4 output channels.
-fn load_weights(at: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(
+fn load_weights(at: u32) -> mat4x4f {
+    return mat4x4f(
         weights[at],
         weights[at + OUT_VECTORS],
         weights[at + 2u * OUT_VECTORS],
@@ -58,13 +54,13 @@ fn load_weights(at: u32) -> mat4x4<f32> {
     );
 }
 
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
+fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
     return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 // sum + w * (a, b, c, d), one column per position.
-fn add_product(sum: mat4x4<f32>, w: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
+fn add_product(sum: mat4x4f, w: mat4x4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> mat4x4f {
+    return mat4x4f(
         add_column(sum[0], w, a),
         add_column(sum[1], w, b),
         add_column(sum[2], w, c),
@@ -72,7 +68,7 @@ fn add_product(sum: mat4x4<f32>, w: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>, c: 
     );
 }
 
-fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
+fn store(row: u32, x: u32, vector: u32, sums: mat4x4f) {
     let at = (row * OUT_WIDTH + x) * OUT_VECTORS + vector;
     if (x < OUT_WIDTH) { output[at] = vec4<Element>(sums[0]); }
     if (x + 1u < OUT_WIDTH) { output[at + OUT_VECTORS] = vec4<Element>(sums[1]); }
@@ -81,11 +77,11 @@ fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let out_vector = number % OUT_VECTORS;
-    let segment = number / OUT_VECTORS % SEGMENTS;
-    let out_row = number / OUT_VECTORS / SEGMENTS;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let out_vector = index % OUT_VECTORS;
+    let segment = index / OUT_VECTORS % SEGMENTS;
+    let out_row = index / OUT_VECTORS / SEGMENTS;
     if (out_row >= step.images * OUT_HEIGHT) {
         return;
     }
@@ -93,7 +89,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let out_x = segment * 4u * TILES;
     let first = out_x - PAD_LEFT;
     let bias = biases[out_vector];
-    var sums0 = mat4x4<f32>(bias, bias, bias, bias);
+    var sums0 = mat4x4f(bias, bias, bias, bias);
     var sums1 = sums0;
     var sums2 = sums0;
     for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {

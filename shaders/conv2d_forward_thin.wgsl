@@ -8,9 +8,6 @@
 // kernel row overlap, so up to 16 loaded inputs serve 5 taps x 12 positions; neighbouring
 // invocations load neighbouring weights and the same inputs. Needs a horizontal stride of 1, at
 // most 5 columns of taps, and output channels in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override IN_HEIGHT: u32;
 override IN_WIDTH: u32;
@@ -25,10 +22,9 @@ override PAD_TOP: u32;
 override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> biases: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // A row is cut into the fewest segments of at most 12 positions, and those are kept as short as
 // covers the row: 3, 2 or 1 tiles of 4 positions.
@@ -49,8 +45,8 @@ fn load_input(row: u32, first: u32, ahead: u32, channel: u32) -> f32 {
 }
 
 // sum + w * (a, b, c, d), one column per position.
-fn add_product(sum: mat4x4<f32>, w: vec4<f32>, a: f32, b: f32, c: f32, d: f32) -> mat4x4<f32> {
-    return mat4x4<f32>(
+fn add_product(sum: mat4x4f, w: vec4f, a: f32, b: f32, c: f32, d: f32) -> mat4x4f {
+    return mat4x4f(
         fma(w, vec4(a), sum[0]),
         fma(w, vec4(b), sum[1]),
         fma(w, vec4(c), sum[2]),
@@ -58,7 +54,7 @@ fn add_product(sum: mat4x4<f32>, w: vec4<f32>, a: f32, b: f32, c: f32, d: f32) -
     );
 }
 
-fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
+fn store(row: u32, x: u32, vector: u32, sums: mat4x4f) {
     let at = (row * OUT_WIDTH + x) * OUT_VECTORS + vector;
     if (x < OUT_WIDTH) { output[at] = vec4<Element>(sums[0]); }
     if (x + 1u < OUT_WIDTH) { output[at + OUT_VECTORS] = vec4<Element>(sums[1]); }
@@ -67,11 +63,11 @@ fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let out_vector = number % OUT_VECTORS;
-    let segment = number / OUT_VECTORS % SEGMENTS;
-    let out_row = number / OUT_VECTORS / SEGMENTS;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let out_vector = index % OUT_VECTORS;
+    let segment = index / OUT_VECTORS % SEGMENTS;
+    let out_row = index / OUT_VECTORS / SEGMENTS;
     if (out_row >= step.images * OUT_HEIGHT) {
         return;
     }
@@ -79,7 +75,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let out_x = segment * 4u * TILES;
     let first = out_x - PAD_LEFT;
     let bias = biases[out_vector];
-    var sums0 = mat4x4<f32>(bias, bias, bias, bias);
+    var sums0 = mat4x4f(bias, bias, bias, bias);
     var sums1 = sums0;
     var sums2 = sums0;
     for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {

@@ -4,6 +4,7 @@ use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::
 
 use crate::form::only;
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// Channels of a workgroup.
 const WORKGROUP_CHANNELS: usize = 32;
@@ -23,7 +24,7 @@ pub static KERNEL: Kernel = Kernel {
         vec![c.size("POSITIONS") * channels, c.size("SPLITS") * channels]
     },
     terms: |c, images| images.div_ceil(c.size("SPLITS")) * c.size("POSITIONS"),
-    variants: &[only("bias_backward", include_str!("../bias_backward.wgsl"), |c, _| {
+    variants: &[only("bias_backward", wgsl!([ELEMENT, STEP], "../bias_backward.wgsl"), |c, _| {
         [c.size("CHANNELS").div_ceil(WORKGROUP_CHANNELS) as u32, c.size("SPLITS") as u32, 1]
     })],
     cpu,

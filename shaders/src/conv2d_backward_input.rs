@@ -8,6 +8,7 @@ use crate::conv2d::{Conv2d, row_workgroups, sizes, tile, tile_workgroups, workgr
 use crate::conv2d_tiles::convolve_back;
 use crate::product::{Matrix, product};
 use crate::scratch::with_scratch;
+use crate::wgsl;
 
 /// Each output position gives its gradient, times the weights, to the inputs that it was made of:
 /// `input_gradients[y][x][i] = sum of output_gradients[oy][ox][o] * weights[ky][kx][i][o]` over
@@ -32,7 +33,7 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_backward_input",
-            wgsl: include_str!("../conv2d_backward_input.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_input.wgsl"),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -50,7 +51,7 @@ pub static KERNEL: Kernel = Kernel {
         tiled_any::<16, 8>("conv2d_backward_input_tiled_any_128x32"),
         Variant {
             name: "conv2d_backward_input_any",
-            wgsl: include_str!("../conv2d_backward_input_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_input_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).input()),
@@ -65,7 +66,7 @@ pub static KERNEL: Kernel = Kernel {
 const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
         name,
-        wgsl: include_str!("../conv2d_backward_input_tiled.wgsl"),
+        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_input_tiled.wgsl"),
         tuning: tile::<ROWS, COLUMNS>(),
         applies: |c| Conv2d::from(c).by_four(),
         workgroups: tiles::<ROWS, COLUMNS>,
@@ -75,7 +76,7 @@ const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> V
 /// The same for any number of channels, and strides of 1.
 const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
-        wgsl: include_str!("../conv2d_backward_input_tiled_any.wgsl"),
+        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_input_tiled_any.wgsl"),
         applies: |c| {
             let conv = Conv2d::from(c);
             conv.stride_y == 1 && conv.stride_x == 1

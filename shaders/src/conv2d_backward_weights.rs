@@ -6,6 +6,7 @@ use runtime::kernel::{
 
 use crate::conv2d::{Conv2d, size, sizes, tile, tile_workgroups, workgroups};
 use crate::conv2d_tiles::weigh;
+use crate::wgsl;
 
 /// `partials[s][ky][kx][i][o] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
 /// PAD_LEFT][i] * output_gradients[y][x][o]` over the positions of the images of split s, where
@@ -27,7 +28,7 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_backward_weights",
-            wgsl: include_str!("../conv2d_backward_weights.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights.wgsl"),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -41,7 +42,7 @@ pub static KERNEL: Kernel = Kernel {
         },
         Variant {
             name: "conv2d_backward_weights_thin",
-            wgsl: include_str!("../conv2d_backward_weights_thin.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights_thin.wgsl"),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -60,7 +61,7 @@ pub static KERNEL: Kernel = Kernel {
         tiled_any::<16, 8>("conv2d_backward_weights_tiled_any_128x32"),
         Variant {
             name: "conv2d_backward_weights_any",
-            wgsl: include_str!("../conv2d_backward_weights_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("SPLITS") * Conv2d::from(c).weights()),
@@ -88,7 +89,7 @@ pub static KERNEL: Kernel = Kernel {
 const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
         name,
-        wgsl: include_str!("../conv2d_backward_weights_tiled.wgsl"),
+        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights_tiled.wgsl"),
         tuning: tile::<ROWS, COLUMNS>(),
         applies: |c| Conv2d::from(c).by_four(),
         workgroups: tiles::<ROWS, COLUMNS>,
@@ -98,7 +99,7 @@ const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> V
 /// The same for any number of channels.
 const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
-        wgsl: include_str!("../conv2d_backward_weights_tiled_any.wgsl"),
+        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights_tiled_any.wgsl"),
         applies: |_| true,
         ..tiled::<ROWS, COLUMNS>(name)
     }

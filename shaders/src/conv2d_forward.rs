@@ -6,6 +6,7 @@ use runtime::kernel::{
 
 use crate::conv2d::{Conv2d, row_workgroups, sizes, tile, tile_workgroups, workgroups};
 use crate::conv2d_tiles::convolve;
+use crate::wgsl;
 
 /// `output[y][x][o] = biases[o] + sum over taps and channels of input[y * STRIDE_Y + ky -
 /// PAD_TOP][x * STRIDE_X + kx - PAD_LEFT][i] * weights[ky][kx][i][o]`, where the input is 0
@@ -30,7 +31,7 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_forward",
-            wgsl: include_str!("../conv2d_forward.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward.wgsl"),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -43,7 +44,7 @@ pub static KERNEL: Kernel = Kernel {
         },
         Variant {
             name: "conv2d_forward_thin",
-            wgsl: include_str!("../conv2d_forward_thin.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward_thin.wgsl"),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -61,7 +62,7 @@ pub static KERNEL: Kernel = Kernel {
         tiled_any::<16, 8>("conv2d_forward_tiled_any_128x32"),
         Variant {
             name: "conv2d_forward_any",
-            wgsl: include_str!("../conv2d_forward_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).output()),
@@ -76,7 +77,7 @@ pub static KERNEL: Kernel = Kernel {
 const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
         name,
-        wgsl: include_str!("../conv2d_forward_tiled.wgsl"),
+        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward_tiled.wgsl"),
         tuning: tile::<ROWS, COLUMNS>(),
         applies: |c| Conv2d::from(c).by_four(),
         workgroups: tiles::<ROWS, COLUMNS>,
@@ -86,7 +87,7 @@ const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> V
 /// The same for any number of channels.
 const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
-        wgsl: include_str!("../conv2d_forward_tiled_any.wgsl"),
+        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward_tiled_any.wgsl"),
         applies: |_| true,
         ..tiled::<ROWS, COLUMNS>(name)
     }

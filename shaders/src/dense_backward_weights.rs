@@ -12,6 +12,7 @@ use crate::pairs::{pair_rows, words};
 use crate::scratch::{with_form, with_scratch};
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
+use crate::wgsl;
 
 /// Rows of the sums that a thread takes at once. Fixed, so that the number of threads changes no
 /// result; whole tiles, whatever the instructions.
@@ -35,7 +36,7 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "dense_backward_weights",
-            wgsl: include_str!("../dense_backward_weights.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_weights.wgsl"),
             tuning: &[],
             applies: by_four,
             workgroups: |c, _| {
@@ -44,21 +45,21 @@ pub static KERNEL: Kernel = Kernel {
         },
         Variant {
             name: "dense_backward_weights_tiled_64x64",
-            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_weights_tiled.wgsl"),
             tuning: &[("ROWS", 8.0)],
             applies: by_four,
             workgroups: |c, _| tile_workgroups::<64, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_backward_weights_tiled_32x64",
-            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_weights_tiled.wgsl"),
             tuning: &[("ROWS", 4.0)],
             applies: by_four,
             workgroups: |c, _| tile_workgroups::<32, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_backward_weights_any",
-            wgsl: include_str!("../dense_backward_weights_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_weights_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("INPUTS") * c.size("OUTPUTS")),

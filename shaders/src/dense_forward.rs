@@ -5,6 +5,7 @@ use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Va
 use crate::conv2d::Conv2d;
 use crate::conv2d_tiles::convolve;
 use crate::dense::{by_four, cases, tile_workgroups, tiles, workgroups};
+use crate::wgsl;
 
 /// `output[o] = biases[o] + sum of input[i] * weights[i][o]`.
 pub static KERNEL: Kernel = Kernel {
@@ -24,28 +25,28 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "dense_forward",
-            wgsl: include_str!("../dense_forward.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP], "../dense_forward.wgsl"),
             tuning: &[],
             applies: by_four,
             workgroups: |c, images| tiles(images, c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_forward_tiled_16x32",
-            wgsl: include_str!("../dense_forward_tiled.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_forward_tiled.wgsl"),
             tuning: &[("ROWS", 4.0)],
             applies: by_four,
             workgroups: |c, images| tile_workgroups::<16, 32>(images, c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_forward_tiled_32x32",
-            wgsl: include_str!("../dense_forward_tiled.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_forward_tiled.wgsl"),
             tuning: &[("ROWS", 8.0)],
             applies: by_four,
             workgroups: |c, images| tile_workgroups::<32, 32>(images, c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_forward_any",
-            wgsl: include_str!("../dense_forward_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_forward_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * c.size("OUTPUTS")),

@@ -71,6 +71,7 @@ pub mod momentum_update;
 pub mod moving_average_update;
 pub mod peak_fma;
 pub mod peak_triad;
+pub mod prelude;
 pub mod relu_backward;
 pub mod relu_forward;
 pub mod sgd_update;
