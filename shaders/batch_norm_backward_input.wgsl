@@ -7,8 +7,6 @@
 override POSITIONS: u32;
 override CHANNELS: u32;
 override EPSILON: f32;
-// What a gradient of 1 is stored as; not 1 where it has 16 bits and would be too small for them.
-override GRADIENT_SCALE: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;

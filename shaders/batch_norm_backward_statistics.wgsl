@@ -11,10 +11,7 @@
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override SPLITS: u32;
 override EPSILON: f32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
@@ -37,9 +34,9 @@ fn terms(mean: f32, position: u32, end: u32, channel: u32) -> vec2f {
 fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_id) local_id: vec3u) {
     let channel = group_id.x * 32u + local_id.x;
     let split = group_id.y;
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images) * POSITIONS;
-    let end = min((split + 1u) * split_images, step.images) * POSITIONS;
+    let images = images_of(split, step.images);
+    let begin = images.begin * POSITIONS;
+    let end = images.end * POSITIONS;
     var sum = vec2f(0.0);
     if (channel < CHANNELS) {
         let mean = mean[channel];

@@ -7,7 +7,6 @@
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
 @group(0) @binding(1) var<storage, read_write> scale_gradients: array<f32>;

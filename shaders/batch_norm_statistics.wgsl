@@ -11,7 +11,6 @@
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
@@ -41,9 +40,9 @@ fn sum_of_lanes(lane: u32, column: u32, value: f32) -> f32 {
 fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_id) local_id: vec3u) {
     let channel = group_id.x * 32u + local_id.x;
     let split = group_id.y;
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images) * POSITIONS;
-    let end = min((split + 1u) * split_images, step.images) * POSITIONS;
+    let images = images_of(split, step.images);
+    let begin = images.begin * POSITIONS;
+    let end = images.end * POSITIONS;
     var sum = 0.0;
     if (channel < CHANNELS) {
         for (var position = begin + local_id.y; position < end; position += 64u) {

@@ -4,7 +4,6 @@
 // Dispatch: one invocation per channel, which takes the parts in their order.
 
 override CHANNELS: u32;
-override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
 @group(0) @binding(1) var<storage, read> mean: array<f32>;

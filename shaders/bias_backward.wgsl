@@ -9,9 +9,6 @@
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override SPLITS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
@@ -29,9 +26,9 @@ fn gradient(position: u32, end: u32, channel: u32) -> f32 {
 fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_id) local_id: vec3u) {
     let channel = group_id.x * 32u + local_id.x;
     let split = group_id.y;
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images) * POSITIONS;
-    let end = min((split + 1u) * split_images, step.images) * POSITIONS;
+    let images = images_of(split, step.images);
+    let begin = images.begin * POSITIONS;
+    let end = images.end * POSITIONS;
     var sum = 0.0;
     if (channel < CHANNELS) {
         for (var position = begin + local_id.y; position < end; position += 64u) {

@@ -9,17 +9,6 @@
 // rows that stay in the cache while the loop walks along them. Needs strides of 1, at most 5
 // columns of taps, and channels in multiples of 4.
 
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
@@ -28,15 +17,13 @@ override PAD_LEFT: u32;
 // covers the row: 3, 2 or 1 tiles of 4 positions.
 override SEGMENTS: u32 = (IN_WIDTH + 11u) / 12u;
 override TILES: u32 = (IN_WIDTH + 4u * SEGMENTS - 1u) / (4u * SEGMENTS);
-override COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
-override IN_VECTORS: u32 = IN_CHANNELS / 4u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
+override WINDOW_COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
 
 // Four output channels, `ahead` columns into the window of the segment; 0 outside the image.
 // Without a branch, so that a window's loads can all be under way at once.
-fn load_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4f {
+fn fetch_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4f {
     let x = first + ahead;
-    if (ahead >= COLUMNS) {
+    if (ahead >= WINDOW_COLUMNS) {
         return vec4f();
     }
     let at = (row * OUT_WIDTH + min(x, OUT_WIDTH - 1u)) * OUT_VECTORS + vector;
@@ -44,27 +31,13 @@ fn load_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4f {
 }
 
 // The weights of one tap: 4 output channels (columns) x 4 input channels.
-fn load_weights(at: u32) -> mat4x4f {
+fn fetch_weights(at: u32) -> mat4x4f {
     return transpose(mat4x4f(
         weights[at],
         weights[at + OUT_VECTORS],
         weights[at + 2u * OUT_VECTORS],
         weights[at + 3u * OUT_VECTORS],
     ));
-}
-
-fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
-}
-
-// sum + w * (a, b, c, d), one column per position.
-fn add_product(sum: mat4x4f, w: mat4x4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> mat4x4f {
-    return mat4x4f(
-        add_column(sum[0], w, a),
-        add_column(sum[1], w, b),
-        add_column(sum[2], w, c),
-        add_column(sum[3], w, d),
-    );
 }
 
 fn store(row: u32, x: u32, vector: u32, sums: mat4x4f) {
@@ -98,51 +71,51 @@ fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups
         }
         let row = image * OUT_HEIGHT + y;
         for (var vector = 0u; vector < OUT_VECTORS; vector++) {
-            let g0 = load_gradient(row, first, 0u, vector);
-            let g1 = load_gradient(row, first, 1u, vector);
-            let g2 = load_gradient(row, first, 2u, vector);
-            let g3 = load_gradient(row, first, 3u, vector);
-            let g4 = load_gradient(row, first, 4u, vector);
-            let g5 = load_gradient(row, first, 5u, vector);
-            let g6 = load_gradient(row, first, 6u, vector);
-            let g7 = load_gradient(row, first, 7u, vector);
-            let g8 = load_gradient(row, first, 8u, vector);
-            let g9 = load_gradient(row, first, 9u, vector);
-            let g10 = load_gradient(row, first, 10u, vector);
-            let g11 = load_gradient(row, first, 11u, vector);
-            let g12 = load_gradient(row, first, 12u, vector);
-            let g13 = load_gradient(row, first, 13u, vector);
-            let g14 = load_gradient(row, first, 14u, vector);
-            let g15 = load_gradient(row, first, 15u, vector);
+            let g0 = fetch_gradient(row, first, 0u, vector);
+            let g1 = fetch_gradient(row, first, 1u, vector);
+            let g2 = fetch_gradient(row, first, 2u, vector);
+            let g3 = fetch_gradient(row, first, 3u, vector);
+            let g4 = fetch_gradient(row, first, 4u, vector);
+            let g5 = fetch_gradient(row, first, 5u, vector);
+            let g6 = fetch_gradient(row, first, 6u, vector);
+            let g7 = fetch_gradient(row, first, 7u, vector);
+            let g8 = fetch_gradient(row, first, 8u, vector);
+            let g9 = fetch_gradient(row, first, 9u, vector);
+            let g10 = fetch_gradient(row, first, 10u, vector);
+            let g11 = fetch_gradient(row, first, 11u, vector);
+            let g12 = fetch_gradient(row, first, 12u, vector);
+            let g13 = fetch_gradient(row, first, 13u, vector);
+            let g14 = fetch_gradient(row, first, 14u, vector);
+            let g15 = fetch_gradient(row, first, 15u, vector);
             let tap = IN_CHANNELS * OUT_VECTORS;
             let at = (ky * KERNEL_WIDTH + KERNEL_WIDTH - 1u) * tap + in_vector * 4u * OUT_VECTORS + vector;
-            let w0 = load_weights(at);
-            sums0 = add_product(sums0, w0, g0, g1, g2, g3);
-            if (TILES > 1u) { sums1 = add_product(sums1, w0, g4, g5, g6, g7); }
-            if (TILES > 2u) { sums2 = add_product(sums2, w0, g8, g9, g10, g11); }
+            let w0 = fetch_weights(at);
+            sums0 = add_columns(sums0, w0, g0, g1, g2, g3);
+            if (TILES > 1u) { sums1 = add_columns(sums1, w0, g4, g5, g6, g7); }
+            if (TILES > 2u) { sums2 = add_columns(sums2, w0, g8, g9, g10, g11); }
             if (KERNEL_WIDTH > 1u) {
-                let w1 = load_weights(at - tap);
-                sums0 = add_product(sums0, w1, g1, g2, g3, g4);
-                if (TILES > 1u) { sums1 = add_product(sums1, w1, g5, g6, g7, g8); }
-                if (TILES > 2u) { sums2 = add_product(sums2, w1, g9, g10, g11, g12); }
+                let w1 = fetch_weights(at - tap);
+                sums0 = add_columns(sums0, w1, g1, g2, g3, g4);
+                if (TILES > 1u) { sums1 = add_columns(sums1, w1, g5, g6, g7, g8); }
+                if (TILES > 2u) { sums2 = add_columns(sums2, w1, g9, g10, g11, g12); }
             }
             if (KERNEL_WIDTH > 2u) {
-                let w2 = load_weights(at - 2u * tap);
-                sums0 = add_product(sums0, w2, g2, g3, g4, g5);
-                if (TILES > 1u) { sums1 = add_product(sums1, w2, g6, g7, g8, g9); }
-                if (TILES > 2u) { sums2 = add_product(sums2, w2, g10, g11, g12, g13); }
+                let w2 = fetch_weights(at - 2u * tap);
+                sums0 = add_columns(sums0, w2, g2, g3, g4, g5);
+                if (TILES > 1u) { sums1 = add_columns(sums1, w2, g6, g7, g8, g9); }
+                if (TILES > 2u) { sums2 = add_columns(sums2, w2, g10, g11, g12, g13); }
             }
             if (KERNEL_WIDTH > 3u) {
-                let w3 = load_weights(at - 3u * tap);
-                sums0 = add_product(sums0, w3, g3, g4, g5, g6);
-                if (TILES > 1u) { sums1 = add_product(sums1, w3, g7, g8, g9, g10); }
-                if (TILES > 2u) { sums2 = add_product(sums2, w3, g11, g12, g13, g14); }
+                let w3 = fetch_weights(at - 3u * tap);
+                sums0 = add_columns(sums0, w3, g3, g4, g5, g6);
+                if (TILES > 1u) { sums1 = add_columns(sums1, w3, g7, g8, g9, g10); }
+                if (TILES > 2u) { sums2 = add_columns(sums2, w3, g11, g12, g13, g14); }
             }
             if (KERNEL_WIDTH > 4u) {
-                let w4 = load_weights(at - 4u * tap);
-                sums0 = add_product(sums0, w4, g4, g5, g6, g7);
-                if (TILES > 1u) { sums1 = add_product(sums1, w4, g8, g9, g10, g11); }
-                if (TILES > 2u) { sums2 = add_product(sums2, w4, g12, g13, g14, g15); }
+                let w4 = fetch_weights(at - 4u * tap);
+                sums0 = add_columns(sums0, w4, g4, g5, g6, g7);
+                if (TILES > 1u) { sums1 = add_columns(sums1, w4, g8, g9, g10, g11); }
+                if (TILES > 2u) { sums2 = add_columns(sums2, w4, g12, g13, g14, g15); }
             }
         }
     }

@@ -7,21 +7,8 @@
 // output channels of every tap that lies on a pixel, 16 gradients at a time. Neighbouring
 // invocations load neighbouring vectors into workgroup memory, where every gradient serves a row
 // of invocations and every weight a column of them; an invocation keeps 8 pixels x 4 channels in
-// registers. The next 16 are loaded while these are multiplied. Rows of weights run along the
+// registers. The next 16 are fetched while these are multiplied. Rows of weights run along the
 // output channels, so they are turned on their way. Needs channels in multiples of 4.
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
 
 // Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
 override ROWS: u32 = 8u;
@@ -31,8 +18,6 @@ override COLUMNS: u32 = 16u;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
 
-override IN_VECTORS: u32 = IN_CHANNELS / 4u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 override TERMS: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * OUT_CHANNELS;
 override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (IN_VECTORS + COLUMNS - 1u) / COLUMNS;
@@ -55,7 +40,7 @@ fn corner(pixel: u32) -> vec3u {
 }
 
 // Four gradients that a pixel meets; 0 outside the image, between steps and past the last tap.
-fn load_gradient(row: u32, vector: u32) -> vec4f {
+fn fetch_gradient(row: u32, vector: u32) -> vec4f {
     let tap = vector / OUT_VECTORS;
     let origin = corners[row];
     // Rows and columns before the image wrap around to very large ones.
@@ -70,60 +55,56 @@ fn load_gradient(row: u32, vector: u32) -> vec4f {
 }
 
 // The weights from four gradients back to one channel; 0 past the end of either.
-fn load_row(vector: u32, channel: u32) -> vec4f {
+fn fetch_row(vector: u32, channel: u32) -> vec4f {
     let inside = vector < KERNEL_HEIGHT * KERNEL_WIDTH * OUT_VECTORS && channel < IN_CHANNELS;
     let at = (vector / OUT_VECTORS * IN_CHANNELS + channel) * OUT_VECTORS + vector % OUT_VECTORS;
     return select(vec4f(), weights[select(0u, at, inside)], inside);
 }
 
 // An invocation's share of 16 gradients and weights.
-struct Loaded { g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f, w: mat4x4f }
+struct Fetched { g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f, w: mat4x4f }
 
 // Which of the 16 they are: an invocation loads one vector of every `ROW_STEP`th row of gradients,
 // and the first quarter or half of them 4 x 4 weights each.
 override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
 
-fn load(first: u32, local_index: u32, first_vector: u32) -> Loaded {
-    var loaded: Loaded;
+fn fetch(first: u32, local_index: u32, first_vector: u32) -> Fetched {
+    var fetched: Fetched;
     let row = local_index / 4u;
     let vector = first / 4u + local_index % 4u;
-    loaded.g0 = load_gradient(row, vector);
-    loaded.g1 = load_gradient(row + ROW_STEP, vector);
+    fetched.g0 = fetch_gradient(row, vector);
+    fetched.g1 = fetch_gradient(row + ROW_STEP, vector);
     if (COLUMNS < 16u) {
-        loaded.g2 = load_gradient(row + 2u * ROW_STEP, vector);
-        loaded.g3 = load_gradient(row + 3u * ROW_STEP, vector);
+        fetched.g2 = fetch_gradient(row + 2u * ROW_STEP, vector);
+        fetched.g3 = fetch_gradient(row + 3u * ROW_STEP, vector);
     }
     if (local_index < 4u * COLUMNS) {
         let channel = 4u * (first_vector + local_index / 4u);
-        loaded.w = transpose(mat4x4f(
-            load_row(vector, channel),
-            load_row(vector, channel + 1u),
-            load_row(vector, channel + 2u),
-            load_row(vector, channel + 3u),
+        fetched.w = transpose(mat4x4f(
+            fetch_row(vector, channel),
+            fetch_row(vector, channel + 1u),
+            fetch_row(vector, channel + 2u),
+            fetch_row(vector, channel + 3u),
         ));
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, local_index: u32) {
+fn stage(fetched: Fetched, local_index: u32) {
     let row = local_index / 4u;
     let vector = local_index % 4u;
-    gradients[row][vector] = loaded.g0;
-    gradients[row + ROW_STEP][vector] = loaded.g1;
+    gradients[row][vector] = fetched.g0;
+    gradients[row + ROW_STEP][vector] = fetched.g1;
     if (COLUMNS < 16u) {
-        gradients[row + 2u * ROW_STEP][vector] = loaded.g2;
-        gradients[row + 3u * ROW_STEP][vector] = loaded.g3;
+        gradients[row + 2u * ROW_STEP][vector] = fetched.g2;
+        gradients[row + 3u * ROW_STEP][vector] = fetched.g3;
     }
     if (local_index < 4u * COLUMNS) {
-        columns[row][4u * vector] = loaded.w[0];
-        columns[row][4u * vector + 1u] = loaded.w[1];
-        columns[row][4u * vector + 2u] = loaded.w[2];
-        columns[row][4u * vector + 3u] = loaded.w[3];
+        columns[row][4u * vector] = fetched.w[0];
+        columns[row][4u * vector + 1u] = fetched.w[1];
+        columns[row][4u * vector + 2u] = fetched.w[2];
+        columns[row][4u * vector + 3u] = fetched.w[3];
     }
-}
-
-fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 fn store(pixel: u32, vector: u32, sum: vec4f) {
@@ -156,7 +137,7 @@ fn main(
     var sums7 = vec4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < TERMS + 16u; first += 16u) {
-        let loaded = load(first, local_index, first_vector);
+        let fetched = fetch(first, local_index, first_vector);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
                 let w = mat4x4f(
@@ -176,7 +157,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        share(loaded, local_index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
     let pixel = first_pixel + local_id.y;

@@ -8,19 +8,8 @@
 // output channels of every tap that lies on a pixel, 16 gradients at a time. Neighbouring
 // invocations load neighbouring runs of 4 into workgroup memory, where every gradient serves a row
 // of invocations and every weight a column of them; an invocation keeps 8 pixels x 4 channels in
-// registers. The next 16 are loaded while these are multiplied. Needs strides of 1: so many loads
+// registers. The next 16 are fetched while these are multiplied. Needs strides of 1: so many loads
 // with divisions take some drivers minutes to compile.
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
 
 // Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
 override ROWS: u32 = 8u;
@@ -30,7 +19,6 @@ override COLUMNS: u32 = 16u;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
 
-override IN_VECTORS: u32 = (IN_CHANNELS + 3u) / 4u;
 override TERMS: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * OUT_CHANNELS;
 override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (IN_VECTORS + COLUMNS - 1u) / COLUMNS;
@@ -60,7 +48,7 @@ fn term(at: u32) -> vec3u {
 }
 
 // One gradient that a pixel meets; 0 outside the image.
-fn load_gradient(origin: vec3u, term: vec3u) -> f32 {
+fn fetch_gradient(origin: vec3u, term: vec3u) -> f32 {
     // Rows and columns before the image wrap around to very large ones.
     let y = origin.y - term.x;
     let x = origin.z - term.y;
@@ -69,35 +57,35 @@ fn load_gradient(origin: vec3u, term: vec3u) -> f32 {
     return select(0.0, f32(output_gradients[select(0u, at, inside)]), inside);
 }
 
-fn load_gradients(row: u32, a: vec3u, b: vec3u, c: vec3u, d: vec3u) -> vec4f {
+fn fetch_gradients(row: u32, a: vec3u, b: vec3u, c: vec3u, d: vec3u) -> vec4f {
     let origin = corners[row];
     return vec4(
-        load_gradient(origin, a),
-        load_gradient(origin, b),
-        load_gradient(origin, c),
-        load_gradient(origin, d),
+        fetch_gradient(origin, a),
+        fetch_gradient(origin, b),
+        fetch_gradient(origin, c),
+        fetch_gradient(origin, d),
     );
 }
 
 // The weight from one gradient back to a channel; 0 past the end of either.
-fn load_weight(term: vec3u, channel: u32) -> f32 {
+fn fetch_weight(term: vec3u, channel: u32) -> f32 {
     let inside = term.x < KERNEL_HEIGHT && channel < IN_CHANNELS;
     let tap = term.x * KERNEL_WIDTH + term.y;
     let at = (tap * IN_CHANNELS + channel) * OUT_CHANNELS + term.z;
     return select(0.0, weights[select(0u, at, inside)], inside);
 }
 
-fn load_weights(term: vec3u, channel: u32) -> vec4f {
+fn fetch_weights(term: vec3u, channel: u32) -> vec4f {
     return vec4(
-        load_weight(term, channel),
-        load_weight(term, channel + 1u),
-        load_weight(term, channel + 2u),
-        load_weight(term, channel + 3u),
+        fetch_weight(term, channel),
+        fetch_weight(term, channel + 1u),
+        fetch_weight(term, channel + 2u),
+        fetch_weight(term, channel + 3u),
     );
 }
 
 // An invocation's share of 16 gradients and weights.
-struct Loaded { g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
+struct Fetched { g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
 
 // Which of the 16 they are: an invocation loads four gradients of every `ROW_STEP`th row, and the
 // weights of one gradient to every `COLUMN_STEP`th vector of channels, as weights run along the
@@ -105,56 +93,52 @@ struct Loaded { g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f, w0: vec4f, w1: vec4f
 override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
 override COLUMN_STEP: u32 = ROWS * COLUMNS / 16u;
 
-fn load(first: u32, local_index: u32, first_vector: u32) -> Loaded {
-    var loaded: Loaded;
+fn fetch(first: u32, local_index: u32, first_vector: u32) -> Fetched {
+    var fetched: Fetched;
     let row = local_index / 4u;
     let at = first + local_index % 4u * 4u;
     let a = term(at);
     let b = term(at + 1u);
     let c = term(at + 2u);
     let d = term(at + 3u);
-    loaded.g0 = load_gradients(row, a, b, c, d);
-    loaded.g1 = load_gradients(row + ROW_STEP, a, b, c, d);
+    fetched.g0 = fetch_gradients(row, a, b, c, d);
+    fetched.g1 = fetch_gradients(row + ROW_STEP, a, b, c, d);
     if (COLUMNS < 16u) {
-        loaded.g2 = load_gradients(row + 2u * ROW_STEP, a, b, c, d);
-        loaded.g3 = load_gradients(row + 3u * ROW_STEP, a, b, c, d);
+        fetched.g2 = fetch_gradients(row + 2u * ROW_STEP, a, b, c, d);
+        fetched.g3 = fetch_gradients(row + 3u * ROW_STEP, a, b, c, d);
     }
     let weight_term = term(first + local_index % 16u);
     let channel = 4u * (first_vector + local_index / 16u);
-    loaded.w0 = load_weights(weight_term, channel);
+    fetched.w0 = fetch_weights(weight_term, channel);
     if (ROWS < 16u) {
-        loaded.w1 = load_weights(weight_term, channel + 4u * COLUMN_STEP);
+        fetched.w1 = fetch_weights(weight_term, channel + 4u * COLUMN_STEP);
     }
     if (ROWS < 8u) {
-        loaded.w2 = load_weights(weight_term, channel + 8u * COLUMN_STEP);
-        loaded.w3 = load_weights(weight_term, channel + 12u * COLUMN_STEP);
+        fetched.w2 = fetch_weights(weight_term, channel + 8u * COLUMN_STEP);
+        fetched.w3 = fetch_weights(weight_term, channel + 12u * COLUMN_STEP);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, local_index: u32) {
+fn stage(fetched: Fetched, local_index: u32) {
     let row = local_index / 4u;
     let vector = local_index % 4u;
-    gradients[row][vector] = loaded.g0;
-    gradients[row + ROW_STEP][vector] = loaded.g1;
+    gradients[row][vector] = fetched.g0;
+    gradients[row + ROW_STEP][vector] = fetched.g1;
     if (COLUMNS < 16u) {
-        gradients[row + 2u * ROW_STEP][vector] = loaded.g2;
-        gradients[row + 3u * ROW_STEP][vector] = loaded.g3;
+        gradients[row + 2u * ROW_STEP][vector] = fetched.g2;
+        gradients[row + 3u * ROW_STEP][vector] = fetched.g3;
     }
     let column = local_index / 16u;
     let at = local_index % 16u;
-    columns[column][at] = loaded.w0;
+    columns[column][at] = fetched.w0;
     if (ROWS < 16u) {
-        columns[column + COLUMN_STEP][at] = loaded.w1;
+        columns[column + COLUMN_STEP][at] = fetched.w1;
     }
     if (ROWS < 8u) {
-        columns[column + 2u * COLUMN_STEP][at] = loaded.w2;
-        columns[column + 3u * COLUMN_STEP][at] = loaded.w3;
+        columns[column + 2u * COLUMN_STEP][at] = fetched.w2;
+        columns[column + 3u * COLUMN_STEP][at] = fetched.w3;
     }
-}
-
-fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 fn store_one(pixel: u32, channel: u32, sum: f32) {
@@ -196,7 +180,7 @@ fn main(
     var sums7 = vec4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < TERMS + 16u; first += 16u) {
-        let loaded = load(first, local_index, first_vector);
+        let fetched = fetch(first, local_index, first_vector);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
                 let w = mat4x4f(
@@ -216,7 +200,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        share(loaded, local_index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
     let pixel = first_pixel + local_id.y;

@@ -8,23 +8,7 @@
 // channels, and the inner sum runs over the positions of the split, 16 at a time. Neighbouring
 // invocations load neighbouring vectors into workgroup memory, where every input serves a row of
 // invocations and every gradient a column of them; an invocation keeps 8 inputs x 4 channels in
-// registers. The next 16 are loaded while these are multiplied. Needs channels in multiples of 4.
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-override SPLITS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
+// registers. The next 16 are fetched while these are multiplied. Needs channels in multiples of 4.
 
 // Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
 override ROWS: u32 = 8u;
@@ -34,20 +18,18 @@ override COLUMNS: u32 = 16u;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(2) var<storage, read_write> partials: array<vec4f>;
 
-override IN_VECTORS: u32 = IN_CHANNELS / 4u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
-override INPUT_VECTORS: u32 = 2u * ROWS;
+override TILE_VECTORS: u32 = 2u * ROWS;
 override PATCH_TILES: u32 = (PATCH + 8u * ROWS - 1u) / (8u * ROWS);
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
 
 // Of each vector of inputs and of channels 16 positions. The 17th spreads them over the banks.
-var<workgroup> inputs: array<array<vec4f, 17>, INPUT_VECTORS>;
+var<workgroup> inputs: array<array<vec4f, 17>, TILE_VECTORS>;
 var<workgroup> gradients: array<array<vec4f, 17>, COLUMNS>;
 
 // Four inputs of a position's patch; 0 outside the image, and past the end of patch and split.
-fn load_input(position: u32, end: u32, vector: u32) -> vec4f {
+fn fetch_input(position: u32, end: u32, vector: u32) -> vec4f {
     let tap = vector / IN_VECTORS;
     // Rows and columns before the image wrap around to very large ones.
     let y = position / OUT_WIDTH % OUT_HEIGHT * STRIDE_Y + tap / KERNEL_WIDTH - PAD_TOP;
@@ -60,70 +42,60 @@ fn load_input(position: u32, end: u32, vector: u32) -> vec4f {
 }
 
 // The gradients of four channels of a position; 0 past the end of either.
-fn load_gradient(position: u32, end: u32, vector: u32) -> vec4f {
+fn fetch_gradient(position: u32, end: u32, vector: u32) -> vec4f {
     let inside = position < end && vector < OUT_VECTORS;
     let at = position * OUT_VECTORS + vector;
     return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
 }
 
 // An invocation's share of the inputs and gradients of 16 positions.
-struct Loaded { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f }
+struct Fetched { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f }
 
 // Which of the 16 they are: an invocation loads one vector of the inputs of every `INPUT_STEP`th
 // position, and one of the gradients of every `ROWS`th.
 override INPUT_STEP: u32 = COLUMNS / 2u;
 
-fn load(first: u32, end: u32, local_index: u32, first_input: u32, vector: u32) -> Loaded {
-    var loaded: Loaded;
-    let input_vector = first_input + local_index % INPUT_VECTORS;
-    let position = first + local_index / INPUT_VECTORS;
-    loaded.x0 = load_input(position, end, input_vector);
-    loaded.x1 = load_input(position + INPUT_STEP, end, input_vector);
+fn fetch(first: u32, end: u32, local_index: u32, first_input: u32, vector: u32) -> Fetched {
+    var fetched: Fetched;
+    let input_vector = first_input + local_index % TILE_VECTORS;
+    let position = first + local_index / TILE_VECTORS;
+    fetched.x0 = fetch_input(position, end, input_vector);
+    fetched.x1 = fetch_input(position + INPUT_STEP, end, input_vector);
     if (COLUMNS < 16u) {
-        loaded.x2 = load_input(position + 2u * INPUT_STEP, end, input_vector);
-        loaded.x3 = load_input(position + 3u * INPUT_STEP, end, input_vector);
+        fetched.x2 = fetch_input(position + 2u * INPUT_STEP, end, input_vector);
+        fetched.x3 = fetch_input(position + 3u * INPUT_STEP, end, input_vector);
     }
     let gradients_at = first + local_index / COLUMNS;
-    loaded.g0 = load_gradient(gradients_at, end, vector);
+    fetched.g0 = fetch_gradient(gradients_at, end, vector);
     if (ROWS < 16u) {
-        loaded.g1 = load_gradient(gradients_at + ROWS, end, vector);
+        fetched.g1 = fetch_gradient(gradients_at + ROWS, end, vector);
     }
     if (ROWS < 8u) {
-        loaded.g2 = load_gradient(gradients_at + 2u * ROWS, end, vector);
-        loaded.g3 = load_gradient(gradients_at + 3u * ROWS, end, vector);
+        fetched.g2 = fetch_gradient(gradients_at + 2u * ROWS, end, vector);
+        fetched.g3 = fetch_gradient(gradients_at + 3u * ROWS, end, vector);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, local_index: u32) {
-    let vector = local_index % INPUT_VECTORS;
-    let position = local_index / INPUT_VECTORS;
-    inputs[vector][position] = loaded.x0;
-    inputs[vector][position + INPUT_STEP] = loaded.x1;
+fn stage(fetched: Fetched, local_index: u32) {
+    let vector = local_index % TILE_VECTORS;
+    let position = local_index / TILE_VECTORS;
+    inputs[vector][position] = fetched.x0;
+    inputs[vector][position + INPUT_STEP] = fetched.x1;
     if (COLUMNS < 16u) {
-        inputs[vector][position + 2u * INPUT_STEP] = loaded.x2;
-        inputs[vector][position + 3u * INPUT_STEP] = loaded.x3;
+        inputs[vector][position + 2u * INPUT_STEP] = fetched.x2;
+        inputs[vector][position + 3u * INPUT_STEP] = fetched.x3;
     }
     let column = local_index % COLUMNS;
     let at = local_index / COLUMNS;
-    gradients[column][at] = loaded.g0;
+    gradients[column][at] = fetched.g0;
     if (ROWS < 16u) {
-        gradients[column][at + ROWS] = loaded.g1;
+        gradients[column][at + ROWS] = fetched.g1;
     }
     if (ROWS < 8u) {
-        gradients[column][at + 2u * ROWS] = loaded.g2;
-        gradients[column][at + 3u * ROWS] = loaded.g3;
+        gradients[column][at + 2u * ROWS] = fetched.g2;
+        gradients[column][at + 3u * ROWS] = fetched.g3;
     }
-}
-
-// Adds the product of every input (columns) and every output channel.
-fn add_outer(sum: mat4x4f, x: vec4f, g: vec4f) -> mat4x4f {
-    return mat4x4f(
-        fma(g, vec4(x.x), sum[0]),
-        fma(g, vec4(x.y), sum[1]),
-        fma(g, vec4(x.z), sum[2]),
-        fma(g, vec4(x.w), sum[3]),
-    );
 }
 
 fn store(split: u32, input_vector: u32, vector: u32, sums: mat4x4f) {
@@ -147,16 +119,16 @@ fn main(
     let group = linear_group(group_id, group_count);
     // An invocation's column: that of the gradients it loads, and of the sums it keeps.
     let vector = group % CHANNEL_TILES * COLUMNS + local_id.x;
-    let first_input = group / CHANNEL_TILES % PATCH_TILES * INPUT_VECTORS;
+    let first_input = group / CHANNEL_TILES % PATCH_TILES * TILE_VECTORS;
     let split = group / CHANNEL_TILES / PATCH_TILES;
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images) * POSITIONS;
-    let end = min((split + 1u) * split_images, step.images) * POSITIONS;
+    let images = images_of(split, step.images);
+    let begin = images.begin * POSITIONS;
+    let end = images.end * POSITIONS;
     var sums0 = mat4x4f();
     var sums1 = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = begin; first < end + 16u; first += 16u) {
-        let loaded = load(first, end, local_index, first_input, vector);
+        let fetched = fetch(first, end, local_index, first_input, vector);
         if (first > begin) {
             for (var at = 0u; at < 16u; at += 4u) {
                 let g0 = gradients[local_id.x][at];
@@ -174,7 +146,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        share(loaded, local_index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
     store(split, first_input + local_id.y, vector, sums0);

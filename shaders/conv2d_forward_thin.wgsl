@@ -9,18 +9,6 @@
 // invocations load neighbouring weights and the same inputs. Needs a horizontal stride of 1, at
 // most 5 columns of taps, and output channels in multiples of 4.
 
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read> biases: array<vec4f>;
@@ -30,14 +18,13 @@ override PAD_LEFT: u32;
 // covers the row: 3, 2 or 1 tiles of 4 positions.
 override SEGMENTS: u32 = (OUT_WIDTH + 11u) / 12u;
 override TILES: u32 = (OUT_WIDTH + 4u * SEGMENTS - 1u) / (4u * SEGMENTS);
-override COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
+override WINDOW_COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
 
 // One input, `ahead` columns into the window of the segment; 0 outside the image.
 // Without a branch, so that a window's loads can all be under way at once.
-fn load_input(row: u32, first: u32, ahead: u32, channel: u32) -> f32 {
+fn fetch_input(row: u32, first: u32, ahead: u32, channel: u32) -> f32 {
     let x = first + ahead;
-    if (ahead >= COLUMNS) {
+    if (ahead >= WINDOW_COLUMNS) {
         return 0.0;
     }
     let at = (row * IN_WIDTH + min(x, IN_WIDTH - 1u)) * IN_CHANNELS + channel;
@@ -85,22 +72,22 @@ fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups
         }
         let row = image * IN_HEIGHT + y;
         for (var channel = 0u; channel < IN_CHANNELS; channel++) {
-            let x0 = load_input(row, first, 0u, channel);
-            let x1 = load_input(row, first, 1u, channel);
-            let x2 = load_input(row, first, 2u, channel);
-            let x3 = load_input(row, first, 3u, channel);
-            let x4 = load_input(row, first, 4u, channel);
-            let x5 = load_input(row, first, 5u, channel);
-            let x6 = load_input(row, first, 6u, channel);
-            let x7 = load_input(row, first, 7u, channel);
-            let x8 = load_input(row, first, 8u, channel);
-            let x9 = load_input(row, first, 9u, channel);
-            let x10 = load_input(row, first, 10u, channel);
-            let x11 = load_input(row, first, 11u, channel);
-            let x12 = load_input(row, first, 12u, channel);
-            let x13 = load_input(row, first, 13u, channel);
-            let x14 = load_input(row, first, 14u, channel);
-            let x15 = load_input(row, first, 15u, channel);
+            let x0 = fetch_input(row, first, 0u, channel);
+            let x1 = fetch_input(row, first, 1u, channel);
+            let x2 = fetch_input(row, first, 2u, channel);
+            let x3 = fetch_input(row, first, 3u, channel);
+            let x4 = fetch_input(row, first, 4u, channel);
+            let x5 = fetch_input(row, first, 5u, channel);
+            let x6 = fetch_input(row, first, 6u, channel);
+            let x7 = fetch_input(row, first, 7u, channel);
+            let x8 = fetch_input(row, first, 8u, channel);
+            let x9 = fetch_input(row, first, 9u, channel);
+            let x10 = fetch_input(row, first, 10u, channel);
+            let x11 = fetch_input(row, first, 11u, channel);
+            let x12 = fetch_input(row, first, 12u, channel);
+            let x13 = fetch_input(row, first, 13u, channel);
+            let x14 = fetch_input(row, first, 14u, channel);
+            let x15 = fetch_input(row, first, 15u, channel);
             let at = (ky * KERNEL_WIDTH * IN_CHANNELS + channel) * OUT_VECTORS + out_vector;
             let tap = IN_CHANNELS * OUT_VECTORS;
             let w0 = weights[at];

@@ -7,20 +7,7 @@
 // the patch of inputs that a position sees, 16 at a time. Neighbouring invocations load
 // neighbouring vectors into workgroup memory, where every input serves a row of invocations and
 // every weight a column of them; an invocation keeps 8 positions x 4 channels in registers. The
-// next 16 are loaded while these are multiplied. Needs channels in multiples of 4.
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
+// next 16 are fetched while these are multiplied. Needs channels in multiples of 4.
 
 // Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
 override ROWS: u32 = 8u;
@@ -31,8 +18,6 @@ override COLUMNS: u32 = 16u;
 @group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
 
-override IN_VECTORS: u32 = IN_CHANNELS / 4u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
 override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
@@ -55,7 +40,7 @@ fn corner(position: u32) -> vec3u {
 }
 
 // Four inputs of a patch; 0 outside the image and past the end of the patch.
-fn load_input(row: u32, vector: u32) -> vec4f {
+fn fetch_input(row: u32, vector: u32) -> vec4f {
     let tap = vector / IN_VECTORS;
     let origin = corners[row];
     let y = origin.y + tap / KERNEL_WIDTH;
@@ -66,63 +51,59 @@ fn load_input(row: u32, vector: u32) -> vec4f {
 }
 
 // The weights from one input of a patch to four channels; 0 past the end of either.
-fn load_weights(at: u32, vector: u32) -> vec4f {
+fn fetch_weights(at: u32, vector: u32) -> vec4f {
     let inside = at < PATCH && vector < OUT_VECTORS;
     return select(vec4f(), weights[select(0u, at * OUT_VECTORS + vector, inside)], inside);
 }
 
 // An invocation's share of 16 inputs and weights.
-struct Loaded { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
+struct Fetched { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
 
 // Which of the 16 they are: an invocation loads one vector of every `ROW_STEP`th row of inputs,
 // and one column of every `ROWS`th row of weights.
 override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
 
-fn load(first: u32, local_index: u32, vector: u32) -> Loaded {
-    var loaded: Loaded;
+fn fetch(first: u32, local_index: u32, vector: u32) -> Fetched {
+    var fetched: Fetched;
     let row = local_index / 4u;
     let inputs_at = first / 4u + local_index % 4u;
-    loaded.x0 = load_input(row, inputs_at);
-    loaded.x1 = load_input(row + ROW_STEP, inputs_at);
+    fetched.x0 = fetch_input(row, inputs_at);
+    fetched.x1 = fetch_input(row + ROW_STEP, inputs_at);
     if (COLUMNS < 16u) {
-        loaded.x2 = load_input(row + 2u * ROW_STEP, inputs_at);
-        loaded.x3 = load_input(row + 3u * ROW_STEP, inputs_at);
+        fetched.x2 = fetch_input(row + 2u * ROW_STEP, inputs_at);
+        fetched.x3 = fetch_input(row + 3u * ROW_STEP, inputs_at);
     }
     let weights_at = first + local_index / COLUMNS;
-    loaded.w0 = load_weights(weights_at, vector);
+    fetched.w0 = fetch_weights(weights_at, vector);
     if (ROWS < 16u) {
-        loaded.w1 = load_weights(weights_at + ROWS, vector);
+        fetched.w1 = fetch_weights(weights_at + ROWS, vector);
     }
     if (ROWS < 8u) {
-        loaded.w2 = load_weights(weights_at + 2u * ROWS, vector);
-        loaded.w3 = load_weights(weights_at + 3u * ROWS, vector);
+        fetched.w2 = fetch_weights(weights_at + 2u * ROWS, vector);
+        fetched.w3 = fetch_weights(weights_at + 3u * ROWS, vector);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, local_index: u32) {
+fn stage(fetched: Fetched, local_index: u32) {
     let row = local_index / 4u;
     let vector = local_index % 4u;
-    inputs[row][vector] = loaded.x0;
-    inputs[row + ROW_STEP][vector] = loaded.x1;
+    inputs[row][vector] = fetched.x0;
+    inputs[row + ROW_STEP][vector] = fetched.x1;
     if (COLUMNS < 16u) {
-        inputs[row + 2u * ROW_STEP][vector] = loaded.x2;
-        inputs[row + 3u * ROW_STEP][vector] = loaded.x3;
+        inputs[row + 2u * ROW_STEP][vector] = fetched.x2;
+        inputs[row + 3u * ROW_STEP][vector] = fetched.x3;
     }
     let column = local_index % COLUMNS;
     let at = local_index / COLUMNS;
-    columns[column][at] = loaded.w0;
+    columns[column][at] = fetched.w0;
     if (ROWS < 16u) {
-        columns[column][at + ROWS] = loaded.w1;
+        columns[column][at + ROWS] = fetched.w1;
     }
     if (ROWS < 8u) {
-        columns[column][at + 2u * ROWS] = loaded.w2;
-        columns[column][at + 3u * ROWS] = loaded.w3;
+        columns[column][at + 2u * ROWS] = fetched.w2;
+        columns[column][at + 3u * ROWS] = fetched.w3;
     }
-}
-
-fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 fn store(position: u32, vector: u32, sum: vec4f) {
@@ -157,7 +138,7 @@ fn main(
     var sums7 = bias;
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < PATCH + 16u; first += 16u) {
-        let loaded = load(first, local_index, vector);
+        let fetched = fetch(first, local_index, vector);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
                 let w = mat4x4f(
@@ -177,7 +158,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        share(loaded, local_index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
     let position = first_position + local_id.y;

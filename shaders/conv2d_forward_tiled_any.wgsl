@@ -8,20 +8,7 @@
 // the patch of inputs that a position sees, 16 at a time. Neighbouring invocations load
 // neighbouring runs of 4 into workgroup memory, where every input serves a row of invocations and
 // every weight a column of them; an invocation keeps 8 positions x 4 channels in registers. The
-// next 16 are loaded while these are multiplied.
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
+// next 16 are fetched while these are multiplied.
 
 // Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
 override ROWS: u32 = 8u;
@@ -32,7 +19,6 @@ override COLUMNS: u32 = 16u;
 @group(0) @binding(2) var<storage, read> biases: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
 
-override OUT_VECTORS: u32 = (OUT_CHANNELS + 3u) / 4u;
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
 override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
@@ -62,7 +48,7 @@ fn term(at: u32) -> vec3u {
 }
 
 // One input of a patch; 0 outside the image.
-fn load_input(origin: vec3u, term: vec3u) -> f32 {
+fn fetch_input(origin: vec3u, term: vec3u) -> f32 {
     let y = origin.y + term.x;
     let x = origin.z + term.y;
     let inside = y < IN_HEIGHT && x < IN_WIDTH;
@@ -70,87 +56,83 @@ fn load_input(origin: vec3u, term: vec3u) -> f32 {
     return select(0.0, f32(input[select(0u, at, inside)]), inside);
 }
 
-fn load_inputs(row: u32, a: vec3u, b: vec3u, c: vec3u, d: vec3u) -> vec4f {
+fn fetch_inputs(row: u32, a: vec3u, b: vec3u, c: vec3u, d: vec3u) -> vec4f {
     let origin = corners[row];
     return vec4(
-        load_input(origin, a),
-        load_input(origin, b),
-        load_input(origin, c),
-        load_input(origin, d),
+        fetch_input(origin, a),
+        fetch_input(origin, b),
+        fetch_input(origin, c),
+        fetch_input(origin, d),
     );
 }
 
 // The weight from one input of a patch to a channel; 0 past the end of either.
-fn load_weight(at: u32, channel: u32) -> f32 {
+fn fetch_weight(at: u32, channel: u32) -> f32 {
     let inside = at < PATCH && channel < OUT_CHANNELS;
     return select(0.0, weights[select(0u, at * OUT_CHANNELS + channel, inside)], inside);
 }
 
-fn load_weights(at: u32, channel: u32) -> vec4f {
+fn fetch_weights(at: u32, channel: u32) -> vec4f {
     return vec4(
-        load_weight(at, channel),
-        load_weight(at, channel + 1u),
-        load_weight(at, channel + 2u),
-        load_weight(at, channel + 3u),
+        fetch_weight(at, channel),
+        fetch_weight(at, channel + 1u),
+        fetch_weight(at, channel + 2u),
+        fetch_weight(at, channel + 3u),
     );
 }
 
 // An invocation's share of 16 inputs and weights.
-struct Loaded { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
+struct Fetched { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
 
 // Which of the 16 they are: an invocation loads four inputs of every `ROW_STEP`th row,
 // and four weights of every `ROWS`th input.
 override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
 
-fn load(first: u32, local_index: u32, channel: u32) -> Loaded {
-    var loaded: Loaded;
+fn fetch(first: u32, local_index: u32, channel: u32) -> Fetched {
+    var fetched: Fetched;
     let row = local_index / 4u;
     let inputs_at = first + local_index % 4u * 4u;
     let a = term(inputs_at);
     let b = term(inputs_at + 1u);
     let c = term(inputs_at + 2u);
     let d = term(inputs_at + 3u);
-    loaded.x0 = load_inputs(row, a, b, c, d);
-    loaded.x1 = load_inputs(row + ROW_STEP, a, b, c, d);
+    fetched.x0 = fetch_inputs(row, a, b, c, d);
+    fetched.x1 = fetch_inputs(row + ROW_STEP, a, b, c, d);
     if (COLUMNS < 16u) {
-        loaded.x2 = load_inputs(row + 2u * ROW_STEP, a, b, c, d);
-        loaded.x3 = load_inputs(row + 3u * ROW_STEP, a, b, c, d);
+        fetched.x2 = fetch_inputs(row + 2u * ROW_STEP, a, b, c, d);
+        fetched.x3 = fetch_inputs(row + 3u * ROW_STEP, a, b, c, d);
     }
     let weights_at = first + local_index / COLUMNS;
-    loaded.w0 = load_weights(weights_at, channel);
+    fetched.w0 = fetch_weights(weights_at, channel);
     if (ROWS < 16u) {
-        loaded.w1 = load_weights(weights_at + ROWS, channel);
+        fetched.w1 = fetch_weights(weights_at + ROWS, channel);
     }
     if (ROWS < 8u) {
-        loaded.w2 = load_weights(weights_at + 2u * ROWS, channel);
-        loaded.w3 = load_weights(weights_at + 3u * ROWS, channel);
+        fetched.w2 = fetch_weights(weights_at + 2u * ROWS, channel);
+        fetched.w3 = fetch_weights(weights_at + 3u * ROWS, channel);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, local_index: u32) {
+fn stage(fetched: Fetched, local_index: u32) {
     let row = local_index / 4u;
     let vector = local_index % 4u;
-    inputs[row][vector] = loaded.x0;
-    inputs[row + ROW_STEP][vector] = loaded.x1;
+    inputs[row][vector] = fetched.x0;
+    inputs[row + ROW_STEP][vector] = fetched.x1;
     if (COLUMNS < 16u) {
-        inputs[row + 2u * ROW_STEP][vector] = loaded.x2;
-        inputs[row + 3u * ROW_STEP][vector] = loaded.x3;
+        inputs[row + 2u * ROW_STEP][vector] = fetched.x2;
+        inputs[row + 3u * ROW_STEP][vector] = fetched.x3;
     }
     let column = local_index % COLUMNS;
     let at = local_index / COLUMNS;
-    columns[column][at] = loaded.w0;
+    columns[column][at] = fetched.w0;
     if (ROWS < 16u) {
-        columns[column][at + ROWS] = loaded.w1;
+        columns[column][at + ROWS] = fetched.w1;
     }
     if (ROWS < 8u) {
-        columns[column][at + 2u * ROWS] = loaded.w2;
-        columns[column][at + 3u * ROWS] = loaded.w3;
+        columns[column][at + 2u * ROWS] = fetched.w2;
+        columns[column][at + 3u * ROWS] = fetched.w3;
     }
-}
-
-fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 fn store_one(position: u32, channel: u32, sum: f32) {
@@ -168,7 +150,7 @@ fn store(position: u32, channel: u32, sum: vec4f) {
     }
 }
 
-fn load_bias(channel: u32) -> f32 {
+fn fetch_bias(channel: u32) -> f32 {
     return biases[min(channel, OUT_CHANNELS - 1u)];
 }
 
@@ -188,10 +170,10 @@ fn main(
     }
     workgroupBarrier();
     let bias = vec4(
-        load_bias(channel),
-        load_bias(channel + 1u),
-        load_bias(channel + 2u),
-        load_bias(channel + 3u),
+        fetch_bias(channel),
+        fetch_bias(channel + 1u),
+        fetch_bias(channel + 2u),
+        fetch_bias(channel + 3u),
     );
     var sums0 = bias;
     var sums1 = bias;
@@ -203,7 +185,7 @@ fn main(
     var sums7 = bias;
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < PATCH + 16u; first += 16u) {
-        let loaded = load(first, local_index, channel);
+        let fetched = fetch(first, local_index, channel);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
                 let w = mat4x4f(
@@ -223,7 +205,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        share(loaded, local_index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
     let position = first_position + local_id.y;

@@ -4,9 +4,6 @@
 // Dispatch: one invocation per element of the input, in one dimension folded into two.
 // Untiled: neighbouring invocations load the same gradients and neighbouring rows of weights.
 
-override INPUTS: u32;
-override OUTPUTS: u32;
-
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;

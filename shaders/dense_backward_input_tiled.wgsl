@@ -6,13 +6,10 @@
 // dimension folded into two.
 // The inner sum runs over the outputs, 32 at a time. Neighbouring invocations load neighbouring
 // vectors into workgroup memory, where every gradient serves a row of invocations and every weight
-// a column of them; the next 32 are loaded while these are multiplied. Rows of weights run along
+// a column of them; the next 32 are fetched while these are multiplied. Rows of weights run along
 // the outputs, so they are turned on their way. Small batches make few tiles, so the 32 are shared
 // by 4 slices of invocations, each of which keeps 4 images x 4 inputs in registers; the slices are
 // added in order. Needs inputs and outputs in multiples of 4.
-
-override INPUTS: u32;
-override OUTPUTS: u32;
 
 // Invocations of a slice: 4 or 8 rows of 8.
 override ROWS: u32 = 4u;
@@ -23,8 +20,6 @@ const SLICES: u32 = 4u;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
 override INPUT_TILES: u32 = (INPUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override TILE_ROWS: u32 = 4u * ROWS;
 
@@ -36,52 +31,48 @@ var<workgroup> columns: array<array<vec4f, 33>, COLUMNS>;
 var<workgroup> slice_sums: array<array<array<vec4f, COLUMNS>, 4>, ROWS>;
 
 // Four gradients of an image; 0 past the end of either.
-fn load_gradient(image: u32, vector: u32) -> vec4f {
+fn fetch_gradient(image: u32, vector: u32) -> vec4f {
     let inside = image < step.images && vector < OUTPUT_VECTORS;
     let at = image * OUTPUT_VECTORS + vector;
     return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
 }
 
 // The weights from four gradients back to one input; 0 past the end of either.
-fn load_row(vector: u32, input: u32) -> vec4f {
+fn fetch_row(vector: u32, input: u32) -> vec4f {
     let inside = vector < OUTPUT_VECTORS && input < INPUTS;
     return select(vec4f(), weights[select(0u, input * OUTPUT_VECTORS + vector, inside)], inside);
 }
 
 // An invocation's share of 32 gradients and weights: a vector of one image, and of the first 64
 // invocations 4 x 4 weights each.
-struct Loaded { g: vec4f, w: mat4x4f }
+struct Fetched { g: vec4f, w: mat4x4f }
 
-fn load(first: u32, local_index: u32, first_image: u32, first_vector: u32) -> Loaded {
-    var loaded: Loaded;
+fn fetch(first: u32, local_index: u32, first_image: u32, first_vector: u32) -> Fetched {
+    var fetched: Fetched;
     let vector = first / 4u + local_index % 8u;
-    loaded.g = load_gradient(first_image + local_index / 8u, vector);
+    fetched.g = fetch_gradient(first_image + local_index / 8u, vector);
     if (local_index < 8u * COLUMNS) {
         let input = 4u * (first_vector + local_index / 8u);
-        loaded.w = transpose(mat4x4f(
-            load_row(vector, input),
-            load_row(vector, input + 1u),
-            load_row(vector, input + 2u),
-            load_row(vector, input + 3u),
+        fetched.w = transpose(mat4x4f(
+            fetch_row(vector, input),
+            fetch_row(vector, input + 1u),
+            fetch_row(vector, input + 2u),
+            fetch_row(vector, input + 3u),
         ));
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, local_index: u32) {
+fn stage(fetched: Fetched, local_index: u32) {
     let row = local_index / 8u;
     let vector = local_index % 8u;
-    gradients[row][vector] = loaded.g;
+    gradients[row][vector] = fetched.g;
     if (local_index < 8u * COLUMNS) {
-        columns[row][4u * vector] = loaded.w[0];
-        columns[row][4u * vector + 1u] = loaded.w[1];
-        columns[row][4u * vector + 2u] = loaded.w[2];
-        columns[row][4u * vector + 3u] = loaded.w[3];
+        columns[row][4u * vector] = fetched.w[0];
+        columns[row][4u * vector + 1u] = fetched.w[1];
+        columns[row][4u * vector + 2u] = fetched.w[2];
+        columns[row][4u * vector + 3u] = fetched.w[3];
     }
-}
-
-fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 fn store(image: u32, vector: u32, sum: vec4f) {
@@ -103,7 +94,7 @@ fn main(
     var sums = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < OUTPUTS + 32u; first += 32u) {
-        let loaded = load(first, local_index, first_image, first_vector);
+        let fetched = fetch(first, local_index, first_image, first_vector);
         if (first > 0u) {
             for (var vector = local_id.z; vector < 8u; vector += SLICES) {
                 let w = mat4x4f(
@@ -121,7 +112,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        share(loaded, local_index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
     for (var slice = 1u; slice < SLICES; slice++) {

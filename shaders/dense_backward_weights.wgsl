@@ -9,28 +9,11 @@
 // and store neighbouring sums; they load the same inputs. Needs inputs and outputs in multiples
 // of 4.
 
-override INPUTS: u32;
-override OUTPUTS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
-
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4f>;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
 override OUTPUT_TILES: u32 = (OUTPUT_VECTORS + 1u) / 2u;
-
-// Adds the product of every input (columns) and every output.
-fn add_outer(sum: mat4x4f, x: vec4f, g: vec4f) -> mat4x4f {
-    return mat4x4f(
-        fma(g, vec4(x.x), sum[0]),
-        fma(g, vec4(x.y), sum[1]),
-        fma(g, vec4(x.z), sum[2]),
-        fma(g, vec4(x.w), sum[3]),
-    );
-}
 
 fn store_row(at: u32, sums: vec4f) {
     var total = GRADIENT_UNIT * sums;

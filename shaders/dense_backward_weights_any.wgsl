@@ -4,11 +4,6 @@
 // Dispatch: one invocation per weight, the outputs fastest, in one dimension folded into two.
 // Untiled: neighbouring invocations load neighbouring gradients and the same inputs.
 
-override INPUTS: u32;
-override OUTPUTS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
-
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> weight_gradients: array<f32>;

@@ -7,13 +7,8 @@
 // dimension folded into two.
 // The inner sum runs over the images, 16 at a time. Neighbouring invocations load neighbouring
 // vectors into workgroup memory, where every input serves a row of invocations and every gradient
-// a column of them; an invocation keeps 8 inputs x 4 outputs in registers. The next 16 are loaded
+// a column of them; an invocation keeps 8 inputs x 4 outputs in registers. The next 16 are fetched
 // while these are multiplied. Needs inputs and outputs in multiples of 4.
-
-override INPUTS: u32;
-override OUTPUTS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
 
 // Invocations of a workgroup: 4 or 8 rows of 16.
 override ROWS: u32 = 8u;
@@ -23,8 +18,6 @@ const COLUMNS: u32 = 16u;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4f>;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
 override TILE_VECTORS: u32 = 2u * ROWS;
 override OUTPUT_TILES: u32 = (OUTPUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 
@@ -33,14 +26,14 @@ var<workgroup> inputs: array<array<vec4f, 17>, TILE_VECTORS>;
 var<workgroup> gradients: array<array<vec4f, 17>, COLUMNS>;
 
 // Four inputs of an image; 0 past the end of either.
-fn load_input(image: u32, vector: u32) -> vec4f {
+fn fetch_input(image: u32, vector: u32) -> vec4f {
     let inside = image < step.images && vector < INPUT_VECTORS;
     let at = image * INPUT_VECTORS + vector;
     return select(vec4f(), vec4f(input[select(0u, at, inside)]), inside);
 }
 
 // The gradients of four outputs of an image; 0 past the end of either.
-fn load_gradient(image: u32, vector: u32) -> vec4f {
+fn fetch_gradient(image: u32, vector: u32) -> vec4f {
     let inside = image < step.images && vector < OUTPUT_VECTORS;
     let at = image * OUTPUT_VECTORS + vector;
     return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
@@ -48,47 +41,37 @@ fn load_gradient(image: u32, vector: u32) -> vec4f {
 
 // An invocation's share of the inputs and gradients of 16 images: one vector of the inputs of every
 // eighth image, and one of the gradients of every `ROWS`th.
-struct Loaded { x0: vec4f, x1: vec4f, g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f }
+struct Fetched { x0: vec4f, x1: vec4f, g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f }
 
-fn load(first: u32, local_index: u32, first_input: u32, vector: u32) -> Loaded {
-    var loaded: Loaded;
+fn fetch(first: u32, local_index: u32, first_input: u32, vector: u32) -> Fetched {
+    var fetched: Fetched;
     let input_vector = first_input + local_index % TILE_VECTORS;
     let image = first + local_index / TILE_VECTORS;
-    loaded.x0 = load_input(image, input_vector);
-    loaded.x1 = load_input(image + 8u, input_vector);
+    fetched.x0 = fetch_input(image, input_vector);
+    fetched.x1 = fetch_input(image + 8u, input_vector);
     let gradients_at = first + local_index / COLUMNS;
-    loaded.g0 = load_gradient(gradients_at, vector);
-    loaded.g1 = load_gradient(gradients_at + ROWS, vector);
+    fetched.g0 = fetch_gradient(gradients_at, vector);
+    fetched.g1 = fetch_gradient(gradients_at + ROWS, vector);
     if (ROWS < 8u) {
-        loaded.g2 = load_gradient(gradients_at + 2u * ROWS, vector);
-        loaded.g3 = load_gradient(gradients_at + 3u * ROWS, vector);
+        fetched.g2 = fetch_gradient(gradients_at + 2u * ROWS, vector);
+        fetched.g3 = fetch_gradient(gradients_at + 3u * ROWS, vector);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, local_index: u32) {
+fn stage(fetched: Fetched, local_index: u32) {
     let vector = local_index % TILE_VECTORS;
     let image = local_index / TILE_VECTORS;
-    inputs[vector][image] = loaded.x0;
-    inputs[vector][image + 8u] = loaded.x1;
+    inputs[vector][image] = fetched.x0;
+    inputs[vector][image + 8u] = fetched.x1;
     let column = local_index % COLUMNS;
     let at = local_index / COLUMNS;
-    gradients[column][at] = loaded.g0;
-    gradients[column][at + ROWS] = loaded.g1;
+    gradients[column][at] = fetched.g0;
+    gradients[column][at + ROWS] = fetched.g1;
     if (ROWS < 8u) {
-        gradients[column][at + 2u * ROWS] = loaded.g2;
-        gradients[column][at + 3u * ROWS] = loaded.g3;
+        gradients[column][at + 2u * ROWS] = fetched.g2;
+        gradients[column][at + 3u * ROWS] = fetched.g3;
     }
-}
-
-// Adds the product of every input (columns) and every output.
-fn add_outer(sum: mat4x4f, x: vec4f, g: vec4f) -> mat4x4f {
-    return mat4x4f(
-        fma(g, vec4(x.x), sum[0]),
-        fma(g, vec4(x.y), sum[1]),
-        fma(g, vec4(x.z), sum[2]),
-        fma(g, vec4(x.w), sum[3]),
-    );
 }
 
 fn store_row(at: u32, sums: vec4f) {
@@ -125,7 +108,7 @@ fn main(
     var sums1 = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < step.images + 16u; first += 16u) {
-        let loaded = load(first, local_index, first_input, vector);
+        let fetched = fetch(first, local_index, first_input, vector);
         if (first > 0u) {
             for (var at = 0u; at < 16u; at += 4u) {
                 let g0 = gradients[local_id.x][at];
@@ -143,7 +126,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        share(loaded, local_index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
     store(first_input + local_id.y, vector, sums0);

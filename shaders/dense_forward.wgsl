@@ -7,22 +7,16 @@
 // meet in workgroup memory, in order. Neighbouring invocations load neighbouring weights and the
 // same inputs. Needs inputs and outputs in multiples of 4.
 
-override INPUTS: u32;
-override OUTPUTS: u32;
-
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
-
 // The sums of each slice, vector and image of the workgroup.
 var<workgroup> slices: array<array<array<vec4f, 8>, 8>, 8>;
 
 // The weights from 4 inputs (columns) to 4 outputs.
-fn load_weights(inputs: u32, outputs: u32) -> mat4x4f {
+fn fetch_weights(inputs: u32, outputs: u32) -> mat4x4f {
     let at = inputs * 4u * OUTPUT_VECTORS + outputs;
     return mat4x4f(
         weights[at],
@@ -30,10 +24,6 @@ fn load_weights(inputs: u32, outputs: u32) -> mat4x4f {
         weights[at + 2u * OUTPUT_VECTORS],
         weights[at + 3u * OUTPUT_VECTORS],
     );
-}
-
-fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 // Where an image's row begins; images past the end read the last one and are not stored.
@@ -57,7 +47,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_id) lo
     var sums6 = vec4f();
     var sums7 = vec4f();
     for (var at = slice; at < INPUT_VECTORS; at += 8u) {
-        let w = load_weights(at, vector);
+        let w = fetch_weights(at, vector);
         sums0 = add_column(sums0, w, vec4f(input[row(first) + at]));
         sums1 = add_column(sums1, w, vec4f(input[row(first + 1u) + at]));
         sums2 = add_column(sums2, w, vec4f(input[row(first + 2u) + at]));

@@ -6,9 +6,6 @@
 // loop takes 8 inputs: llvmpipe silently ends an invocation after 65,536 turns, here half a
 // million inputs.
 
-override INPUTS: u32;
-override OUTPUTS: u32;
-
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read> biases: array<f32>;

@@ -5,12 +5,9 @@
 // dimension folded into two.
 // The inner sum runs over the inputs, 32 at a time. Neighbouring invocations load neighbouring
 // vectors into workgroup memory, where every input serves a row of invocations and every weight a
-// column of them; the next 32 are loaded while these are multiplied. Small batches make few tiles,
+// column of them; the next 32 are fetched while these are multiplied. Small batches make few tiles,
 // so the 32 are shared by 4 slices of invocations, each of which keeps 4 images x 4 outputs in
 // registers; the slices are added in order. Needs inputs and outputs in multiples of 4.
-
-override INPUTS: u32;
-override OUTPUTS: u32;
 
 // Invocations of a slice: 4 or 8 rows of 8.
 override ROWS: u32 = 4u;
@@ -22,8 +19,6 @@ const SLICES: u32 = 4u;
 @group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
 override OUTPUT_TILES: u32 = (OUTPUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override TILE_ROWS: u32 = 4u * ROWS;
 
@@ -35,44 +30,40 @@ var<workgroup> columns: array<array<vec4f, 33>, COLUMNS>;
 var<workgroup> slice_sums: array<array<array<vec4f, COLUMNS>, 4>, ROWS>;
 
 // Four inputs of an image; 0 past the end of either.
-fn load_input(image: u32, vector: u32) -> vec4f {
+fn fetch_input(image: u32, vector: u32) -> vec4f {
     let inside = image < step.images && vector < INPUT_VECTORS;
     let at = image * INPUT_VECTORS + vector;
     return select(vec4f(), vec4f(input[select(0u, at, inside)]), inside);
 }
 
 // The weights from one input to four outputs; 0 past the end of either.
-fn load_weights(at: u32, vector: u32) -> vec4f {
+fn fetch_weights(at: u32, vector: u32) -> vec4f {
     let inside = at < INPUTS && vector < OUTPUT_VECTORS;
     return select(vec4f(), weights[select(0u, at * OUTPUT_VECTORS + vector, inside)], inside);
 }
 
 // An invocation's share of 32 inputs and weights: a vector of one image, and one column of every
 // `4 * ROWS`th row of weights.
-struct Loaded { x: vec4f, w0: vec4f, w1: vec4f }
+struct Fetched { x: vec4f, w0: vec4f, w1: vec4f }
 
-fn load(first: u32, local_index: u32, first_image: u32, first_vector: u32) -> Loaded {
-    var loaded: Loaded;
-    loaded.x = load_input(first_image + local_index / 8u, first / 4u + local_index % 8u);
+fn fetch(first: u32, local_index: u32, first_image: u32, first_vector: u32) -> Fetched {
+    var fetched: Fetched;
+    fetched.x = fetch_input(first_image + local_index / 8u, first / 4u + local_index % 8u);
     let at = first + local_index / COLUMNS;
     let vector = first_vector + local_index % COLUMNS;
-    loaded.w0 = load_weights(at, vector);
+    fetched.w0 = fetch_weights(at, vector);
     if (ROWS < 8u) {
-        loaded.w1 = load_weights(at + 4u * ROWS, vector);
+        fetched.w1 = fetch_weights(at + 4u * ROWS, vector);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, local_index: u32) {
-    inputs[local_index / 8u][local_index % 8u] = loaded.x;
-    columns[local_index % COLUMNS][local_index / COLUMNS] = loaded.w0;
+fn stage(fetched: Fetched, local_index: u32) {
+    inputs[local_index / 8u][local_index % 8u] = fetched.x;
+    columns[local_index % COLUMNS][local_index / COLUMNS] = fetched.w0;
     if (ROWS < 8u) {
-        columns[local_index % COLUMNS][local_index / COLUMNS + 4u * ROWS] = loaded.w1;
+        columns[local_index % COLUMNS][local_index / COLUMNS + 4u * ROWS] = fetched.w1;
     }
-}
-
-fn add_column(sum: vec4f, w: mat4x4f, x: vec4f) -> vec4f {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 fn store(image: u32, vector: u32, sum: vec4f) {
@@ -94,7 +85,7 @@ fn main(
     var sums = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < INPUTS + 32u; first += 32u) {
-        let loaded = load(first, local_index, first_image, first_vector);
+        let fetched = fetch(first, local_index, first_image, first_vector);
         if (first > 0u) {
             for (var vector = local_id.z; vector < 8u; vector += SLICES) {
                 let w = mat4x4f(
@@ -112,7 +103,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        share(loaded, local_index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
     for (var slice = 1u; slice < SLICES; slice++) {

@@ -2,17 +2,7 @@
 // Reads output_gradients and weights; writes input_gradients, [images, height, width, CHANNELS].
 // Dispatch: one invocation per input element, channels fastest: neighbours load neighbours.
 
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
 override CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;

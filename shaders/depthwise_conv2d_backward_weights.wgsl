@@ -3,20 +3,7 @@
 // Dispatch: one invocation per element of partials, channels fastest: neighbours load neighbours. A
 // turn of the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns.
 
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
 override CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-override SPLITS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
@@ -40,11 +27,9 @@ fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups
     if (split >= SPLITS) {
         return;
     }
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images);
-    let end = min(begin + split_images, step.images);
+    let images = images_of(split, step.images);
     var sum = 0.0;
-    for (var out_row = begin * OUT_HEIGHT; out_row < end * OUT_HEIGHT; out_row++) {
+    for (var out_row = images.begin * OUT_HEIGHT; out_row < images.end * OUT_HEIGHT; out_row++) {
         // Rows and columns before the image wrap around to very large ones.
         let y = out_row % OUT_HEIGHT * STRIDE_Y + tap / KERNEL_WIDTH - PAD_TOP;
         if (y >= IN_HEIGHT) {

@@ -7,10 +7,6 @@
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override RADIUS: u32;
-override BIAS: f32;
-override ALPHA: f32;
-override BETA: f32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
@@ -21,16 +17,6 @@ override BETA: f32;
 var<workgroup> inputs: array<f32, 256 + 4 * RADIUS>;
 var<workgroup> terms: array<f32, 256 + 2 * RADIUS>;
 var<workgroup> direct: array<f32, 256>;
-
-// scale ^ -BETA.
-fn power(scale: f32) -> f32 {
-    if (BETA == 0.75) {
-        // Two square roots are faster than a power, and more exact on some drivers.
-        let root = sqrt(scale);
-        return 1.0 / (root * sqrt(root));
-    }
-    return pow(scale, -BETA);
-}
 
 @compute @workgroup_size(256)
 fn main(

@@ -9,24 +9,10 @@
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override RADIUS: u32;
-override BIAS: f32;
-override ALPHA: f32;
-override BETA: f32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
-
-// scale ^ -BETA.
-fn power(scale: f32) -> f32 {
-    if (BETA == 0.75) {
-        // Two square roots are faster than a power, and more exact on some drivers.
-        let root = sqrt(scale);
-        return 1.0 / (root * sqrt(root));
-    }
-    return pow(scale, -BETA);
-}
 
 fn square(at: u32) -> f32 {
     let x = f32(input[at]);

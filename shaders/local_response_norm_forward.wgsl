@@ -5,23 +5,9 @@
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override RADIUS: u32;
-override BIAS: f32;
-override ALPHA: f32;
-override BETA: f32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read_write> output: array<Element>;
-
-// scale ^ -BETA.
-fn power(scale: f32) -> f32 {
-    if (BETA == 0.75) {
-        // Two square roots are faster than a power, and more exact on some drivers.
-        let root = sqrt(scale);
-        return 1.0 / (root * sqrt(root));
-    }
-    return pow(scale, -BETA);
-}
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {

@@ -8,19 +8,6 @@
 // Neighbouring invocations load neighbouring ones into workgroup memory; an invocation keeps 4
 // images x 4 channels in registers, every eighth of the tile.
 
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
@@ -35,34 +22,34 @@ const APART = vec4u(0u, 8u, 16u, 24u);
 var<workgroup> gradients: array<array<vec4f, 9>, 16>;
 var<workgroup> columns: array<array<vec4f, 9>, 16>;
 
-fn load_gradient(image: u32, at: u32, inside: bool) -> f32 {
+fn fetch_gradient(image: u32, at: u32, inside: bool) -> f32 {
     let known = inside && image < step.images;
     return select(0.0, f32(output_gradients[select(0u, image * OUT_LENGTH + at, known)]), known);
 }
 
-fn load_gradients(first_image: u32, at: u32, inside: bool) -> vec4f {
+fn fetch_gradients(first_image: u32, at: u32, inside: bool) -> vec4f {
     let image = first_image + APART;
     return vec4f(
-        load_gradient(image.x, at, inside),
-        load_gradient(image.y, at, inside),
-        load_gradient(image.z, at, inside),
-        load_gradient(image.w, at, inside),
+        fetch_gradient(image.x, at, inside),
+        fetch_gradient(image.y, at, inside),
+        fetch_gradient(image.z, at, inside),
+        fetch_gradient(image.w, at, inside),
     );
 }
 
-fn load_weight(tap: u32, channel: u32, at: u32) -> f32 {
+fn fetch_weight(tap: u32, channel: u32, at: u32) -> f32 {
     let known = channel < IN_CHANNELS && at < OUT_CHANNELS;
     let row = tap * IN_CHANNELS + channel;
     return select(0.0, weights[select(0u, row * OUT_CHANNELS + at, known)], known);
 }
 
-fn load_weights(tap: u32, first_channel: u32, at: u32) -> vec4f {
+fn fetch_weights(tap: u32, first_channel: u32, at: u32) -> vec4f {
     let channel = first_channel + APART;
     return vec4f(
-        load_weight(tap, channel.x, at),
-        load_weight(tap, channel.y, at),
-        load_weight(tap, channel.z, at),
-        load_weight(tap, channel.w, at),
+        fetch_weight(tap, channel.x, at),
+        fetch_weight(tap, channel.y, at),
+        fetch_weight(tap, channel.z, at),
+        fetch_weight(tap, channel.w, at),
     );
 }
 
@@ -123,10 +110,10 @@ fn main(
                 let channel = first_channel + local_index / 16u;
                 let gradients_at = position * OUT_CHANNELS + at;
                 let inside = at < OUT_CHANNELS;
-                gradients[local_index % 16u][local_index / 16u] = load_gradients(image, gradients_at, inside);
-                gradients[local_index % 16u][local_index / 16u + 4u] = load_gradients(image + 4u, gradients_at, inside);
-                columns[local_index % 16u][local_index / 16u] = load_weights(tap, channel, at);
-                columns[local_index % 16u][local_index / 16u + 4u] = load_weights(tap, channel + 4u, at);
+                gradients[local_index % 16u][local_index / 16u] = fetch_gradients(image, gradients_at, inside);
+                gradients[local_index % 16u][local_index / 16u + 4u] = fetch_gradients(image + 4u, gradients_at, inside);
+                columns[local_index % 16u][local_index / 16u] = fetch_weights(tap, channel, at);
+                columns[local_index % 16u][local_index / 16u + 4u] = fetch_weights(tap, channel + 4u, at);
                 workgroupBarrier();
                 for (var k = 0u; k < 16u; k++) {
                     let g = gradients[k][local_id.y];

@@ -7,21 +7,6 @@
 // The inner sum runs over the images, 16 at a time. Neighbouring invocations load neighbours into
 // workgroup memory; an invocation keeps 4 inputs x 4 channels in registers, every eighth of the tile.
 
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
-
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> weight_gradients: array<f32>;
@@ -40,7 +25,7 @@ var<workgroup> gradients: array<array<vec4f, 8>, 16>;
 
 // An input under a row of taps, which lies in this row of the image and begins in this column; 0
 // outside the image.
-fn load_input(image: u32, y: u32, left: u32, at: u32) -> f32 {
+fn fetch_input(image: u32, y: u32, left: u32, at: u32) -> f32 {
     // Rows and columns before the image wrap around to very large ones.
     let x = left + at / IN_CHANNELS;
     let known = image < step.images && y < IN_HEIGHT && x < IN_WIDTH && at < ROW_LENGTH;
@@ -48,29 +33,29 @@ fn load_input(image: u32, y: u32, left: u32, at: u32) -> f32 {
     return select(0.0, f32(input[select(0u, pixel * IN_CHANNELS + at % IN_CHANNELS, known)]), known);
 }
 
-fn load_inputs(image: u32, y: u32, left: u32, first: u32) -> vec4f {
+fn fetch_inputs(image: u32, y: u32, left: u32, first: u32) -> vec4f {
     let at = first + APART;
     return vec4f(
-        load_input(image, y, left, at.x),
-        load_input(image, y, left, at.y),
-        load_input(image, y, left, at.z),
-        load_input(image, y, left, at.w),
+        fetch_input(image, y, left, at.x),
+        fetch_input(image, y, left, at.y),
+        fetch_input(image, y, left, at.z),
+        fetch_input(image, y, left, at.w),
     );
 }
 
-fn load_gradient(image: u32, position: u32, channel: u32) -> f32 {
+fn fetch_gradient(image: u32, position: u32, channel: u32) -> f32 {
     let known = image < step.images && channel < OUT_CHANNELS;
     let at = image * OUT_LENGTH + position * OUT_CHANNELS + channel;
     return select(0.0, f32(output_gradients[select(0u, at, known)]), known);
 }
 
-fn load_gradients(image: u32, position: u32, first_channel: u32) -> vec4f {
+fn fetch_gradients(image: u32, position: u32, first_channel: u32) -> vec4f {
     let channel = first_channel + APART;
     return vec4f(
-        load_gradient(image, position, channel.x),
-        load_gradient(image, position, channel.y),
-        load_gradient(image, position, channel.z),
-        load_gradient(image, position, channel.w),
+        fetch_gradient(image, position, channel.x),
+        fetch_gradient(image, position, channel.y),
+        fetch_gradient(image, position, channel.z),
+        fetch_gradient(image, position, channel.w),
     );
 }
 
@@ -121,10 +106,10 @@ fn main(
     for (var first_image = 0u; first_image < step.images; first_image += 16u) {
         let image = first_image + local_index / 8u;
         let beside = local_index % 8u;
-        inputs[local_index / 8u][beside] = load_inputs(image, y, left, first + beside);
-        inputs[local_index / 8u + 8u][beside] = load_inputs(image + 8u, y, left, first + beside);
-        gradients[local_index / 8u][beside] = load_gradients(image, position, first_channel + beside);
-        gradients[local_index / 8u + 8u][beside] = load_gradients(image + 8u, position, first_channel + beside);
+        inputs[local_index / 8u][beside] = fetch_inputs(image, y, left, first + beside);
+        inputs[local_index / 8u + 8u][beside] = fetch_inputs(image + 8u, y, left, first + beside);
+        gradients[local_index / 8u][beside] = fetch_gradients(image, position, first_channel + beside);
+        gradients[local_index / 8u + 8u][beside] = fetch_gradients(image + 8u, position, first_channel + beside);
         workgroupBarrier();
         for (var k = 0u; k < 16u; k++) {
             let x = inputs[k][local_id.y];

@@ -7,19 +7,6 @@
 // in the weights, 16 numbers at a time. Neighbouring invocations load neighbours into workgroup
 // memory; an invocation keeps 4 images x 4 channels in registers, every eighth of the tile.
 
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read> biases: array<f32>;
@@ -35,33 +22,33 @@ var<workgroup> inputs: array<array<vec4f, 9>, 16>;
 // Of each step of the sum the weights to 32 channels.
 var<workgroup> columns: array<array<vec4f, 8>, 16>;
 
-fn load_input(image: u32, at: u32, inside: bool) -> f32 {
+fn fetch_input(image: u32, at: u32, inside: bool) -> f32 {
     let known = inside && image < step.images;
     return select(0.0, f32(input[select(0u, image * IMAGE_LENGTH + at, known)]), known);
 }
 
-fn load_inputs(first_image: u32, at: u32, inside: bool) -> vec4f {
+fn fetch_inputs(first_image: u32, at: u32, inside: bool) -> vec4f {
     let image = first_image + APART;
     return vec4f(
-        load_input(image.x, at, inside),
-        load_input(image.y, at, inside),
-        load_input(image.z, at, inside),
-        load_input(image.w, at, inside),
+        fetch_input(image.x, at, inside),
+        fetch_input(image.y, at, inside),
+        fetch_input(image.z, at, inside),
+        fetch_input(image.w, at, inside),
     );
 }
 
-fn load_weight(row: u32, channel: u32, inside: bool) -> f32 {
+fn fetch_weight(row: u32, channel: u32, inside: bool) -> f32 {
     let known = inside && channel < OUT_CHANNELS;
     return select(0.0, weights[select(0u, row * OUT_CHANNELS + channel, known)], known);
 }
 
-fn load_weights(row: u32, first_channel: u32, inside: bool) -> vec4f {
+fn fetch_weights(row: u32, first_channel: u32, inside: bool) -> vec4f {
     let channel = first_channel + APART;
     return vec4f(
-        load_weight(row, channel.x, inside),
-        load_weight(row, channel.y, inside),
-        load_weight(row, channel.z, inside),
-        load_weight(row, channel.w, inside),
+        fetch_weight(row, channel.x, inside),
+        fetch_weight(row, channel.y, inside),
+        fetch_weight(row, channel.z, inside),
+        fetch_weight(row, channel.w, inside),
     );
 }
 
@@ -117,12 +104,12 @@ fn main(
         for (var first = 0u; first < length; first += 16u) {
             let at = first + local_index % 16u;
             let image = first_image + local_index / 16u;
-            inputs[local_index % 16u][local_index / 16u] = load_inputs(image, input_at + at, at < length);
-            inputs[local_index % 16u][local_index / 16u + 4u] = load_inputs(image + 4u, input_at + at, at < length);
+            inputs[local_index % 16u][local_index / 16u] = fetch_inputs(image, input_at + at, at < length);
+            inputs[local_index % 16u][local_index / 16u + 4u] = fetch_inputs(image + 4u, input_at + at, at < length);
             let tap = first + local_index / 8u;
             let channel = first_channel + local_index % 8u;
-            columns[local_index / 8u][local_index % 8u] = load_weights(row + tap, channel, tap < length);
-            columns[local_index / 8u + 8u][local_index % 8u] = load_weights(row + tap + 8u, channel, tap + 8u < length);
+            columns[local_index / 8u][local_index % 8u] = fetch_weights(row + tap, channel, tap < length);
+            columns[local_index / 8u + 8u][local_index % 8u] = fetch_weights(row + tap + 8u, channel, tap + 8u < length);
             workgroupBarrier();
             for (var k = 0u; k < 16u; k++) {
                 let x = inputs[k][local_id.y];

@@ -21,7 +21,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| c.size("KERNEL_HEIGHT") * c.size("KERNEL_WIDTH") + 1,
     variants: &[only(
         "avg_pool_forward",
-        wgsl!([ELEMENT, STEP, LINEAR], "../avg_pool_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../avg_pool_forward.wgsl"),
         |c, images| linear_workgroups(images * output_length(c), WORKGROUP),
     )],
     cpu,

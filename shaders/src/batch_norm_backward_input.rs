@@ -30,7 +30,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 6,
     variants: &[only(
         "batch_norm_backward_input",
-        wgsl!([ELEMENT, STEP, LINEAR], "../batch_norm_backward_input.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, GRADIENT_SCALE], "../batch_norm_backward_input.wgsl"),
         |c, images| linear_workgroups(images * length(c), WORKGROUP),
     )],
     cpu,

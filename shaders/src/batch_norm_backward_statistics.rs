@@ -27,7 +27,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, images| images.div_ceil(c.size("SPLITS")) * c.size("POSITIONS") + 2,
     variants: &[only(
         "batch_norm_backward_statistics",
-        wgsl!([ELEMENT, STEP], "../batch_norm_backward_statistics.wgsl"),
+        wgsl!([ELEMENT, STEP, SPLITS, GRADIENT_UNIT], "../batch_norm_backward_statistics.wgsl"),
         |c, _| {
             let groups = c.size("CHANNELS").div_ceil(WORKGROUP_CHANNELS);
             [groups as u32, c.size("SPLITS") as u32, 1]

@@ -27,7 +27,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| c.size("SPLITS") + 1,
     variants: &[only(
         "batch_norm_backward_weights",
-        wgsl!([STEP, LINEAR], "../batch_norm_backward_weights.wgsl"),
+        wgsl!([STEP, LINEAR, SPLITS], "../batch_norm_backward_weights.wgsl"),
         |c, _| linear_workgroups(c.size("CHANNELS"), WORKGROUP),
     )],
     cpu,

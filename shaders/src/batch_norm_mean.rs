@@ -15,9 +15,11 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("partials", Summed), Binding::write("mean", Whole)],
     lengths: |c| vec![c.size("SPLITS") * part_length(c), c.size("CHANNELS")],
     terms: |c, _| c.size("SPLITS") + 1,
-    variants: &[only("batch_norm_mean", wgsl!([LINEAR], "../batch_norm_mean.wgsl"), |c, _| {
-        linear_workgroups(c.size("CHANNELS"), WORKGROUP)
-    })],
+    variants: &[only(
+        "batch_norm_mean",
+        wgsl!([LINEAR, SPLITS], "../batch_norm_mean.wgsl"),
+        |c, _| linear_workgroups(c.size("CHANNELS"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || {

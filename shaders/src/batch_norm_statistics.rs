@@ -23,7 +23,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, images| images.div_ceil(c.size("SPLITS")) * c.size("POSITIONS"),
     variants: &[only(
         "batch_norm_statistics",
-        wgsl!([ELEMENT, STEP], "../batch_norm_statistics.wgsl"),
+        wgsl!([ELEMENT, STEP, SPLITS], "../batch_norm_statistics.wgsl"),
         |c, _| {
             let groups = c.size("CHANNELS").div_ceil(WORKGROUP_CHANNELS);
             [groups as u32, c.size("SPLITS") as u32, 1]

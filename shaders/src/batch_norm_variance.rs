@@ -25,7 +25,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| c.size("SPLITS") + 1,
     variants: &[only(
         "batch_norm_variance",
-        wgsl!([LINEAR], "../batch_norm_variance.wgsl"),
+        wgsl!([LINEAR, SPLITS], "../batch_norm_variance.wgsl"),
         |c, _| linear_workgroups(c.size("CHANNELS"), WORKGROUP),
     )],
     cpu,

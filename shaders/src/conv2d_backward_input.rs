@@ -33,7 +33,10 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_backward_input",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_input.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX],
+                "../conv2d_backward_input.wgsl"
+            ),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -51,7 +54,10 @@ pub static KERNEL: Kernel = Kernel {
         tiled_any::<16, 8>("conv2d_backward_input_tiled_any_128x32"),
         Variant {
             name: "conv2d_backward_input_any",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_input_any.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS],
+                "../conv2d_backward_input_any.wgsl"
+            ),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).input()),
@@ -66,7 +72,10 @@ pub static KERNEL: Kernel = Kernel {
 const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
         name,
-        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_input_tiled.wgsl"),
+        wgsl: wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX],
+            "../conv2d_backward_input_tiled.wgsl"
+        ),
         tuning: tile::<ROWS, COLUMNS>(),
         applies: |c| Conv2d::from(c).by_four(),
         workgroups: tiles::<ROWS, COLUMNS>,
@@ -76,7 +85,10 @@ const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> V
 /// The same for any number of channels, and strides of 1.
 const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
-        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_input_tiled_any.wgsl"),
+        wgsl: wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX],
+            "../conv2d_backward_input_tiled_any.wgsl"
+        ),
         applies: |c| {
             let conv = Conv2d::from(c);
             conv.stride_y == 1 && conv.stride_x == 1

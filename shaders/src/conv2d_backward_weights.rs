@@ -28,7 +28,10 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_backward_weights",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT, MATRIX],
+                "../conv2d_backward_weights.wgsl"
+            ),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -42,7 +45,10 @@ pub static KERNEL: Kernel = Kernel {
         },
         Variant {
             name: "conv2d_backward_weights_thin",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights_thin.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT],
+                "../conv2d_backward_weights_thin.wgsl"
+            ),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -61,7 +67,10 @@ pub static KERNEL: Kernel = Kernel {
         tiled_any::<16, 8>("conv2d_backward_weights_tiled_any_128x32"),
         Variant {
             name: "conv2d_backward_weights_any",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights_any.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT],
+                "../conv2d_backward_weights_any.wgsl"
+            ),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("SPLITS") * Conv2d::from(c).weights()),
@@ -89,7 +98,10 @@ pub static KERNEL: Kernel = Kernel {
 const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
         name,
-        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights_tiled.wgsl"),
+        wgsl: wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT, MATRIX],
+            "../conv2d_backward_weights_tiled.wgsl"
+        ),
         tuning: tile::<ROWS, COLUMNS>(),
         applies: |c| Conv2d::from(c).by_four(),
         workgroups: tiles::<ROWS, COLUMNS>,
@@ -99,7 +111,10 @@ const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> V
 /// The same for any number of channels.
 const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
-        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_backward_weights_tiled_any.wgsl"),
+        wgsl: wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT, MATRIX],
+            "../conv2d_backward_weights_tiled_any.wgsl"
+        ),
         applies: |_| true,
         ..tiled::<ROWS, COLUMNS>(name)
     }

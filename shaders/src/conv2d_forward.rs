@@ -31,7 +31,10 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_forward",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX],
+                "../conv2d_forward.wgsl"
+            ),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -44,7 +47,7 @@ pub static KERNEL: Kernel = Kernel {
         },
         Variant {
             name: "conv2d_forward_thin",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward_thin.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS], "../conv2d_forward_thin.wgsl"),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -62,7 +65,7 @@ pub static KERNEL: Kernel = Kernel {
         tiled_any::<16, 8>("conv2d_forward_tiled_any_128x32"),
         Variant {
             name: "conv2d_forward_any",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS], "../conv2d_forward_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).output()),
@@ -77,7 +80,10 @@ pub static KERNEL: Kernel = Kernel {
 const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
         name,
-        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward_tiled.wgsl"),
+        wgsl: wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX],
+            "../conv2d_forward_tiled.wgsl"
+        ),
         tuning: tile::<ROWS, COLUMNS>(),
         applies: |c| Conv2d::from(c).by_four(),
         workgroups: tiles::<ROWS, COLUMNS>,
@@ -87,7 +93,10 @@ const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> V
 /// The same for any number of channels.
 const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
     Variant {
-        wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../conv2d_forward_tiled_any.wgsl"),
+        wgsl: wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX],
+            "../conv2d_forward_tiled_any.wgsl"
+        ),
         applies: |_| true,
         ..tiled::<ROWS, COLUMNS>(name)
     }

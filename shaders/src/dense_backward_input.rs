@@ -24,28 +24,34 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "dense_backward_input",
-            wgsl: wgsl!([ELEMENT, STEP], "../dense_backward_input.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, DENSE, MATRIX], "../dense_backward_input.wgsl"),
             tuning: &[],
             applies: by_four,
             workgroups: |c, images| tiles(images, c.size("INPUTS")),
         },
         Variant {
             name: "dense_backward_input_tiled_16x32",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_input_tiled.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, DENSE, MATRIX],
+                "../dense_backward_input_tiled.wgsl"
+            ),
             tuning: &[("ROWS", 4.0)],
             applies: by_four,
             workgroups: |c, images| tile_workgroups::<16, 32>(images, c.size("INPUTS")),
         },
         Variant {
             name: "dense_backward_input_tiled_32x32",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_input_tiled.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, DENSE, MATRIX],
+                "../dense_backward_input_tiled.wgsl"
+            ),
             tuning: &[("ROWS", 8.0)],
             applies: by_four,
             workgroups: |c, images| tile_workgroups::<32, 32>(images, c.size("INPUTS")),
         },
         Variant {
             name: "dense_backward_input_any",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_input_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, DENSE], "../dense_backward_input_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * c.size("INPUTS")),

@@ -36,7 +36,10 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "dense_backward_weights",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_weights.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, DENSE, GRADIENT_UNIT, MATRIX],
+                "../dense_backward_weights.wgsl"
+            ),
             tuning: &[],
             applies: by_four,
             workgroups: |c, _| {
@@ -45,21 +48,30 @@ pub static KERNEL: Kernel = Kernel {
         },
         Variant {
             name: "dense_backward_weights_tiled_64x64",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_weights_tiled.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, DENSE, GRADIENT_UNIT, MATRIX],
+                "../dense_backward_weights_tiled.wgsl"
+            ),
             tuning: &[("ROWS", 8.0)],
             applies: by_four,
             workgroups: |c, _| tile_workgroups::<64, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_backward_weights_tiled_32x64",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_weights_tiled.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, DENSE, GRADIENT_UNIT, MATRIX],
+                "../dense_backward_weights_tiled.wgsl"
+            ),
             tuning: &[("ROWS", 4.0)],
             applies: by_four,
             workgroups: |c, _| tile_workgroups::<32, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_backward_weights_any",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_backward_weights_any.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, DENSE, GRADIENT_UNIT],
+                "../dense_backward_weights_any.wgsl"
+            ),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("INPUTS") * c.size("OUTPUTS")),

@@ -25,28 +25,28 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "dense_forward",
-            wgsl: wgsl!([ELEMENT, STEP], "../dense_forward.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, DENSE, MATRIX], "../dense_forward.wgsl"),
             tuning: &[],
             applies: by_four,
             workgroups: |c, images| tiles(images, c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_forward_tiled_16x32",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_forward_tiled.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, DENSE, MATRIX], "../dense_forward_tiled.wgsl"),
             tuning: &[("ROWS", 4.0)],
             applies: by_four,
             workgroups: |c, images| tile_workgroups::<16, 32>(images, c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_forward_tiled_32x32",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_forward_tiled.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, DENSE, MATRIX], "../dense_forward_tiled.wgsl"),
             tuning: &[("ROWS", 8.0)],
             applies: by_four,
             workgroups: |c, images| tile_workgroups::<32, 32>(images, c.size("OUTPUTS")),
         },
         Variant {
             name: "dense_forward_any",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../dense_forward_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, DENSE], "../dense_forward_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * c.size("OUTPUTS")),

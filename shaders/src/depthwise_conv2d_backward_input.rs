@@ -30,7 +30,7 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "depthwise_conv2d_backward_input",
-        wgsl!([ELEMENT, STEP, LINEAR], "../depthwise_conv2d_backward_input.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../depthwise_conv2d_backward_input.wgsl"),
         |c: &Constants, images| linear_workgroups(images * Windows::from(c).input(), WORKGROUP),
     )],
     cpu,

@@ -29,7 +29,10 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "depthwise_conv2d_backward_weights",
-        wgsl!([ELEMENT, STEP, LINEAR], "../depthwise_conv2d_backward_weights.wgsl"),
+        wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, SPLITS, GRADIENT_UNIT],
+            "../depthwise_conv2d_backward_weights.wgsl"
+        ),
         |c, _| linear_workgroups(partials(c), WORKGROUP),
     )],
     cpu,

@@ -32,7 +32,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| Windows::from(c).positions() + 1,
     variants: &[only(
         "depthwise_conv2d_forward",
-        wgsl!([ELEMENT, STEP, LINEAR], "../depthwise_conv2d_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../depthwise_conv2d_forward.wgsl"),
         |c: &Constants, images| linear_workgroups(images * Windows::from(c).output(), WORKGROUP),
     )],
     cpu,

@@ -20,7 +20,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 1,
     variants: &[only(
         "gelu_backward",
-        wgsl!([ELEMENT, STEP, LINEAR], "../gelu_backward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, GELU], "../gelu_backward.wgsl"),
         |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
     )],
     cpu,

@@ -16,7 +16,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 1,
     variants: &[only(
         "gelu_forward",
-        wgsl!([ELEMENT, STEP, LINEAR], "../gelu_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, GELU], "../gelu_forward.wgsl"),
         |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
     )],
     cpu,

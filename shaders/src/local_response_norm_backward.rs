@@ -30,14 +30,20 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "local_response_norm_backward",
-            wgsl: wgsl!([ELEMENT, STEP, LINEAR], "../local_response_norm_backward.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, LOCAL_RESPONSE_NORM],
+                "../local_response_norm_backward.wgsl"
+            ),
             tuning: &[],
             applies: |c| c.size("RADIUS") <= MOST_RADIUS,
             workgroups,
         },
         only(
             "local_response_norm_backward_any",
-            wgsl!([ELEMENT, STEP, LINEAR], "../local_response_norm_backward_any.wgsl"),
+            wgsl!(
+                [ELEMENT, STEP, LINEAR, LOCAL_RESPONSE_NORM],
+                "../local_response_norm_backward_any.wgsl"
+            ),
             workgroups,
         ),
     ],

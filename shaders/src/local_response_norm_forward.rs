@@ -21,7 +21,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| window(c),
     variants: &[only(
         "local_response_norm_forward",
-        wgsl!([ELEMENT, STEP, LINEAR], "../local_response_norm_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, LOCAL_RESPONSE_NORM], "../local_response_norm_forward.wgsl"),
         |c, images| linear_workgroups(images * length(c), WORKGROUP),
     )],
     cpu,

@@ -32,7 +32,10 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "locally_connected_backward_input",
-        wgsl!([ELEMENT, STEP, LINEAR], "../locally_connected_backward_input.wgsl"),
+        wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS],
+            "../locally_connected_backward_input.wgsl"
+        ),
         |c, images| {
             let conv = Conv2d::from(c);
             workgroups(conv.height * conv.width, images, conv.channels)

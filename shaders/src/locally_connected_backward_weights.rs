@@ -29,7 +29,10 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, images| images + 1,
     variants: &[only(
         "locally_connected_backward_weights",
-        wgsl!([ELEMENT, STEP, LINEAR], "../locally_connected_backward_weights.wgsl"),
+        wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, GRADIENT_UNIT],
+            "../locally_connected_backward_weights.wgsl"
+        ),
         |c, _| {
             let conv = Conv2d::from(c);
             let rows = conv.positions() * conv.kernel_height;

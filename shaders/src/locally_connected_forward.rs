@@ -32,7 +32,7 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "locally_connected_forward",
-        wgsl!([ELEMENT, STEP, LINEAR], "../locally_connected_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS], "../locally_connected_forward.wgsl"),
         |c, images| {
             let conv = Conv2d::from(c);
             workgroups(conv.positions(), images, conv.out_channels)

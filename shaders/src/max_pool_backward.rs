@@ -28,7 +28,7 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "max_pool_backward",
-        wgsl!([ELEMENT, STEP, LINEAR], "../max_pool_backward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../max_pool_backward.wgsl"),
         |c, images| linear_workgroups(images * input_length(c), WORKGROUP),
     )],
     cpu,

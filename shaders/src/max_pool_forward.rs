@@ -28,7 +28,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 1,
     variants: &[only(
         "max_pool_forward",
-        wgsl!([ELEMENT, STEP, LINEAR], "../max_pool_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../max_pool_forward.wgsl"),
         |c, images| linear_workgroups(images * output_length(c), WORKGROUP),
     )],
     cpu,

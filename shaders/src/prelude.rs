@@ -15,9 +15,18 @@ macro_rules! preludes {
 }
 
 preludes! {
+    CHANNELS: "channels";
+    DENSE: "dense";
     ELEMENT: "element";
+    GELU: "gelu";
+    GRADIENT_SCALE: "gradient_scale";
+    GRADIENT_UNIT: "gradient_unit";
     LINEAR: "linear";
+    LOCAL_RESPONSE_NORM: "local_response_norm";
+    MATRIX: "matrix";
+    SPLITS: "splits";
     STEP: "step";
+    WINDOWS: "windows";
 }
 
 /// The text of a kernel: the preludes that it uses, in any order, and a file beside the one that

@@ -26,7 +26,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| c.size("CLASSES"),
     variants: &[only(
         "softmax_cross_entropy",
-        wgsl!([ELEMENT, STEP, LINEAR], "../softmax_cross_entropy.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, GRADIENT_SCALE], "../softmax_cross_entropy.wgsl"),
         |_, images| linear_workgroups(images, WORKGROUP),
     )],
     cpu,
