@@ -11,26 +11,17 @@
 // registers. The next 16 are fetched while these are multiplied. Needs strides of 1: so many loads
 // with divisions take some drivers minutes to compile.
 
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
-
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
 
 override TERMS: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * OUT_CHANNELS;
-override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (IN_VECTORS + COLUMNS - 1u) / COLUMNS;
 override PIXELS: u32 = IN_HEIGHT * IN_WIDTH;
 
 // Where the first tap of each pixel lies: the first row of its image's gradients, and a row and a
 // column there.
 var<workgroup> corners: array<vec3u, TILE_ROWS>;
-// Of each pixel 16 gradients.
-var<workgroup> gradients: array<array<vec4f, 4>, TILE_ROWS>;
-// Of each vector of channels the weights of 16 gradients. The 17th spreads columns over the banks.
-var<workgroup> columns: array<array<vec4f, 17>, COLUMNS>;
 
 fn corner(pixel: u32) -> vec3u {
     let image = pixel / PIXELS;
@@ -90,7 +81,6 @@ struct Fetched { g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f, w0: vec4f, w1: vec4
 // Which of the 16 they are: an invocation loads four gradients of every `ROW_STEP`th row, and the
 // weights of one gradient to every `COLUMN_STEP`th vector of channels, as weights run along the
 // output channels.
-override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
 override COLUMN_STEP: u32 = ROWS * COLUMNS / 16u;
 
 fn fetch(first: u32, local_index: u32, first_vector: u32) -> Fetched {
@@ -120,24 +110,16 @@ fn fetch(first: u32, local_index: u32, first_vector: u32) -> Fetched {
     return fetched;
 }
 
-fn stage(fetched: Fetched, local_index: u32) {
-    let row = local_index / 4u;
-    let vector = local_index % 4u;
-    gradients[row][vector] = fetched.g0;
-    gradients[row + ROW_STEP][vector] = fetched.g1;
-    if (COLUMNS < 16u) {
-        gradients[row + 2u * ROW_STEP][vector] = fetched.g2;
-        gradients[row + 3u * ROW_STEP][vector] = fetched.g3;
-    }
+fn stage_weights(local_index: u32, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f) {
     let column = local_index / 16u;
-    let at = local_index % 16u;
-    columns[column][at] = fetched.w0;
+    let term = local_index % 16u;
+    staged_columns[column][term] = w0;
     if (ROWS < 16u) {
-        columns[column + COLUMN_STEP][at] = fetched.w1;
+        staged_columns[column + COLUMN_STEP][term] = w1;
     }
     if (ROWS < 8u) {
-        columns[column + 2u * COLUMN_STEP][at] = fetched.w2;
-        columns[column + 3u * COLUMN_STEP][at] = fetched.w3;
+        staged_columns[column + 2u * COLUMN_STEP][term] = w2;
+        staged_columns[column + 3u * COLUMN_STEP][term] = w3;
     }
 }
 
@@ -183,24 +165,20 @@ fn main(
         let fetched = fetch(first, local_index, first_vector);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
-                let w = mat4x4f(
-                    columns[local_id.x][4u * four],
-                    columns[local_id.x][4u * four + 1u],
-                    columns[local_id.x][4u * four + 2u],
-                    columns[local_id.x][4u * four + 3u],
-                );
-                sums0 = add_column(sums0, w, gradients[local_id.y][four]);
-                sums1 = add_column(sums1, w, gradients[local_id.y + ROWS][four]);
-                sums2 = add_column(sums2, w, gradients[local_id.y + 2u * ROWS][four]);
-                sums3 = add_column(sums3, w, gradients[local_id.y + 3u * ROWS][four]);
-                sums4 = add_column(sums4, w, gradients[local_id.y + 4u * ROWS][four]);
-                sums5 = add_column(sums5, w, gradients[local_id.y + 5u * ROWS][four]);
-                sums6 = add_column(sums6, w, gradients[local_id.y + 6u * ROWS][four]);
-                sums7 = add_column(sums7, w, gradients[local_id.y + 7u * ROWS][four]);
+                let w = column_terms(local_id.x, four);
+                sums0 = add_column(sums0, w, staged_rows[local_id.y][four]);
+                sums1 = add_column(sums1, w, staged_rows[local_id.y + ROWS][four]);
+                sums2 = add_column(sums2, w, staged_rows[local_id.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, staged_rows[local_id.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, staged_rows[local_id.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, staged_rows[local_id.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, staged_rows[local_id.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, staged_rows[local_id.y + 7u * ROWS][four]);
             }
         }
         workgroupBarrier();
-        stage(fetched, local_index);
+        stage_rows(local_index, fetched.g0, fetched.g1, fetched.g2, fetched.g3);
+        stage_weights(local_index, fetched.w0, fetched.w1, fetched.w2, fetched.w3);
         workgroupBarrier();
     }
     let pixel = first_pixel + local_id.y;

@@ -10,23 +10,14 @@
 // invocations and every gradient a column of them; an invocation keeps 8 inputs x 4 channels in
 // registers. The next 16 are fetched while these are multiplied. Needs channels in multiples of 4.
 
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
-
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(2) var<storage, read_write> partials: array<vec4f>;
 
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
-override TILE_VECTORS: u32 = 2u * ROWS;
 override PATCH_TILES: u32 = (PATCH + 8u * ROWS - 1u) / (8u * ROWS);
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
-
-// Of each vector of inputs and of channels 16 positions. The 17th spreads them over the banks.
-var<workgroup> inputs: array<array<vec4f, 17>, TILE_VECTORS>;
-var<workgroup> gradients: array<array<vec4f, 17>, COLUMNS>;
 
 // Four inputs of a position's patch; 0 outside the image, and past the end of patch and split.
 fn fetch_input(position: u32, end: u32, vector: u32) -> vec4f {
@@ -48,54 +39,28 @@ fn fetch_gradient(position: u32, end: u32, vector: u32) -> vec4f {
     return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
 }
 
-// An invocation's share of the inputs and gradients of 16 positions.
-struct Fetched { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f }
-
-// Which of the 16 they are: an invocation loads one vector of the inputs of every `INPUT_STEP`th
-// position, and one of the gradients of every `ROWS`th.
-override INPUT_STEP: u32 = COLUMNS / 2u;
-
-fn fetch(first: u32, end: u32, local_index: u32, first_input: u32, vector: u32) -> Fetched {
-    var fetched: Fetched;
+// An invocation's share of 16 positions: a vector of the inputs of every `ROW_STEP`th, and one of the
+// gradients of every `ROWS`th.
+fn fetch(first: u32, end: u32, local_index: u32, first_input: u32, vector: u32) -> Terms {
+    var fetched: Terms;
     let input_vector = first_input + local_index % TILE_VECTORS;
     let position = first + local_index / TILE_VECTORS;
-    fetched.x0 = fetch_input(position, end, input_vector);
-    fetched.x1 = fetch_input(position + INPUT_STEP, end, input_vector);
+    fetched.r0 = fetch_input(position, end, input_vector);
+    fetched.r1 = fetch_input(position + ROW_STEP, end, input_vector);
     if (COLUMNS < 16u) {
-        fetched.x2 = fetch_input(position + 2u * INPUT_STEP, end, input_vector);
-        fetched.x3 = fetch_input(position + 3u * INPUT_STEP, end, input_vector);
+        fetched.r2 = fetch_input(position + 2u * ROW_STEP, end, input_vector);
+        fetched.r3 = fetch_input(position + 3u * ROW_STEP, end, input_vector);
     }
     let gradients_at = first + local_index / COLUMNS;
-    fetched.g0 = fetch_gradient(gradients_at, end, vector);
+    fetched.c0 = fetch_gradient(gradients_at, end, vector);
     if (ROWS < 16u) {
-        fetched.g1 = fetch_gradient(gradients_at + ROWS, end, vector);
+        fetched.c1 = fetch_gradient(gradients_at + ROWS, end, vector);
     }
     if (ROWS < 8u) {
-        fetched.g2 = fetch_gradient(gradients_at + 2u * ROWS, end, vector);
-        fetched.g3 = fetch_gradient(gradients_at + 3u * ROWS, end, vector);
+        fetched.c2 = fetch_gradient(gradients_at + 2u * ROWS, end, vector);
+        fetched.c3 = fetch_gradient(gradients_at + 3u * ROWS, end, vector);
     }
     return fetched;
-}
-
-fn stage(fetched: Fetched, local_index: u32) {
-    let vector = local_index % TILE_VECTORS;
-    let position = local_index / TILE_VECTORS;
-    inputs[vector][position] = fetched.x0;
-    inputs[vector][position + INPUT_STEP] = fetched.x1;
-    if (COLUMNS < 16u) {
-        inputs[vector][position + 2u * INPUT_STEP] = fetched.x2;
-        inputs[vector][position + 3u * INPUT_STEP] = fetched.x3;
-    }
-    let column = local_index % COLUMNS;
-    let at = local_index / COLUMNS;
-    gradients[column][at] = fetched.g0;
-    if (ROWS < 16u) {
-        gradients[column][at + ROWS] = fetched.g1;
-    }
-    if (ROWS < 8u) {
-        gradients[column][at + 2u * ROWS] = fetched.g2;
-        gradients[column][at + 3u * ROWS] = fetched.g3;
-    }
 }
 
 fn store(split: u32, input_vector: u32, vector: u32, sums: mat4x4f) {
@@ -131,22 +96,22 @@ fn main(
         let fetched = fetch(first, end, local_index, first_input, vector);
         if (first > begin) {
             for (var at = 0u; at < 16u; at += 4u) {
-                let g0 = gradients[local_id.x][at];
-                let g1 = gradients[local_id.x][at + 1u];
-                let g2 = gradients[local_id.x][at + 2u];
-                let g3 = gradients[local_id.x][at + 3u];
-                sums0 = add_outer(sums0, inputs[local_id.y][at], g0);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 1u], g1);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 2u], g2);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 3u], g3);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at], g0);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 1u], g1);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 2u], g2);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 3u], g3);
+                let g0 = staged_columns[local_id.x][at];
+                let g1 = staged_columns[local_id.x][at + 1u];
+                let g2 = staged_columns[local_id.x][at + 2u];
+                let g3 = staged_columns[local_id.x][at + 3u];
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at], g0);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 1u], g1);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 2u], g2);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 3u], g3);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at], g0);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 1u], g1);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 2u], g2);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 3u], g3);
             }
         }
         workgroupBarrier();
-        stage(fetched, local_index);
+        stage_terms(fetched, local_index);
         workgroupBarrier();
     }
     store(split, first_input + local_id.y, vector, sums0);

@@ -11,23 +11,14 @@
 // invocations and every gradient a column of them; an invocation keeps 8 inputs x 4 channels in
 // registers. The next 16 are fetched while these are multiplied.
 
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
-
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;
 
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
-override TILE_VECTORS: u32 = 2u * ROWS;
 override PATCH_TILES: u32 = (PATCH + 8u * ROWS - 1u) / (8u * ROWS);
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
-
-// Of each vector of inputs and of channels 16 positions. The 17th spreads them over the banks.
-var<workgroup> inputs: array<array<vec4f, 17>, TILE_VECTORS>;
-var<workgroup> gradients: array<array<vec4f, 17>, COLUMNS>;
 
 // The row, column and channel of an input of a patch; past the end, in a row outside any image.
 fn term(at: u32) -> vec3u {
@@ -77,58 +68,32 @@ fn fetch_gradients(position: u32, end: u32, channel: u32) -> vec4f {
     );
 }
 
-// An invocation's share of the inputs and gradients of 16 positions.
-struct Fetched { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f }
-
-// Which of the 16 they are: an invocation loads four inputs of every `INPUT_STEP`th position, and
-// four gradients of every `ROWS`th.
-override INPUT_STEP: u32 = COLUMNS / 2u;
-
-fn fetch(first: u32, end: u32, local_index: u32, first_input: u32, channel: u32) -> Fetched {
-    var fetched: Fetched;
+// An invocation's share of 16 positions: four inputs of every `ROW_STEP`th, and four gradients of every
+// `ROWS`th.
+fn fetch(first: u32, end: u32, local_index: u32, first_input: u32, channel: u32) -> Terms {
+    var fetched: Terms;
     let at = 4u * (first_input + local_index % TILE_VECTORS);
     let a = term(at);
     let b = term(at + 1u);
     let c = term(at + 2u);
     let d = term(at + 3u);
     let position = first + local_index / TILE_VECTORS;
-    fetched.x0 = fetch_inputs(position, end, a, b, c, d);
-    fetched.x1 = fetch_inputs(position + INPUT_STEP, end, a, b, c, d);
+    fetched.r0 = fetch_inputs(position, end, a, b, c, d);
+    fetched.r1 = fetch_inputs(position + ROW_STEP, end, a, b, c, d);
     if (COLUMNS < 16u) {
-        fetched.x2 = fetch_inputs(position + 2u * INPUT_STEP, end, a, b, c, d);
-        fetched.x3 = fetch_inputs(position + 3u * INPUT_STEP, end, a, b, c, d);
+        fetched.r2 = fetch_inputs(position + 2u * ROW_STEP, end, a, b, c, d);
+        fetched.r3 = fetch_inputs(position + 3u * ROW_STEP, end, a, b, c, d);
     }
     let gradients_at = first + local_index / COLUMNS;
-    fetched.g0 = fetch_gradients(gradients_at, end, channel);
+    fetched.c0 = fetch_gradients(gradients_at, end, channel);
     if (ROWS < 16u) {
-        fetched.g1 = fetch_gradients(gradients_at + ROWS, end, channel);
+        fetched.c1 = fetch_gradients(gradients_at + ROWS, end, channel);
     }
     if (ROWS < 8u) {
-        fetched.g2 = fetch_gradients(gradients_at + 2u * ROWS, end, channel);
-        fetched.g3 = fetch_gradients(gradients_at + 3u * ROWS, end, channel);
+        fetched.c2 = fetch_gradients(gradients_at + 2u * ROWS, end, channel);
+        fetched.c3 = fetch_gradients(gradients_at + 3u * ROWS, end, channel);
     }
     return fetched;
-}
-
-fn stage(fetched: Fetched, local_index: u32) {
-    let vector = local_index % TILE_VECTORS;
-    let position = local_index / TILE_VECTORS;
-    inputs[vector][position] = fetched.x0;
-    inputs[vector][position + INPUT_STEP] = fetched.x1;
-    if (COLUMNS < 16u) {
-        inputs[vector][position + 2u * INPUT_STEP] = fetched.x2;
-        inputs[vector][position + 3u * INPUT_STEP] = fetched.x3;
-    }
-    let column = local_index % COLUMNS;
-    let at = local_index / COLUMNS;
-    gradients[column][at] = fetched.g0;
-    if (ROWS < 16u) {
-        gradients[column][at + ROWS] = fetched.g1;
-    }
-    if (ROWS < 8u) {
-        gradients[column][at + 2u * ROWS] = fetched.g2;
-        gradients[column][at + 3u * ROWS] = fetched.g3;
-    }
 }
 
 fn store_one(split: u32, term: u32, channel: u32, sum: f32) {
@@ -175,22 +140,22 @@ fn main(
         let fetched = fetch(first, end, local_index, first_input, channel);
         if (first > begin) {
             for (var at = 0u; at < 16u; at += 4u) {
-                let g0 = gradients[local_id.x][at];
-                let g1 = gradients[local_id.x][at + 1u];
-                let g2 = gradients[local_id.x][at + 2u];
-                let g3 = gradients[local_id.x][at + 3u];
-                sums0 = add_outer(sums0, inputs[local_id.y][at], g0);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 1u], g1);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 2u], g2);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 3u], g3);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at], g0);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 1u], g1);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 2u], g2);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 3u], g3);
+                let g0 = staged_columns[local_id.x][at];
+                let g1 = staged_columns[local_id.x][at + 1u];
+                let g2 = staged_columns[local_id.x][at + 2u];
+                let g3 = staged_columns[local_id.x][at + 3u];
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at], g0);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 1u], g1);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 2u], g2);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 3u], g3);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at], g0);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 1u], g1);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 2u], g2);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 3u], g3);
             }
         }
         workgroupBarrier();
-        stage(fetched, local_index);
+        stage_terms(fetched, local_index);
         workgroupBarrier();
     }
     store(split, 4u * (first_input + local_id.y), channel, sums0);

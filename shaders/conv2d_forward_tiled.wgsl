@@ -9,26 +9,17 @@
 // every weight a column of them; an invocation keeps 8 positions x 4 channels in registers. The
 // next 16 are fetched while these are multiplied. Needs channels in multiples of 4.
 
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
-
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
 
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
-override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
 
 // Where each position's patch begins: the first row of its image, and a row and a column there.
 var<workgroup> corners: array<vec3u, TILE_ROWS>;
-// Of each position 16 inputs.
-var<workgroup> inputs: array<array<vec4f, 4>, TILE_ROWS>;
-// Of each vector of channels the weights of 16 inputs. The 17th spreads columns over the banks.
-var<workgroup> columns: array<array<vec4f, 17>, COLUMNS>;
 
 // Rows and columns before the image wrap around to very large ones.
 fn corner(position: u32) -> vec3u {
@@ -61,8 +52,6 @@ struct Fetched { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, w0: vec4f, w1: vec4
 
 // Which of the 16 they are: an invocation loads one vector of every `ROW_STEP`th row of inputs,
 // and one column of every `ROWS`th row of weights.
-override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
-
 fn fetch(first: u32, local_index: u32, vector: u32) -> Fetched {
     var fetched: Fetched;
     let row = local_index / 4u;
@@ -83,27 +72,6 @@ fn fetch(first: u32, local_index: u32, vector: u32) -> Fetched {
         fetched.w3 = fetch_weights(weights_at + 3u * ROWS, vector);
     }
     return fetched;
-}
-
-fn stage(fetched: Fetched, local_index: u32) {
-    let row = local_index / 4u;
-    let vector = local_index % 4u;
-    inputs[row][vector] = fetched.x0;
-    inputs[row + ROW_STEP][vector] = fetched.x1;
-    if (COLUMNS < 16u) {
-        inputs[row + 2u * ROW_STEP][vector] = fetched.x2;
-        inputs[row + 3u * ROW_STEP][vector] = fetched.x3;
-    }
-    let column = local_index % COLUMNS;
-    let at = local_index / COLUMNS;
-    columns[column][at] = fetched.w0;
-    if (ROWS < 16u) {
-        columns[column][at + ROWS] = fetched.w1;
-    }
-    if (ROWS < 8u) {
-        columns[column][at + 2u * ROWS] = fetched.w2;
-        columns[column][at + 3u * ROWS] = fetched.w3;
-    }
 }
 
 fn store(position: u32, vector: u32, sum: vec4f) {
@@ -141,24 +109,20 @@ fn main(
         let fetched = fetch(first, local_index, vector);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
-                let w = mat4x4f(
-                    columns[local_id.x][4u * four],
-                    columns[local_id.x][4u * four + 1u],
-                    columns[local_id.x][4u * four + 2u],
-                    columns[local_id.x][4u * four + 3u],
-                );
-                sums0 = add_column(sums0, w, inputs[local_id.y][four]);
-                sums1 = add_column(sums1, w, inputs[local_id.y + ROWS][four]);
-                sums2 = add_column(sums2, w, inputs[local_id.y + 2u * ROWS][four]);
-                sums3 = add_column(sums3, w, inputs[local_id.y + 3u * ROWS][four]);
-                sums4 = add_column(sums4, w, inputs[local_id.y + 4u * ROWS][four]);
-                sums5 = add_column(sums5, w, inputs[local_id.y + 5u * ROWS][four]);
-                sums6 = add_column(sums6, w, inputs[local_id.y + 6u * ROWS][four]);
-                sums7 = add_column(sums7, w, inputs[local_id.y + 7u * ROWS][four]);
+                let w = column_terms(local_id.x, four);
+                sums0 = add_column(sums0, w, staged_rows[local_id.y][four]);
+                sums1 = add_column(sums1, w, staged_rows[local_id.y + ROWS][four]);
+                sums2 = add_column(sums2, w, staged_rows[local_id.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, staged_rows[local_id.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, staged_rows[local_id.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, staged_rows[local_id.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, staged_rows[local_id.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, staged_rows[local_id.y + 7u * ROWS][four]);
             }
         }
         workgroupBarrier();
-        stage(fetched, local_index);
+        stage_rows(local_index, fetched.x0, fetched.x1, fetched.x2, fetched.x3);
+        stage_columns(local_index, fetched.w0, fetched.w1, fetched.w2, fetched.w3);
         workgroupBarrier();
     }
     let position = first_position + local_id.y;

@@ -11,24 +11,11 @@
 // by 4 slices of invocations, each of which keeps 4 images x 4 inputs in registers; the slices are
 // added in order. Needs inputs and outputs in multiples of 4.
 
-// Invocations of a slice: 4 or 8 rows of 8.
-override ROWS: u32 = 4u;
-const COLUMNS: u32 = 8u;
-const SLICES: u32 = 4u;
-
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
 
 override INPUT_TILES: u32 = (INPUT_VECTORS + COLUMNS - 1u) / COLUMNS;
-override TILE_ROWS: u32 = 4u * ROWS;
-
-// Of each image 32 gradients.
-var<workgroup> gradients: array<array<vec4f, 8>, TILE_ROWS>;
-// Of each vector of inputs the weights of 32 gradients. The 33rd spreads columns over the banks.
-var<workgroup> columns: array<array<vec4f, 33>, COLUMNS>;
-// The sums of a slice: of each row of invocations 4 images of each vector of inputs.
-var<workgroup> slice_sums: array<array<array<vec4f, COLUMNS>, 4>, ROWS>;
 
 // Four gradients of an image; 0 past the end of either.
 fn fetch_gradient(image: u32, vector: u32) -> vec4f {
@@ -66,12 +53,12 @@ fn fetch(first: u32, local_index: u32, first_image: u32, first_vector: u32) -> F
 fn stage(fetched: Fetched, local_index: u32) {
     let row = local_index / 8u;
     let vector = local_index % 8u;
-    gradients[row][vector] = fetched.g;
+    staged_rows[row][vector] = fetched.g;
     if (local_index < 8u * COLUMNS) {
-        columns[row][4u * vector] = fetched.w[0];
-        columns[row][4u * vector + 1u] = fetched.w[1];
-        columns[row][4u * vector + 2u] = fetched.w[2];
-        columns[row][4u * vector + 3u] = fetched.w[3];
+        staged_columns[row][4u * vector] = fetched.w[0];
+        staged_columns[row][4u * vector + 1u] = fetched.w[1];
+        staged_columns[row][4u * vector + 2u] = fetched.w[2];
+        staged_columns[row][4u * vector + 3u] = fetched.w[3];
     }
 }
 
@@ -97,17 +84,12 @@ fn main(
         let fetched = fetch(first, local_index, first_image, first_vector);
         if (first > 0u) {
             for (var vector = local_id.z; vector < 8u; vector += SLICES) {
-                let w = mat4x4f(
-                    columns[local_id.x][4u * vector],
-                    columns[local_id.x][4u * vector + 1u],
-                    columns[local_id.x][4u * vector + 2u],
-                    columns[local_id.x][4u * vector + 3u],
-                );
+                let w = column_terms(local_id.x, vector);
                 sums = mat4x4f(
-                    add_column(sums[0], w, gradients[local_id.y][vector]),
-                    add_column(sums[1], w, gradients[local_id.y + ROWS][vector]),
-                    add_column(sums[2], w, gradients[local_id.y + 2u * ROWS][vector]),
-                    add_column(sums[3], w, gradients[local_id.y + 3u * ROWS][vector]),
+                    add_column(sums[0], w, staged_rows[local_id.y][vector]),
+                    add_column(sums[1], w, staged_rows[local_id.y + ROWS][vector]),
+                    add_column(sums[2], w, staged_rows[local_id.y + 2u * ROWS][vector]),
+                    add_column(sums[3], w, staged_rows[local_id.y + 3u * ROWS][vector]),
                 );
             }
         }
@@ -115,22 +97,7 @@ fn main(
         stage(fetched, local_index);
         workgroupBarrier();
     }
-    for (var slice = 1u; slice < SLICES; slice++) {
-        if (local_id.z == slice) {
-            slice_sums[local_id.y][0][local_id.x] = sums[0];
-            slice_sums[local_id.y][1][local_id.x] = sums[1];
-            slice_sums[local_id.y][2][local_id.x] = sums[2];
-            slice_sums[local_id.y][3][local_id.x] = sums[3];
-        }
-        workgroupBarrier();
-        if (local_id.z == 0u) {
-            sums[0] += slice_sums[local_id.y][0][local_id.x];
-            sums[1] += slice_sums[local_id.y][1][local_id.x];
-            sums[2] += slice_sums[local_id.y][2][local_id.x];
-            sums[3] += slice_sums[local_id.y][3][local_id.x];
-        }
-        workgroupBarrier();
-    }
+    sums = sum_of_slices(sums, local_id);
     if (local_id.z == 0u) {
         let image = first_image + local_id.y;
         let vector = first_vector + local_id.x;

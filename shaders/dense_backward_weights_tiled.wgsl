@@ -10,20 +10,11 @@
 // a column of them; an invocation keeps 8 inputs x 4 outputs in registers. The next 16 are fetched
 // while these are multiplied. Needs inputs and outputs in multiples of 4.
 
-// Invocations of a workgroup: 4 or 8 rows of 16.
-override ROWS: u32 = 8u;
-const COLUMNS: u32 = 16u;
-
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4f>;
 
-override TILE_VECTORS: u32 = 2u * ROWS;
 override OUTPUT_TILES: u32 = (OUTPUT_VECTORS + COLUMNS - 1u) / COLUMNS;
-
-// Of each vector of inputs and of outputs 16 images. The 17th spreads them over the banks.
-var<workgroup> inputs: array<array<vec4f, 17>, TILE_VECTORS>;
-var<workgroup> gradients: array<array<vec4f, 17>, COLUMNS>;
 
 // Four inputs of an image; 0 past the end of either.
 fn fetch_input(image: u32, vector: u32) -> vec4f {
@@ -39,39 +30,22 @@ fn fetch_gradient(image: u32, vector: u32) -> vec4f {
     return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
 }
 
-// An invocation's share of the inputs and gradients of 16 images: one vector of the inputs of every
-// eighth image, and one of the gradients of every `ROWS`th.
-struct Fetched { x0: vec4f, x1: vec4f, g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f }
-
-fn fetch(first: u32, local_index: u32, first_input: u32, vector: u32) -> Fetched {
-    var fetched: Fetched;
+// An invocation's share of 16 images: a vector of the inputs of every `ROW_STEP`th, and one of the
+// gradients of every `ROWS`th.
+fn fetch(first: u32, local_index: u32, first_input: u32, vector: u32) -> Terms {
+    var fetched: Terms;
     let input_vector = first_input + local_index % TILE_VECTORS;
     let image = first + local_index / TILE_VECTORS;
-    fetched.x0 = fetch_input(image, input_vector);
-    fetched.x1 = fetch_input(image + 8u, input_vector);
+    fetched.r0 = fetch_input(image, input_vector);
+    fetched.r1 = fetch_input(image + ROW_STEP, input_vector);
     let gradients_at = first + local_index / COLUMNS;
-    fetched.g0 = fetch_gradient(gradients_at, vector);
-    fetched.g1 = fetch_gradient(gradients_at + ROWS, vector);
+    fetched.c0 = fetch_gradient(gradients_at, vector);
+    fetched.c1 = fetch_gradient(gradients_at + ROWS, vector);
     if (ROWS < 8u) {
-        fetched.g2 = fetch_gradient(gradients_at + 2u * ROWS, vector);
-        fetched.g3 = fetch_gradient(gradients_at + 3u * ROWS, vector);
+        fetched.c2 = fetch_gradient(gradients_at + 2u * ROWS, vector);
+        fetched.c3 = fetch_gradient(gradients_at + 3u * ROWS, vector);
     }
     return fetched;
-}
-
-fn stage(fetched: Fetched, local_index: u32) {
-    let vector = local_index % TILE_VECTORS;
-    let image = local_index / TILE_VECTORS;
-    inputs[vector][image] = fetched.x0;
-    inputs[vector][image + 8u] = fetched.x1;
-    let column = local_index % COLUMNS;
-    let at = local_index / COLUMNS;
-    gradients[column][at] = fetched.g0;
-    gradients[column][at + ROWS] = fetched.g1;
-    if (ROWS < 8u) {
-        gradients[column][at + 2u * ROWS] = fetched.g2;
-        gradients[column][at + 3u * ROWS] = fetched.g3;
-    }
 }
 
 fn store_row(at: u32, sums: vec4f) {
@@ -111,22 +85,22 @@ fn main(
         let fetched = fetch(first, local_index, first_input, vector);
         if (first > 0u) {
             for (var at = 0u; at < 16u; at += 4u) {
-                let g0 = gradients[local_id.x][at];
-                let g1 = gradients[local_id.x][at + 1u];
-                let g2 = gradients[local_id.x][at + 2u];
-                let g3 = gradients[local_id.x][at + 3u];
-                sums0 = add_outer(sums0, inputs[local_id.y][at], g0);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 1u], g1);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 2u], g2);
-                sums0 = add_outer(sums0, inputs[local_id.y][at + 3u], g3);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at], g0);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 1u], g1);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 2u], g2);
-                sums1 = add_outer(sums1, inputs[local_id.y + ROWS][at + 3u], g3);
+                let g0 = staged_columns[local_id.x][at];
+                let g1 = staged_columns[local_id.x][at + 1u];
+                let g2 = staged_columns[local_id.x][at + 2u];
+                let g3 = staged_columns[local_id.x][at + 3u];
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at], g0);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 1u], g1);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 2u], g2);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 3u], g3);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at], g0);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 1u], g1);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 2u], g2);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 3u], g3);
             }
         }
         workgroupBarrier();
-        stage(fetched, local_index);
+        stage_terms(fetched, local_index);
         workgroupBarrier();
     }
     store(first_input + local_id.y, vector, sums0);

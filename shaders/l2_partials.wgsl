@@ -9,8 +9,6 @@ override PARTS: u32;
 @group(0) @binding(0) var<storage, read> weights: array<f32>;
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 
-var<workgroup> sums: array<f32, 256>;
-
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) group_id: vec3u,
@@ -26,14 +24,8 @@ fn main(
         let weight = weights[i];
         sum += weight * weight;
     }
-    sums[local_index] = sum;
-    for (var half = 128u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local_index < half) {
-            sums[local_index] += sums[local_index + half];
-        }
-    }
+    let total = tree_sum(local_index, sum);
     if (local_index == 0u && part < PARTS) {
-        partials[part] = sums[0];
+        partials[part] = total;
     }
 }

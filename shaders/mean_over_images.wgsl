@@ -11,8 +11,6 @@ override OFFSET: u32;
 @group(0) @binding(0) var<storage, read> image_values: array<Element>;
 @group(0) @binding(1) var<storage, read_write> means: array<f32>;
 
-var<workgroup> sums: array<f32, 256>;
-
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) group_id: vec3u,
@@ -26,15 +24,9 @@ fn main(
             sum += f32(image_values[image * LENGTH + group]);
         }
     }
-    sums[local_index] = sum;
-    for (var half = 128u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local_index < half) {
-            sums[local_index] += sums[local_index + half];
-        }
-    }
+    let total = tree_sum(local_index, sum);
     if (local_index == 0u && group < LENGTH) {
-        var mean = sums[0] / f32(step.batch);
+        var mean = total / f32(step.batch);
         if (step.accumulate != 0u) {
             mean += means[OFFSET + group];
         }

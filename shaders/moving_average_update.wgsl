@@ -4,19 +4,13 @@
 // flags for each stretch, from OFFSET on: where it is still 0 it becomes the number of steps, this
 // one included.
 // Dispatch: one workgroup per stretch, in one dimension folded into two.
-// The bits are looked at: a driver may take for granted that no value is infinite or no number.
 
 override LENGTH: u32;
 override OFFSET: u32;
 
-const STRETCH = 4096u;
-const EXPONENT = 0x7f800000u;
-
 @group(0) @binding(0) var<storage, read> weights: array<f32>;
 @group(0) @binding(1) var<storage, read_write> averages: array<f32>;
 @group(0) @binding(2) var<storage, read_write> flags: array<u32>;
-
-var<workgroup> found: array<u32, 256>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -33,18 +27,10 @@ fn main(
         let weight = weights[i];
         let average = averages[i];
         averages[i] = average - rest * (average - weight);
-        if ((bitcast<u32>(weight) & EXPONENT) == EXPONENT) {
-            any = 1u;
-        }
+        any |= u32(is_not_finite(weight));
     }
-    found[local_index] = any;
-    for (var half = 128u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local_index < half) {
-            found[local_index] |= found[local_index + half];
-        }
-    }
-    if (local_index == 0u && found[0] != 0u && flags[OFFSET + stretch] == 0u) {
+    let is_found = any_of_lanes(local_index, any);
+    if (local_index == 0u && is_found && flags[OFFSET + stretch] == 0u) {
         flags[OFFSET + stretch] = step.step + 1u;
     }
 }

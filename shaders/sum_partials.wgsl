@@ -13,8 +13,6 @@ override SCALE: f32;
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
 
-var<workgroup> lanes: array<f32, 256>;
-
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) group_id: vec3u,
@@ -28,15 +26,9 @@ fn main(
             lane += partials[part * LENGTH + group];
         }
     }
-    lanes[local_index] = lane;
-    for (var half = 128u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local_index < half) {
-            lanes[local_index] += lanes[local_index + half];
-        }
-    }
+    let total = tree_sum(local_index, lane);
     if (local_index == 0u && group < LENGTH) {
-        var sum = lanes[0] * SCALE;
+        var sum = total * SCALE;
         if (step.accumulate != 0u) {
             sum += sums[OFFSET + group];
         }

@@ -23,9 +23,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"), c.size("TOTAL")],
     terms: |_, _| 1,
-    variants: &[only("finite_flags", wgsl!([STEP, LINEAR], "../finite_flags.wgsl"), |c, _| {
-        linear_workgroups(stretches(c.size("LENGTH")), 1)
-    })],
+    variants: &[only(
+        "finite_flags",
+        wgsl!([STEP, LINEAR, NOT_FINITE], "../finite_flags.wgsl"),
+        |c, _| linear_workgroups(stretches(c.size("LENGTH")), 1),
+    )],
     cpu,
     reference,
     cases: || {

@@ -19,7 +19,7 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"), c.size("PARTS")],
     terms: |c, _| c.size("LENGTH").div_ceil(c.size("PARTS")),
-    variants: &[only("l2_partials", wgsl!([LINEAR], "../l2_partials.wgsl"), |c, _| {
+    variants: &[only("l2_partials", wgsl!([LINEAR, LANES], "../l2_partials.wgsl"), |c, _| {
         linear_workgroups(c.size("PARTS"), 1)
     })],
     cpu,

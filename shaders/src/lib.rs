@@ -25,6 +25,7 @@ mod simd_portable;
 mod simd_x86;
 mod strips;
 mod tile;
+mod tiled;
 mod windows;
 
 pub mod adam_update;

@@ -22,7 +22,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, images| images + 1,
     variants: &[only(
         "mean_over_images",
-        wgsl!([ELEMENT, STEP, LINEAR], "../mean_over_images.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, LANES], "../mean_over_images.wgsl"),
         |c, _| linear_workgroups(c.size("LENGTH"), 1),
     )],
     cpu,

@@ -22,7 +22,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 2,
     variants: &[only(
         "moving_average_update",
-        wgsl!([STEP, LINEAR], "../moving_average_update.wgsl"),
+        wgsl!([STEP, LINEAR, NOT_FINITE], "../moving_average_update.wgsl"),
         |c, _| linear_workgroups(stretches(c.size("LENGTH")), 1),
     )],
     cpu,

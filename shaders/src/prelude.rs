@@ -5,7 +5,7 @@
 macro_rules! preludes {
     ($($name:ident: $file:literal;)*) => {
         $(
-            #[doc = concat!("The text of `shaders/prelude/", $file, ".wgsl`, which says what it is for.")]
+            #[doc = concat!("The text of `prelude/", $file, ".wgsl`.")]
             pub const $name: &str = include_str!(concat!("../prelude/", $file, ".wgsl"));
         )*
 
@@ -19,11 +19,16 @@ preludes! {
     DENSE: "dense";
     ELEMENT: "element";
     GELU: "gelu";
+    GEMM: "gemm";
+    GEMM_OUTER: "gemm_outer";
+    GEMM_SLICES: "gemm_slices";
     GRADIENT_SCALE: "gradient_scale";
     GRADIENT_UNIT: "gradient_unit";
+    LANES: "lanes";
     LINEAR: "linear";
     LOCAL_RESPONSE_NORM: "local_response_norm";
     MATRIX: "matrix";
+    NOT_FINITE: "not_finite";
     SPLITS: "splits";
     STEP: "step";
     WINDOWS: "windows";

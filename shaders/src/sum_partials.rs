@@ -26,7 +26,7 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "sum_partials",
-            wgsl: wgsl!([STEP, LINEAR], "../sum_partials.wgsl"),
+            wgsl: wgsl!([STEP, LINEAR, LANES], "../sum_partials.wgsl"),
             tuning: &[],
             applies: |c| c.size("LENGTH") <= FEW,
             workgroups: |c, _| linear_workgroups(c.size("LENGTH"), 1),
