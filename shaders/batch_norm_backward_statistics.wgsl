@@ -6,8 +6,8 @@
 // Dispatch: one workgroup per (32 channels, split), in x and y.
 // A workgroup is 32 channels x 8 lanes that take every eighth position, so that loads are contiguous;
 // the lanes' sums meet in workgroup memory.
-// A turn of the loop takes 4 positions: llvmpipe silently ends an invocation after 65,536 turns, here
-// two million positions of a split.
+// A turn of the loop takes 4 positions: two million in a split before turns run out
+// (CONTRIBUTING.md).
 
 override POSITIONS: u32;
 override CHANNELS: u32;

@@ -4,8 +4,8 @@
 // Dispatch: one workgroup per (32 channels, split), in x and y.
 // A workgroup is 32 channels x 8 lanes that take every eighth position, so that loads are
 // contiguous and a few splits make many invocations; the lanes' sums meet in workgroup memory.
-// A turn of the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns,
-// here four million positions of a split.
+// A turn of the loop takes 8 positions: four million in a split before turns run out
+// (CONTRIBUTING.md).
 
 override POSITIONS: u32;
 override CHANNELS: u32;

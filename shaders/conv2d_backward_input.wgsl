@@ -8,6 +8,7 @@
 // positions. Neighbouring invocations load the same gradients, and of the weights neighbouring
 // rows that stay in the cache while the loop walks along them. Needs strides of 1, at most 5
 // columns of taps, and channels in multiples of 4.
+// An invocation: positions p | p + 1 | .. | p + 11 of a row  x  input channels c | .. | c + 3.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;

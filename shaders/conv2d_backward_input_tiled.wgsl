@@ -9,6 +9,7 @@
 // of invocations and every weight a column of them; an invocation keeps 8 pixels x 4 channels in
 // registers. The next 16 are fetched while these are multiplied. Rows of weights run along the
 // output channels, so they are turned on their way. Needs channels in multiples of 4.
+// Invocation (x, y): pixels y | y + ROWS | .. | y + 7 * ROWS  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;

@@ -10,6 +10,7 @@
 // of invocations and every weight a column of them; an invocation keeps 8 pixels x 4 channels in
 // registers. The next 16 are fetched while these are multiplied. Needs strides of 1: so many loads
 // with divisions take some drivers minutes to compile.
+// Invocation (x, y): pixels y | y + ROWS | .. | y + 7 * ROWS  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;

@@ -4,8 +4,7 @@
 // Dispatch: one invocation per element of partials, output channels fastest, in one dimension
 // folded into two.
 // Untiled: neighbouring invocations load neighbouring gradients and the same inputs. A turn of
-// the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns, of a
-// split's positions, half a million in long rows.
+// the loop takes 8 positions: half a million in long rows before turns run out (CONTRIBUTING.md).
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;

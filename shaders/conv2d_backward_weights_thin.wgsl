@@ -10,8 +10,9 @@
 // meet are a sliding window, of which 4 are new. Neighbouring invocations load neighbouring
 // gradients and the same inputs. Needs a horizontal stride of 1, at most 5 columns of taps, and
 // output channels in multiples of 4.
-// llvmpipe silently ends an invocation after 65,536 turns of its loops: of a split's positions, a
-// quarter of a million in long rows.
+// In long rows a split may have a quarter of a million positions before turns run out
+// (CONTRIBUTING.md).
+// An invocation: taps of a row  x  input channel i  x  output channels o | .. | o + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;

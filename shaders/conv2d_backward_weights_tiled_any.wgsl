@@ -10,6 +10,7 @@
 // invocations load neighbouring runs of 4 into workgroup memory, where every input serves a row of
 // invocations and every gradient a column of them; an invocation keeps 8 inputs x 4 channels in
 // registers. The next 16 are fetched while these are multiplied.
+// Invocation (x, y): inputs 4y | .. | 4y + 3, 4 * (y + ROWS) | ..  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;

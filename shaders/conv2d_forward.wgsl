@@ -7,6 +7,7 @@
 // kernel row overlap, so up to 16 loaded inputs serve 5 taps x 12 positions; neighbouring
 // invocations load neighbouring weights and the same inputs. Needs a horizontal stride of 1, at
 // most 5 columns of taps, and channels in multiples of 4.
+// An invocation: positions p | p + 1 | .. | p + 11 of a row  x  output channels c | .. | c + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;

@@ -9,6 +9,7 @@
 // neighbouring runs of 4 into workgroup memory, where every input serves a row of invocations and
 // every weight a column of them; an invocation keeps 8 positions x 4 channels in registers. The
 // next 16 are fetched while these are multiplied.
+// Invocation (x, y): positions y | y + ROWS | .. | y + 7 * ROWS  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;

@@ -6,6 +6,7 @@
 // outputs: with 8 such slices side by side, even a small batch makes many invocations. The slices
 // meet in workgroup memory, in order. Slices are neighbours because rows of weights run along
 // the outputs: so their loads are contiguous. Needs inputs and outputs in multiples of 4.
+// Invocation (x, y): images 0 | .. | 7  x  inputs 4y | .. | 4y + 3, of vectors x | x + 8 | .. of outputs.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;

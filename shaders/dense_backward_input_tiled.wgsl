@@ -10,6 +10,7 @@
 // the outputs, so they are turned on their way. Small batches make few tiles, so the 32 are shared
 // by 4 slices of invocations, each of which keeps 4 images x 4 inputs in registers; the slices are
 // added in order. Needs inputs and outputs in multiples of 4.
+// Invocation (x, y, z): images y | y + ROWS | .. | y + 3 * ROWS  x  inputs 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;

@@ -8,6 +8,7 @@
 // are two vectors half a row apart, so that neighbouring invocations load neighbouring gradients
 // and store neighbouring sums; they load the same inputs. Needs inputs and outputs in multiples
 // of 4.
+// An invocation: inputs i | .. | i + 7  x  outputs o | .. | o + 3, and as many half a row on.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;

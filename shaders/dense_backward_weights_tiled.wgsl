@@ -9,6 +9,7 @@
 // vectors into workgroup memory, where every input serves a row of invocations and every gradient
 // a column of them; an invocation keeps 8 inputs x 4 outputs in registers. The next 16 are fetched
 // while these are multiplied. Needs inputs and outputs in multiples of 4.
+// Invocation (x, y): inputs 4y | .. | 4y + 3, 4 * (y + ROWS) | ..  x  outputs 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;

@@ -6,6 +6,7 @@
 // inputs: with 8 such slices side by side, even a small batch makes many invocations. The slices
 // meet in workgroup memory, in order. Neighbouring invocations load neighbouring weights and the
 // same inputs. Needs inputs and outputs in multiples of 4.
+// Invocation (x, y): images 0 | .. | 7  x  outputs 4x | .. | 4x + 3, of vectors y | y + 8 | .. of inputs.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;

@@ -3,8 +3,7 @@
 // Reads input, weights and biases; writes output.
 // Dispatch: one invocation per element of the output, in one dimension folded into two.
 // Untiled: neighbouring invocations load neighbouring weights and the same inputs. A turn of the
-// loop takes 8 inputs: llvmpipe silently ends an invocation after 65,536 turns, here half a
-// million inputs.
+// loop takes 8 inputs: half a million before turns run out (CONTRIBUTING.md).
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;

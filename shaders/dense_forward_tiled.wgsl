@@ -8,6 +8,7 @@
 // column of them; the next 32 are fetched while these are multiplied. Small batches make few tiles,
 // so the 32 are shared by 4 slices of invocations, each of which keeps 4 images x 4 outputs in
 // registers; the slices are added in order. Needs inputs and outputs in multiples of 4.
+// Invocation (x, y, z): images y | y + ROWS | .. | y + 3 * ROWS  x  outputs 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;

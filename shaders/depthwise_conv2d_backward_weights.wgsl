@@ -1,7 +1,7 @@
 // The derivative of a depthwise convolution by its weights.
 // Reads input and output_gradients; writes one sum per split of the images to partials.
 // Dispatch: one invocation per element of partials, channels fastest: neighbours load neighbours. A
-// turn of the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns.
+// turn of the loop takes 8 positions, so that turns do not run out (CONTRIBUTING.md).
 
 override CHANNELS: u32;
 

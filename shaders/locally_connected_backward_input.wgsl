@@ -7,6 +7,7 @@
 // The inner sum runs over the output channels of each position with a tap on the pixel, 16 at a time.
 // Neighbouring invocations load neighbouring ones into workgroup memory; an invocation keeps 4
 // images x 4 channels in registers, every eighth of the tile.
+// Invocation (x, y): images y | y + 8 | y + 16 | y + 24  x  channels x | x + 8 | x + 16 | x + 24.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;

@@ -6,6 +6,7 @@
 // channels fastest and the positions slowest, in one dimension folded into two.
 // The inner sum runs over the images, 16 at a time. Neighbouring invocations load neighbours into
 // workgroup memory; an invocation keeps 4 inputs x 4 channels in registers, every eighth of the tile.
+// Invocation (x, y): inputs y | y + 8 | y + 16 | y + 24  x  channels x | x + 8 | x + 16 | x + 24.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;

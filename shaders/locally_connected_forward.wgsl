@@ -6,6 +6,7 @@
 // The inner sum runs over the taps of a row that lie inside the image, which are neighbours there and
 // in the weights, 16 numbers at a time. Neighbouring invocations load neighbours into workgroup
 // memory; an invocation keeps 4 images x 4 channels in registers, every eighth of the tile.
+// Invocation (x, y): images y | y + 8 | y + 16 | y + 24  x  channels x | x + 8 | x + 16 | x + 24.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
