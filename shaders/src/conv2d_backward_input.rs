@@ -1,6 +1,6 @@
 //! The derivative of a convolution by its input.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
 use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
 use crate::conv2d_tiles::convolve_back;

@@ -1,6 +1,6 @@
 //! The derivative of a convolution by its weights.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel, Variant};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel, Variant};
 
 use crate::conv2d::{Conv2d, size, sizes, workgroups};
 use crate::conv2d_tiles::weigh;

@@ -3,7 +3,7 @@
 //! output height x output width x kernel height x kernel width x input channels x output channels,
 //! are others at each position.
 
-use runtime::kernel::Constants;
+use compute::kernel::Constants;
 
 use crate::conv2d::{Conv2d, size};
 use crate::tiled::Tile;

@@ -1,6 +1,6 @@
 //! WGSL forms of which a workgroup computes a tile of a product of matrices.
 
-use runtime::kernel::{Constants, Variant, linear_workgroups};
+use compute::kernel::{Constants, Variant, linear_workgroups};
 
 /// What the forms of a kernel have in common that differ in their tiles.
 pub(crate) struct Tiled {
