@@ -4,8 +4,6 @@
 // Reads gradients, reads and writes means, squares and weights; LENGTH elements in each.
 // Dispatch: one invocation per weight.
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
 override LENGTH: u32;
 override REST_1: f32;
 override REST_2: f32;
@@ -18,7 +16,6 @@ override DECAY: f32;
 @group(0) @binding(1) var<storage, read_write> means: array<f32>;
 @group(0) @binding(2) var<storage, read_write> squares: array<f32>;
 @group(0) @binding(3) var<storage, read_write> weights: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // 1 - exp(x) for x below 0. Where the exponential is almost 1 the difference has few digits left,
 // so that close to 0 its series is summed instead.
@@ -34,21 +31,21 @@ fn one_minus_exp(x: f32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= LENGTH) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= LENGTH) {
         return;
     }
-    let gradient = gradients[at];
-    let mean = means[at] + REST_1 * (gradient - means[at]);
-    let square = squares[at] + REST_2 * (gradient * gradient - squares[at]);
-    means[at] = mean;
-    squares[at] = square;
+    let gradient = gradients[index];
+    let mean = means[index] + REST_1 * (gradient - means[index]);
+    let square = squares[index] + REST_2 * (gradient * gradient - squares[index]);
+    means[index] = mean;
+    squares[index] = square;
     // Both began at 0: how far they have come tells what they would be without that.
     let steps = f32(step.step) + 1.0;
     let unbiased = mean / one_minus_exp(steps * LOG_1);
     let root = sqrt(square / one_minus_exp(steps * LOG_2));
-    let weight = weights[at];
+    let weight = weights[index];
     let direction = unbiased / (root + EPSILON) + DECAY * weight;
-    weights[at] = weight - step.learning_rate * direction;
+    weights[index] = weight - step.learning_rate * direction;
 }

@@ -1,36 +1,22 @@
 // The mean over windows of each channel; what lies outside the image does not count.
 // Reads input, writes output, both [images, height, width, CHANNELS].
 // Dispatch: one invocation per output element.
-alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
 override CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read_write> output: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= step.images * OUT_HEIGHT * OUT_WIDTH * CHANNELS) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= step.images * OUT_HEIGHT * OUT_WIDTH * CHANNELS) {
         return;
     }
-    let channel = at % CHANNELS;
-    let out_x = at / CHANNELS % OUT_WIDTH;
-    let out_y = at / (CHANNELS * OUT_WIDTH) % OUT_HEIGHT;
-    let image = at / (CHANNELS * OUT_WIDTH * OUT_HEIGHT);
+    let channel = index % CHANNELS;
+    let out_x = index / CHANNELS % OUT_WIDTH;
+    let out_y = index / (CHANNELS * OUT_WIDTH) % OUT_HEIGHT;
+    let image = index / (CHANNELS * OUT_WIDTH * OUT_HEIGHT);
 
     // Rows and columns are counted from the padding's first.
     let top = max(out_y * STRIDE_Y, PAD_TOP);
@@ -46,5 +32,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
             count++;
         }
     }
-    output[at] = Element(sum / f32(max(count, 1u)));
+    output[index] = Element(sum / f32(max(count, 1u)));
 }

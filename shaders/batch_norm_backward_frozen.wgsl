@@ -2,9 +2,6 @@
 // the input was.
 // Reads output_gradients, variance and scale, writes input_gradients.
 // Dispatch: one invocation per element.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override POSITIONS: u32;
 override CHANNELS: u32;
@@ -14,15 +11,14 @@ override EPSILON: f32;
 @group(0) @binding(1) var<storage, read> variance: array<f32>;
 @group(0) @binding(2) var<storage, read> scale: array<f32>;
 @group(0) @binding(3) var<storage, read_write> input_gradients: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= step.images * POSITIONS * CHANNELS) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= step.images * POSITIONS * CHANNELS) {
         return;
     }
-    let channel = at % CHANNELS;
+    let channel = index % CHANNELS;
     let factor = scale[channel] * inverseSqrt(variance[channel] + EPSILON);
-    input_gradients[at] = Element(f32(output_gradients[at]) * factor);
+    input_gradients[index] = Element(f32(output_gradients[index]) * factor);
 }

@@ -6,25 +6,18 @@
 // Dispatch: one workgroup per (32 channels, split), in x and y.
 // A workgroup is 32 channels x 8 lanes that take every eighth position, so that loads are contiguous;
 // the lanes' sums meet in workgroup memory.
-// A turn of the loop takes 4 positions: llvmpipe silently ends an invocation after 65,536 turns, here
-// two million positions of a split.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
+// A turn of the loop takes 4 positions: two million in a split before turns run out
+// (CONTRIBUTING.md).
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override SPLITS: u32;
 override EPSILON: f32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read> mean: array<f32>;
 @group(0) @binding(3) var<storage, read> variance: array<f32>;
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 var<workgroup> sums: array<array<vec2f, 32>, 8>;
 
@@ -38,27 +31,27 @@ fn terms(mean: f32, position: u32, end: u32, channel: u32) -> vec2f {
 }
 
 @compute @workgroup_size(32, 8)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    let channel = group.x * 32u + local.x;
-    let split = group.y;
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images) * POSITIONS;
-    let end = min((split + 1u) * split_images, step.images) * POSITIONS;
+fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_id) local_id: vec3u) {
+    let channel = group_id.x * 32u + local_id.x;
+    let split = group_id.y;
+    let images = images_of(split, step.images);
+    let begin = images.begin * POSITIONS;
+    let end = images.end * POSITIONS;
     var sum = vec2f(0.0);
     if (channel < CHANNELS) {
         let mean = mean[channel];
-        for (var position = begin + local.y; position < end; position += 32u) {
+        for (var position = begin + local_id.y; position < end; position += 32u) {
             sum += terms(mean, position, end, channel);
             sum += terms(mean, position + 8u, end, channel);
             sum += terms(mean, position + 16u, end, channel);
             sum += terms(mean, position + 24u, end, channel);
         }
     }
-    sums[local.y][local.x] = sum;
+    sums[local_id.y][local_id.x] = sum;
     workgroupBarrier();
-    if (local.y == 0u && channel < CHANNELS) {
+    if (local_id.y == 0u && channel < CHANNELS) {
         for (var lane = 1u; lane < 8u; lane++) {
-            sum += sums[lane][local.x];
+            sum += sums[lane][local_id.x];
         }
         let part = split * 2u * CHANNELS;
         let inverse = inverseSqrt(variance[channel] + EPSILON);

@@ -2,9 +2,6 @@
 // shifts, each channel by its own.
 // Reads input, mean, variance, scale and offset, writes output.
 // Dispatch: one invocation per element.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override POSITIONS: u32;
 override CHANNELS: u32;
@@ -16,15 +13,14 @@ override EPSILON: f32;
 @group(0) @binding(3) var<storage, read> scale: array<f32>;
 @group(0) @binding(4) var<storage, read> offset: array<f32>;
 @group(0) @binding(5) var<storage, read_write> output: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= step.images * POSITIONS * CHANNELS) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= step.images * POSITIONS * CHANNELS) {
         return;
     }
-    let channel = at % CHANNELS;
+    let channel = index % CHANNELS;
     let factor = scale[channel] * inverseSqrt(variance[channel] + EPSILON);
-    output[at] = Element((f32(input[at]) - mean[channel]) * factor + offset[channel]);
+    output[index] = Element((f32(input[index]) - mean[channel]) * factor + offset[channel]);
 }

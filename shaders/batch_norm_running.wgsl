@@ -3,8 +3,6 @@
 // Reads mean and variance, reads and writes running_mean and running_variance; CHANNELS numbers each.
 // Dispatch: one invocation per channel.
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
 override POSITIONS: u32;
 override CHANNELS: u32;
 override MOMENTUM: f32;
@@ -15,11 +13,10 @@ override SYNC: u32;
 @group(0) @binding(1) var<storage, read> variance: array<f32>;
 @group(0) @binding(2) var<storage, read_write> running_mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> running_variance: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let channel = id.x + id.y * groups.x * 256u;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let channel = linear_index(global_id, group_count, 256u);
     if (channel >= CHANNELS) {
         return;
     }

@@ -6,19 +6,14 @@
 // Dispatch: one workgroup per (32 channels, split), in x and y.
 // A workgroup is 32 channels x 8 lanes that take every eighth position, so that loads are contiguous.
 // It goes through its positions twice, so that distances are from the right mean.
-// A turn of a loop takes 8 or 4 positions: llvmpipe silently ends an invocation after 65,536 turns,
-// here two million positions of a split.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
+// A turn of a loop takes 8 or 4 positions: two million in a split before turns run out
+// (CONTRIBUTING.md).
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override SPLITS: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read_write> partials: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 var<workgroup> sums: array<array<f32, 32>, 8>;
 
@@ -42,15 +37,15 @@ fn sum_of_lanes(lane: u32, column: u32, value: f32) -> f32 {
 }
 
 @compute @workgroup_size(32, 8)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    let channel = group.x * 32u + local.x;
-    let split = group.y;
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images) * POSITIONS;
-    let end = min((split + 1u) * split_images, step.images) * POSITIONS;
+fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_id) local_id: vec3u) {
+    let channel = group_id.x * 32u + local_id.x;
+    let split = group_id.y;
+    let images = images_of(split, step.images);
+    let begin = images.begin * POSITIONS;
+    let end = images.end * POSITIONS;
     var sum = 0.0;
     if (channel < CHANNELS) {
-        for (var position = begin + local.y; position < end; position += 64u) {
+        for (var position = begin + local_id.y; position < end; position += 64u) {
             sum += distance_from(0.0, position, end, channel);
             sum += distance_from(0.0, position + 8u, end, channel);
             sum += distance_from(0.0, position + 16u, end, channel);
@@ -62,10 +57,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         }
     }
     let count = f32(end - begin);
-    let mean = sum_of_lanes(local.y, local.x, sum) / max(count, 1.0);
+    let mean = sum_of_lanes(local_id.y, local_id.x, sum) / max(count, 1.0);
     var squares = 0.0;
     if (channel < CHANNELS) {
-        for (var position = begin + local.y; position < end; position += 32u) {
+        for (var position = begin + local_id.y; position < end; position += 32u) {
             let a = distance_from(mean, position, end, channel);
             let b = distance_from(mean, position + 8u, end, channel);
             let c = distance_from(mean, position + 16u, end, channel);
@@ -76,8 +71,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             squares += d * d;
         }
     }
-    squares = sum_of_lanes(local.y, local.x, squares);
-    if (local.y == 0u && channel < CHANNELS) {
+    squares = sum_of_lanes(local_id.y, local_id.x, squares);
+    if (local_id.y == 0u && channel < CHANNELS) {
         let part = split * (1u + 2u * CHANNELS);
         if (channel == 0u) {
             partials[part] = count;

@@ -2,8 +2,6 @@
 // Reads squares, the sum of the squares of all of them; reads and writes LENGTH gradients.
 // Dispatch: one invocation per gradient.
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
 override LENGTH: u32;
 override NORM: f32;
 
@@ -11,13 +9,13 @@ override NORM: f32;
 @group(0) @binding(1) var<storage, read_write> gradients: array<f32>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= LENGTH) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= LENGTH) {
         return;
     }
     let norm = sqrt(squares[0]);
     if (norm > NORM) {
-        gradients[at] *= NORM / norm;
+        gradients[index] *= NORM / norm;
     }
 }

@@ -8,48 +8,32 @@
 // positions. Neighbouring invocations load the same gradients, and of the weights neighbouring
 // rows that stay in the cache while the loop walks along them. Needs strides of 1, at most 5
 // columns of taps, and channels in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
+// An invocation: positions p | p + 1 | .. | p + 11 of a row  x  input channels c | .. | c + 3.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // A row is cut into the fewest segments of at most 12 positions, and those are kept as short as
 // covers the row: 3, 2 or 1 tiles of 4 positions.
 override SEGMENTS: u32 = (IN_WIDTH + 11u) / 12u;
 override TILES: u32 = (IN_WIDTH + 4u * SEGMENTS - 1u) / (4u * SEGMENTS);
-override COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
-override IN_VECTORS: u32 = IN_CHANNELS / 4u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
+override WINDOW_COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
 
 // Four output channels, `ahead` columns into the window of the segment; 0 outside the image.
 // Without a branch, so that a window's loads can all be under way at once.
-fn load_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4<f32> {
+fn fetch_gradient(row: u32, first: u32, ahead: u32, vector: u32) -> vec4f {
     let x = first + ahead;
-    if (ahead >= COLUMNS) {
-        return vec4<f32>();
+    if (ahead >= WINDOW_COLUMNS) {
+        return vec4f();
     }
     let at = (row * OUT_WIDTH + min(x, OUT_WIDTH - 1u)) * OUT_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(output_gradients[at]), x < OUT_WIDTH);
+    return select(vec4f(), vec4f(output_gradients[at]), x < OUT_WIDTH);
 }
 
 // The weights of one tap: 4 output channels (columns) x 4 input channels.
-fn load_weights(at: u32) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(
+fn fetch_weights(at: u32) -> mat4x4f {
+    return transpose(mat4x4f(
         weights[at],
         weights[at + OUT_VECTORS],
         weights[at + 2u * OUT_VECTORS],
@@ -57,21 +41,7 @@ fn load_weights(at: u32) -> mat4x4<f32> {
     ));
 }
 
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
-}
-
-// sum + w * (a, b, c, d), one column per position.
-fn add_product(sum: mat4x4<f32>, w: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        add_column(sum[0], w, a),
-        add_column(sum[1], w, b),
-        add_column(sum[2], w, c),
-        add_column(sum[3], w, d),
-    );
-}
-
-fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
+fn store(row: u32, x: u32, vector: u32, sums: mat4x4f) {
     let at = (row * IN_WIDTH + x) * IN_VECTORS + vector;
     if (x < IN_WIDTH) { input_gradients[at] = vec4<Element>(sums[0]); }
     if (x + 1u < IN_WIDTH) { input_gradients[at + IN_VECTORS] = vec4<Element>(sums[1]); }
@@ -80,11 +50,11 @@ fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let in_vector = number % IN_VECTORS;
-    let segment = number / IN_VECTORS % SEGMENTS;
-    let in_row = number / IN_VECTORS / SEGMENTS;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let in_vector = index % IN_VECTORS;
+    let segment = index / IN_VECTORS % SEGMENTS;
+    let in_row = index / IN_VECTORS / SEGMENTS;
     if (in_row >= step.images * IN_HEIGHT) {
         return;
     }
@@ -92,9 +62,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let in_x = segment * 4u * TILES;
     // The last column of taps meets the window's first column.
     let first = in_x + PAD_LEFT + 1u - KERNEL_WIDTH;
-    var sums0 = mat4x4<f32>();
-    var sums1 = mat4x4<f32>();
-    var sums2 = mat4x4<f32>();
+    var sums0 = mat4x4f();
+    var sums1 = mat4x4f();
+    var sums2 = mat4x4f();
     for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
         let y = in_row % IN_HEIGHT + PAD_TOP - ky;
         if (y >= OUT_HEIGHT) {
@@ -102,51 +72,51 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         }
         let row = image * OUT_HEIGHT + y;
         for (var vector = 0u; vector < OUT_VECTORS; vector++) {
-            let g0 = load_gradient(row, first, 0u, vector);
-            let g1 = load_gradient(row, first, 1u, vector);
-            let g2 = load_gradient(row, first, 2u, vector);
-            let g3 = load_gradient(row, first, 3u, vector);
-            let g4 = load_gradient(row, first, 4u, vector);
-            let g5 = load_gradient(row, first, 5u, vector);
-            let g6 = load_gradient(row, first, 6u, vector);
-            let g7 = load_gradient(row, first, 7u, vector);
-            let g8 = load_gradient(row, first, 8u, vector);
-            let g9 = load_gradient(row, first, 9u, vector);
-            let g10 = load_gradient(row, first, 10u, vector);
-            let g11 = load_gradient(row, first, 11u, vector);
-            let g12 = load_gradient(row, first, 12u, vector);
-            let g13 = load_gradient(row, first, 13u, vector);
-            let g14 = load_gradient(row, first, 14u, vector);
-            let g15 = load_gradient(row, first, 15u, vector);
+            let g0 = fetch_gradient(row, first, 0u, vector);
+            let g1 = fetch_gradient(row, first, 1u, vector);
+            let g2 = fetch_gradient(row, first, 2u, vector);
+            let g3 = fetch_gradient(row, first, 3u, vector);
+            let g4 = fetch_gradient(row, first, 4u, vector);
+            let g5 = fetch_gradient(row, first, 5u, vector);
+            let g6 = fetch_gradient(row, first, 6u, vector);
+            let g7 = fetch_gradient(row, first, 7u, vector);
+            let g8 = fetch_gradient(row, first, 8u, vector);
+            let g9 = fetch_gradient(row, first, 9u, vector);
+            let g10 = fetch_gradient(row, first, 10u, vector);
+            let g11 = fetch_gradient(row, first, 11u, vector);
+            let g12 = fetch_gradient(row, first, 12u, vector);
+            let g13 = fetch_gradient(row, first, 13u, vector);
+            let g14 = fetch_gradient(row, first, 14u, vector);
+            let g15 = fetch_gradient(row, first, 15u, vector);
             let tap = IN_CHANNELS * OUT_VECTORS;
             let at = (ky * KERNEL_WIDTH + KERNEL_WIDTH - 1u) * tap + in_vector * 4u * OUT_VECTORS + vector;
-            let w0 = load_weights(at);
-            sums0 = add_product(sums0, w0, g0, g1, g2, g3);
-            if (TILES > 1u) { sums1 = add_product(sums1, w0, g4, g5, g6, g7); }
-            if (TILES > 2u) { sums2 = add_product(sums2, w0, g8, g9, g10, g11); }
+            let w0 = fetch_weights(at);
+            sums0 = add_columns(sums0, w0, g0, g1, g2, g3);
+            if (TILES > 1u) { sums1 = add_columns(sums1, w0, g4, g5, g6, g7); }
+            if (TILES > 2u) { sums2 = add_columns(sums2, w0, g8, g9, g10, g11); }
             if (KERNEL_WIDTH > 1u) {
-                let w1 = load_weights(at - tap);
-                sums0 = add_product(sums0, w1, g1, g2, g3, g4);
-                if (TILES > 1u) { sums1 = add_product(sums1, w1, g5, g6, g7, g8); }
-                if (TILES > 2u) { sums2 = add_product(sums2, w1, g9, g10, g11, g12); }
+                let w1 = fetch_weights(at - tap);
+                sums0 = add_columns(sums0, w1, g1, g2, g3, g4);
+                if (TILES > 1u) { sums1 = add_columns(sums1, w1, g5, g6, g7, g8); }
+                if (TILES > 2u) { sums2 = add_columns(sums2, w1, g9, g10, g11, g12); }
             }
             if (KERNEL_WIDTH > 2u) {
-                let w2 = load_weights(at - 2u * tap);
-                sums0 = add_product(sums0, w2, g2, g3, g4, g5);
-                if (TILES > 1u) { sums1 = add_product(sums1, w2, g6, g7, g8, g9); }
-                if (TILES > 2u) { sums2 = add_product(sums2, w2, g10, g11, g12, g13); }
+                let w2 = fetch_weights(at - 2u * tap);
+                sums0 = add_columns(sums0, w2, g2, g3, g4, g5);
+                if (TILES > 1u) { sums1 = add_columns(sums1, w2, g6, g7, g8, g9); }
+                if (TILES > 2u) { sums2 = add_columns(sums2, w2, g10, g11, g12, g13); }
             }
             if (KERNEL_WIDTH > 3u) {
-                let w3 = load_weights(at - 3u * tap);
-                sums0 = add_product(sums0, w3, g3, g4, g5, g6);
-                if (TILES > 1u) { sums1 = add_product(sums1, w3, g7, g8, g9, g10); }
-                if (TILES > 2u) { sums2 = add_product(sums2, w3, g11, g12, g13, g14); }
+                let w3 = fetch_weights(at - 3u * tap);
+                sums0 = add_columns(sums0, w3, g3, g4, g5, g6);
+                if (TILES > 1u) { sums1 = add_columns(sums1, w3, g7, g8, g9, g10); }
+                if (TILES > 2u) { sums2 = add_columns(sums2, w3, g11, g12, g13, g14); }
             }
             if (KERNEL_WIDTH > 4u) {
-                let w4 = load_weights(at - 4u * tap);
-                sums0 = add_product(sums0, w4, g4, g5, g6, g7);
-                if (TILES > 1u) { sums1 = add_product(sums1, w4, g8, g9, g10, g11); }
-                if (TILES > 2u) { sums2 = add_product(sums2, w4, g12, g13, g14, g15); }
+                let w4 = fetch_weights(at - 4u * tap);
+                sums0 = add_columns(sums0, w4, g4, g5, g6, g7);
+                if (TILES > 1u) { sums1 = add_columns(sums1, w4, g8, g9, g10, g11); }
+                if (TILES > 2u) { sums2 = add_columns(sums2, w4, g12, g13, g14, g15); }
             }
         }
     }

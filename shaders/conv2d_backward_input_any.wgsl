@@ -5,35 +5,18 @@
 // into two.
 // Untiled, and gathered rather than scattered, so that no two invocations write one element:
 // neighbouring invocations load the same gradients and neighbouring rows of weights.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let in_channel = number % IN_CHANNELS;
-    let in_x = number / IN_CHANNELS % IN_WIDTH;
-    let in_y = number / IN_CHANNELS / IN_WIDTH % IN_HEIGHT;
-    let image = number / IN_CHANNELS / IN_WIDTH / IN_HEIGHT;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let in_channel = index % IN_CHANNELS;
+    let in_x = index / IN_CHANNELS % IN_WIDTH;
+    let in_y = index / IN_CHANNELS / IN_WIDTH % IN_HEIGHT;
+    let image = index / IN_CHANNELS / IN_WIDTH / IN_HEIGHT;
     if (image >= step.images) {
         return;
     }
@@ -57,5 +40,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             }
         }
     }
-    input_gradients[number] = Element(sum);
+    input_gradients[index] = Element(sum);
 }

@@ -7,50 +7,23 @@
 // output channels of every tap that lies on a pixel, 16 gradients at a time. Neighbouring
 // invocations load neighbouring vectors into workgroup memory, where every gradient serves a row
 // of invocations and every weight a column of them; an invocation keeps 8 pixels x 4 channels in
-// registers. The next 16 are loaded while these are multiplied. Rows of weights run along the
+// registers. The next 16 are fetched while these are multiplied. Rows of weights run along the
 // output channels, so they are turned on their way. Needs channels in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
+// Invocation (x, y): pixels y | y + ROWS | .. | y + 7 * ROWS  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
-override IN_VECTORS: u32 = IN_CHANNELS / 4u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 override TERMS: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * OUT_CHANNELS;
-override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (IN_VECTORS + COLUMNS - 1u) / COLUMNS;
 override PIXELS: u32 = IN_HEIGHT * IN_WIDTH;
 
 // Where the first tap of each pixel lies: the first row of its image's gradients, and a row and a
 // column there, in steps of 1 whatever the strides.
-var<workgroup> corners: array<vec3<u32>, TILE_ROWS>;
-// Of each pixel 16 gradients.
-var<workgroup> gradients: array<array<vec4<f32>, 4>, TILE_ROWS>;
-// Of each vector of channels the weights of 16 gradients. The 17th spreads columns over the banks.
-var<workgroup> columns: array<array<vec4<f32>, 17>, COLUMNS>;
+var<workgroup> corners: array<vec3u, TILE_ROWS>;
 
-fn corner(pixel: u32) -> vec3<u32> {
+fn corner(pixel: u32) -> vec3u {
     let image = pixel / PIXELS;
     let y = pixel / IN_WIDTH % IN_HEIGHT + PAD_TOP;
     let x = pixel % IN_WIDTH + PAD_LEFT;
@@ -59,7 +32,7 @@ fn corner(pixel: u32) -> vec3<u32> {
 }
 
 // Four gradients that a pixel meets; 0 outside the image, between steps and past the last tap.
-fn load_gradient(row: u32, vector: u32) -> vec4<f32> {
+fn fetch_gradient(row: u32, vector: u32) -> vec4f {
     let tap = vector / OUT_VECTORS;
     let origin = corners[row];
     // Rows and columns before the image wrap around to very large ones.
@@ -70,67 +43,55 @@ fn load_gradient(row: u32, vector: u32) -> vec4<f32> {
     let met = y * STRIDE_Y == down && x * STRIDE_X == right && tap < KERNEL_HEIGHT * KERNEL_WIDTH;
     let inside = met && y < OUT_HEIGHT && x < OUT_WIDTH;
     let at = ((origin.x + y) * OUT_WIDTH + x) * OUT_VECTORS + vector % OUT_VECTORS;
-    return select(vec4<f32>(), vec4<f32>(output_gradients[select(0u, at, inside)]), inside);
+    return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
 }
 
 // The weights from four gradients back to one channel; 0 past the end of either.
-fn load_row(vector: u32, channel: u32) -> vec4<f32> {
+fn fetch_row(vector: u32, channel: u32) -> vec4f {
     let inside = vector < KERNEL_HEIGHT * KERNEL_WIDTH * OUT_VECTORS && channel < IN_CHANNELS;
     let at = (vector / OUT_VECTORS * IN_CHANNELS + channel) * OUT_VECTORS + vector % OUT_VECTORS;
-    return select(vec4<f32>(), weights[select(0u, at, inside)], inside);
+    return select(vec4f(), weights[select(0u, at, inside)], inside);
 }
 
 // An invocation's share of 16 gradients and weights.
-struct Loaded { g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>, g3: vec4<f32>, w: mat4x4<f32> }
+struct Fetched { g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f, w: mat4x4f }
 
 // Which of the 16 they are: an invocation loads one vector of every `ROW_STEP`th row of gradients,
 // and the first quarter or half of them 4 x 4 weights each.
-override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
-
-fn load(first: u32, index: u32, first_vector: u32) -> Loaded {
-    var loaded: Loaded;
-    let row = index / 4u;
-    let vector = first / 4u + index % 4u;
-    loaded.g0 = load_gradient(row, vector);
-    loaded.g1 = load_gradient(row + ROW_STEP, vector);
+fn fetch(first: u32, local_index: u32, first_vector: u32) -> Fetched {
+    var fetched: Fetched;
+    let row = local_index / 4u;
+    let vector = first / 4u + local_index % 4u;
+    fetched.g0 = fetch_gradient(row, vector);
+    fetched.g1 = fetch_gradient(row + ROW_STEP, vector);
     if (COLUMNS < 16u) {
-        loaded.g2 = load_gradient(row + 2u * ROW_STEP, vector);
-        loaded.g3 = load_gradient(row + 3u * ROW_STEP, vector);
+        fetched.g2 = fetch_gradient(row + 2u * ROW_STEP, vector);
+        fetched.g3 = fetch_gradient(row + 3u * ROW_STEP, vector);
     }
-    if (index < 4u * COLUMNS) {
-        let channel = 4u * (first_vector + index / 4u);
-        loaded.w = transpose(mat4x4<f32>(
-            load_row(vector, channel),
-            load_row(vector, channel + 1u),
-            load_row(vector, channel + 2u),
-            load_row(vector, channel + 3u),
+    if (local_index < 4u * COLUMNS) {
+        let channel = 4u * (first_vector + local_index / 4u);
+        fetched.w = transpose(mat4x4f(
+            fetch_row(vector, channel),
+            fetch_row(vector, channel + 1u),
+            fetch_row(vector, channel + 2u),
+            fetch_row(vector, channel + 3u),
         ));
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, index: u32) {
-    let row = index / 4u;
-    let vector = index % 4u;
-    gradients[row][vector] = loaded.g0;
-    gradients[row + ROW_STEP][vector] = loaded.g1;
-    if (COLUMNS < 16u) {
-        gradients[row + 2u * ROW_STEP][vector] = loaded.g2;
-        gradients[row + 3u * ROW_STEP][vector] = loaded.g3;
-    }
-    if (index < 4u * COLUMNS) {
-        columns[row][4u * vector] = loaded.w[0];
-        columns[row][4u * vector + 1u] = loaded.w[1];
-        columns[row][4u * vector + 2u] = loaded.w[2];
-        columns[row][4u * vector + 3u] = loaded.w[3];
+fn stage_weights(local_index: u32, w: mat4x4f) {
+    if (local_index < 4u * COLUMNS) {
+        let column = local_index / 4u;
+        let term = local_index % 4u * 4u;
+        staged_columns[column][term] = w[0];
+        staged_columns[column][term + 1u] = w[1];
+        staged_columns[column][term + 2u] = w[2];
+        staged_columns[column][term + 3u] = w[3];
     }
 }
 
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
-}
-
-fn store(pixel: u32, vector: u32, sum: vec4<f32>) {
+fn store(pixel: u32, vector: u32, sum: vec4f) {
     if (pixel < step.images * PIXELS && vector < IN_VECTORS) {
         input_gradients[pixel * IN_VECTORS + vector] = vec4<Element>(sum);
     }
@@ -138,53 +99,49 @@ fn store(pixel: u32, vector: u32, sum: vec4<f32>) {
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
-    let first_pixel = number / CHANNEL_TILES * TILE_ROWS;
-    let first_vector = number % CHANNEL_TILES * COLUMNS;
-    if (index < TILE_ROWS) {
-        corners[index] = corner(first_pixel + index);
+    let group = linear_group(group_id, group_count);
+    let first_pixel = group / CHANNEL_TILES * TILE_ROWS;
+    let first_vector = group % CHANNEL_TILES * COLUMNS;
+    if (local_index < TILE_ROWS) {
+        corners[local_index] = corner(first_pixel + local_index);
     }
     workgroupBarrier();
-    var sums0 = vec4<f32>();
-    var sums1 = vec4<f32>();
-    var sums2 = vec4<f32>();
-    var sums3 = vec4<f32>();
-    var sums4 = vec4<f32>();
-    var sums5 = vec4<f32>();
-    var sums6 = vec4<f32>();
-    var sums7 = vec4<f32>();
+    var sums0 = vec4f();
+    var sums1 = vec4f();
+    var sums2 = vec4f();
+    var sums3 = vec4f();
+    var sums4 = vec4f();
+    var sums5 = vec4f();
+    var sums6 = vec4f();
+    var sums7 = vec4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < TERMS + 16u; first += 16u) {
-        let loaded = load(first, index, first_vector);
+        let fetched = fetch(first, local_index, first_vector);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
-                let w = mat4x4<f32>(
-                    columns[local.x][4u * four],
-                    columns[local.x][4u * four + 1u],
-                    columns[local.x][4u * four + 2u],
-                    columns[local.x][4u * four + 3u],
-                );
-                sums0 = add_column(sums0, w, gradients[local.y][four]);
-                sums1 = add_column(sums1, w, gradients[local.y + ROWS][four]);
-                sums2 = add_column(sums2, w, gradients[local.y + 2u * ROWS][four]);
-                sums3 = add_column(sums3, w, gradients[local.y + 3u * ROWS][four]);
-                sums4 = add_column(sums4, w, gradients[local.y + 4u * ROWS][four]);
-                sums5 = add_column(sums5, w, gradients[local.y + 5u * ROWS][four]);
-                sums6 = add_column(sums6, w, gradients[local.y + 6u * ROWS][four]);
-                sums7 = add_column(sums7, w, gradients[local.y + 7u * ROWS][four]);
+                let w = column_terms(local_id.x, four);
+                sums0 = add_column(sums0, w, staged_rows[local_id.y][four]);
+                sums1 = add_column(sums1, w, staged_rows[local_id.y + ROWS][four]);
+                sums2 = add_column(sums2, w, staged_rows[local_id.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, staged_rows[local_id.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, staged_rows[local_id.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, staged_rows[local_id.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, staged_rows[local_id.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, staged_rows[local_id.y + 7u * ROWS][four]);
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        stage_rows(local_index, fetched.g0, fetched.g1, fetched.g2, fetched.g3);
+        stage_weights(local_index, fetched.w);
         workgroupBarrier();
     }
-    let pixel = first_pixel + local.y;
-    let vector = first_vector + local.x;
+    let pixel = first_pixel + local_id.y;
+    let vector = first_vector + local_id.x;
     store(pixel, vector, sums0);
     store(pixel + ROWS, vector, sums1);
     store(pixel + 2u * ROWS, vector, sums2);

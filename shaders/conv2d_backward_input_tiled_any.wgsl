@@ -8,47 +8,23 @@
 // output channels of every tap that lies on a pixel, 16 gradients at a time. Neighbouring
 // invocations load neighbouring runs of 4 into workgroup memory, where every gradient serves a row
 // of invocations and every weight a column of them; an invocation keeps 8 pixels x 4 channels in
-// registers. The next 16 are loaded while these are multiplied. Needs strides of 1: so many loads
+// registers. The next 16 are fetched while these are multiplied. Needs strides of 1: so many loads
 // with divisions take some drivers minutes to compile.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
+// Invocation (x, y): pixels y | y + ROWS | .. | y + 7 * ROWS  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
-override IN_VECTORS: u32 = (IN_CHANNELS + 3u) / 4u;
 override TERMS: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * OUT_CHANNELS;
-override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (IN_VECTORS + COLUMNS - 1u) / COLUMNS;
 override PIXELS: u32 = IN_HEIGHT * IN_WIDTH;
 
 // Where the first tap of each pixel lies: the first row of its image's gradients, and a row and a
 // column there.
-var<workgroup> corners: array<vec3<u32>, TILE_ROWS>;
-// Of each pixel 16 gradients.
-var<workgroup> gradients: array<array<vec4<f32>, 4>, TILE_ROWS>;
-// Of each vector of channels the weights of 16 gradients. The 17th spreads columns over the banks.
-var<workgroup> columns: array<array<vec4<f32>, 17>, COLUMNS>;
+var<workgroup> corners: array<vec3u, TILE_ROWS>;
 
-fn corner(pixel: u32) -> vec3<u32> {
+fn corner(pixel: u32) -> vec3u {
     let image = pixel / PIXELS;
     let y = pixel / IN_WIDTH % IN_HEIGHT + PAD_TOP;
     let x = pixel % IN_WIDTH + PAD_LEFT;
@@ -57,14 +33,14 @@ fn corner(pixel: u32) -> vec3<u32> {
 }
 
 // The row and column of a tap, and a channel; past the last tap, one that no pixel meets.
-fn term(at: u32) -> vec3<u32> {
+fn term(at: u32) -> vec3u {
     let tap = at / OUT_CHANNELS;
     let y = select(0x40000000u, tap / KERNEL_WIDTH, at < TERMS);
     return vec3(y, tap % KERNEL_WIDTH, at % OUT_CHANNELS);
 }
 
 // One gradient that a pixel meets; 0 outside the image.
-fn load_gradient(origin: vec3<u32>, term: vec3<u32>) -> f32 {
+fn fetch_gradient(origin: vec3u, term: vec3u) -> f32 {
     // Rows and columns before the image wrap around to very large ones.
     let y = origin.y - term.x;
     let x = origin.z - term.y;
@@ -73,92 +49,79 @@ fn load_gradient(origin: vec3<u32>, term: vec3<u32>) -> f32 {
     return select(0.0, f32(output_gradients[select(0u, at, inside)]), inside);
 }
 
-fn load_gradients(row: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>, d: vec3<u32>) -> vec4<f32> {
+fn fetch_gradients(row: u32, a: vec3u, b: vec3u, c: vec3u, d: vec3u) -> vec4f {
     let origin = corners[row];
     return vec4(
-        load_gradient(origin, a),
-        load_gradient(origin, b),
-        load_gradient(origin, c),
-        load_gradient(origin, d),
+        fetch_gradient(origin, a),
+        fetch_gradient(origin, b),
+        fetch_gradient(origin, c),
+        fetch_gradient(origin, d),
     );
 }
 
 // The weight from one gradient back to a channel; 0 past the end of either.
-fn load_weight(term: vec3<u32>, channel: u32) -> f32 {
+fn fetch_weight(term: vec3u, channel: u32) -> f32 {
     let inside = term.x < KERNEL_HEIGHT && channel < IN_CHANNELS;
     let tap = term.x * KERNEL_WIDTH + term.y;
     let at = (tap * IN_CHANNELS + channel) * OUT_CHANNELS + term.z;
     return select(0.0, weights[select(0u, at, inside)], inside);
 }
 
-fn load_weights(term: vec3<u32>, channel: u32) -> vec4<f32> {
+fn fetch_weights(term: vec3u, channel: u32) -> vec4f {
     return vec4(
-        load_weight(term, channel),
-        load_weight(term, channel + 1u),
-        load_weight(term, channel + 2u),
-        load_weight(term, channel + 3u),
+        fetch_weight(term, channel),
+        fetch_weight(term, channel + 1u),
+        fetch_weight(term, channel + 2u),
+        fetch_weight(term, channel + 3u),
     );
 }
 
 // An invocation's share of 16 gradients and weights.
-struct Loaded { g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>, g3: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32> }
+struct Fetched { g0: vec4f, g1: vec4f, g2: vec4f, g3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
 
 // Which of the 16 they are: an invocation loads four gradients of every `ROW_STEP`th row, and the
 // weights of one gradient to every `COLUMN_STEP`th vector of channels, as weights run along the
 // output channels.
-override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
 override COLUMN_STEP: u32 = ROWS * COLUMNS / 16u;
 
-fn load(first: u32, index: u32, first_vector: u32) -> Loaded {
-    var loaded: Loaded;
-    let row = index / 4u;
-    let at = first + index % 4u * 4u;
+fn fetch(first: u32, local_index: u32, first_vector: u32) -> Fetched {
+    var fetched: Fetched;
+    let row = local_index / 4u;
+    let at = first + local_index % 4u * 4u;
     let a = term(at);
     let b = term(at + 1u);
     let c = term(at + 2u);
     let d = term(at + 3u);
-    loaded.g0 = load_gradients(row, a, b, c, d);
-    loaded.g1 = load_gradients(row + ROW_STEP, a, b, c, d);
+    fetched.g0 = fetch_gradients(row, a, b, c, d);
+    fetched.g1 = fetch_gradients(row + ROW_STEP, a, b, c, d);
     if (COLUMNS < 16u) {
-        loaded.g2 = load_gradients(row + 2u * ROW_STEP, a, b, c, d);
-        loaded.g3 = load_gradients(row + 3u * ROW_STEP, a, b, c, d);
+        fetched.g2 = fetch_gradients(row + 2u * ROW_STEP, a, b, c, d);
+        fetched.g3 = fetch_gradients(row + 3u * ROW_STEP, a, b, c, d);
     }
-    let weight_term = term(first + index % 16u);
-    let channel = 4u * (first_vector + index / 16u);
-    loaded.w0 = load_weights(weight_term, channel);
+    let weight_term = term(first + local_index % 16u);
+    let channel = 4u * (first_vector + local_index / 16u);
+    fetched.w0 = fetch_weights(weight_term, channel);
     if (ROWS < 16u) {
-        loaded.w1 = load_weights(weight_term, channel + 4u * COLUMN_STEP);
+        fetched.w1 = fetch_weights(weight_term, channel + 4u * COLUMN_STEP);
     }
     if (ROWS < 8u) {
-        loaded.w2 = load_weights(weight_term, channel + 8u * COLUMN_STEP);
-        loaded.w3 = load_weights(weight_term, channel + 12u * COLUMN_STEP);
+        fetched.w2 = fetch_weights(weight_term, channel + 8u * COLUMN_STEP);
+        fetched.w3 = fetch_weights(weight_term, channel + 12u * COLUMN_STEP);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, index: u32) {
-    let row = index / 4u;
-    let vector = index % 4u;
-    gradients[row][vector] = loaded.g0;
-    gradients[row + ROW_STEP][vector] = loaded.g1;
-    if (COLUMNS < 16u) {
-        gradients[row + 2u * ROW_STEP][vector] = loaded.g2;
-        gradients[row + 3u * ROW_STEP][vector] = loaded.g3;
-    }
-    let column = index / 16u;
-    let at = index % 16u;
-    columns[column][at] = loaded.w0;
+fn stage_weights(local_index: u32, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f) {
+    let column = local_index / 16u;
+    let term = local_index % 16u;
+    staged_columns[column][term] = w0;
     if (ROWS < 16u) {
-        columns[column + COLUMN_STEP][at] = loaded.w1;
+        staged_columns[column + COLUMN_STEP][term] = w1;
     }
     if (ROWS < 8u) {
-        columns[column + 2u * COLUMN_STEP][at] = loaded.w2;
-        columns[column + 3u * COLUMN_STEP][at] = loaded.w3;
+        staged_columns[column + 2u * COLUMN_STEP][term] = w2;
+        staged_columns[column + 3u * COLUMN_STEP][term] = w3;
     }
-}
-
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
 }
 
 fn store_one(pixel: u32, channel: u32, sum: f32) {
@@ -167,7 +130,7 @@ fn store_one(pixel: u32, channel: u32, sum: f32) {
     }
 }
 
-fn store(pixel: u32, channel: u32, sum: vec4<f32>) {
+fn store(pixel: u32, channel: u32, sum: vec4f) {
     if (pixel < step.images * PIXELS) {
         store_one(pixel, channel, sum.x);
         store_one(pixel, channel + 1u, sum.y);
@@ -178,53 +141,49 @@ fn store(pixel: u32, channel: u32, sum: vec4<f32>) {
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
-    let first_pixel = number / CHANNEL_TILES * TILE_ROWS;
-    let first_vector = number % CHANNEL_TILES * COLUMNS;
-    if (index < TILE_ROWS) {
-        corners[index] = corner(first_pixel + index);
+    let group = linear_group(group_id, group_count);
+    let first_pixel = group / CHANNEL_TILES * TILE_ROWS;
+    let first_vector = group % CHANNEL_TILES * COLUMNS;
+    if (local_index < TILE_ROWS) {
+        corners[local_index] = corner(first_pixel + local_index);
     }
     workgroupBarrier();
-    var sums0 = vec4<f32>();
-    var sums1 = vec4<f32>();
-    var sums2 = vec4<f32>();
-    var sums3 = vec4<f32>();
-    var sums4 = vec4<f32>();
-    var sums5 = vec4<f32>();
-    var sums6 = vec4<f32>();
-    var sums7 = vec4<f32>();
+    var sums0 = vec4f();
+    var sums1 = vec4f();
+    var sums2 = vec4f();
+    var sums3 = vec4f();
+    var sums4 = vec4f();
+    var sums5 = vec4f();
+    var sums6 = vec4f();
+    var sums7 = vec4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < TERMS + 16u; first += 16u) {
-        let loaded = load(first, index, first_vector);
+        let fetched = fetch(first, local_index, first_vector);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
-                let w = mat4x4<f32>(
-                    columns[local.x][4u * four],
-                    columns[local.x][4u * four + 1u],
-                    columns[local.x][4u * four + 2u],
-                    columns[local.x][4u * four + 3u],
-                );
-                sums0 = add_column(sums0, w, gradients[local.y][four]);
-                sums1 = add_column(sums1, w, gradients[local.y + ROWS][four]);
-                sums2 = add_column(sums2, w, gradients[local.y + 2u * ROWS][four]);
-                sums3 = add_column(sums3, w, gradients[local.y + 3u * ROWS][four]);
-                sums4 = add_column(sums4, w, gradients[local.y + 4u * ROWS][four]);
-                sums5 = add_column(sums5, w, gradients[local.y + 5u * ROWS][four]);
-                sums6 = add_column(sums6, w, gradients[local.y + 6u * ROWS][four]);
-                sums7 = add_column(sums7, w, gradients[local.y + 7u * ROWS][four]);
+                let w = column_terms(local_id.x, four);
+                sums0 = add_column(sums0, w, staged_rows[local_id.y][four]);
+                sums1 = add_column(sums1, w, staged_rows[local_id.y + ROWS][four]);
+                sums2 = add_column(sums2, w, staged_rows[local_id.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, staged_rows[local_id.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, staged_rows[local_id.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, staged_rows[local_id.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, staged_rows[local_id.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, staged_rows[local_id.y + 7u * ROWS][four]);
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        stage_rows(local_index, fetched.g0, fetched.g1, fetched.g2, fetched.g3);
+        stage_weights(local_index, fetched.w0, fetched.w1, fetched.w2, fetched.w3);
         workgroupBarrier();
     }
-    let pixel = first_pixel + local.y;
-    let channel = 4u * (first_vector + local.x);
+    let pixel = first_pixel + local_id.y;
+    let channel = 4u * (first_vector + local_id.x);
     store(pixel, channel, sums0);
     store(pixel + ROWS, channel, sums1);
     store(pixel + 2u * ROWS, channel, sums2);

@@ -4,32 +4,11 @@
 // Dispatch: one invocation per element of partials, output channels fastest, in one dimension
 // folded into two.
 // Untiled: neighbouring invocations load neighbouring gradients and the same inputs. A turn of
-// the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns, of a
-// split's positions, half a million in long rows.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-override SPLITS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
+// the loop takes 8 positions: half a million in long rows before turns run out (CONTRIBUTING.md).
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // Adds the product of an input and an output gradient of these rows, if both are inside.
 fn add_product(sum: f32, input_at: u32, gradients_at: u32, x: u32, out_x: u32) -> f32 {
@@ -41,20 +20,18 @@ fn add_product(sum: f32, input_at: u32, gradients_at: u32, x: u32, out_x: u32) -
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let out_channel = number % OUT_CHANNELS;
-    let in_channel = number / OUT_CHANNELS % IN_CHANNELS;
-    let tap = number / OUT_CHANNELS / IN_CHANNELS % (KERNEL_HEIGHT * KERNEL_WIDTH);
-    let split = number / OUT_CHANNELS / IN_CHANNELS / (KERNEL_HEIGHT * KERNEL_WIDTH);
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let out_channel = index % OUT_CHANNELS;
+    let in_channel = index / OUT_CHANNELS % IN_CHANNELS;
+    let tap = index / OUT_CHANNELS / IN_CHANNELS % (KERNEL_HEIGHT * KERNEL_WIDTH);
+    let split = index / OUT_CHANNELS / IN_CHANNELS / (KERNEL_HEIGHT * KERNEL_WIDTH);
     if (split >= SPLITS) {
         return;
     }
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images);
-    let end = min(begin + split_images, step.images);
+    let images = images_of(split, step.images);
     var sum = 0.0;
-    for (var out_row = begin * OUT_HEIGHT; out_row < end * OUT_HEIGHT; out_row++) {
+    for (var out_row = images.begin * OUT_HEIGHT; out_row < images.end * OUT_HEIGHT; out_row++) {
         // Rows and columns before the image wrap around to very large ones.
         let y = out_row % OUT_HEIGHT * STRIDE_Y + tap / KERNEL_WIDTH - PAD_TOP;
         if (y >= IN_HEIGHT) {
@@ -74,5 +51,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             sum = add_product(sum, input_at, gradients_at, x + 7u * STRIDE_X, out_x + 7u);
         }
     }
-    partials[number] = GRADIENT_UNIT * sum;
+    partials[index] = GRADIENT_UNIT * sum;
 }

@@ -10,85 +10,63 @@
 // meet are a sliding window, of which 4 are new. Neighbouring invocations load neighbouring
 // gradients and the same inputs. Needs a horizontal stride of 1, at most 5 columns of taps, and
 // output channels in multiples of 4.
-// llvmpipe silently ends an invocation after 65,536 turns of its loops: of a split's positions, a
-// quarter of a million in long rows.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-override SPLITS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
+// In long rows a split may have a quarter of a million positions before turns run out
+// (CONTRIBUTING.md).
+// An invocation: taps of a row  x  input channel i  x  output channels o | .. | o + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> partials: array<vec4<f32>>;
-@group(1) @binding(0) var<uniform> step: Step;
-
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
+@group(0) @binding(2) var<storage, read_write> partials: array<vec4f>;
 
 // One input; 0 outside the image.
 // Without a branch, so that a window's loads can all be under way at once.
-fn load_input(row: u32, x: u32, channel: u32) -> f32 {
+fn fetch_input(row: u32, x: u32, channel: u32) -> f32 {
     let at = (row * IN_WIDTH + min(x, IN_WIDTH - 1u)) * IN_CHANNELS + channel;
     return select(0.0, f32(input[at]), x < IN_WIDTH);
 }
 
 // Four output channels; 0 past the end of the row.
-fn load_gradient(row: u32, x: u32, vector: u32) -> vec4<f32> {
+fn fetch_gradient(row: u32, x: u32, vector: u32) -> vec4f {
     let at = (row * OUT_WIDTH + min(x, OUT_WIDTH - 1u)) * OUT_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(output_gradients[at]), x < OUT_WIDTH);
+    return select(vec4f(), vec4f(output_gradients[at]), x < OUT_WIDTH);
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let out_vector = number % OUT_VECTORS;
-    let channel = number / OUT_VECTORS % IN_CHANNELS;
-    let ky = number / OUT_VECTORS / IN_CHANNELS % KERNEL_HEIGHT;
-    let split = number / OUT_VECTORS / IN_CHANNELS / KERNEL_HEIGHT;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let out_vector = index % OUT_VECTORS;
+    let channel = index / OUT_VECTORS % IN_CHANNELS;
+    let ky = index / OUT_VECTORS / IN_CHANNELS % KERNEL_HEIGHT;
+    let split = index / OUT_VECTORS / IN_CHANNELS / KERNEL_HEIGHT;
     if (split >= SPLITS) {
         return;
     }
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images);
-    let end = min(begin + split_images, step.images);
-    var sums0 = vec4<f32>();
-    var sums1 = vec4<f32>();
-    var sums2 = vec4<f32>();
-    var sums3 = vec4<f32>();
-    var sums4 = vec4<f32>();
-    for (var out_row = begin * OUT_HEIGHT; out_row < end * OUT_HEIGHT; out_row++) {
+    let images = images_of(split, step.images);
+    var sums0 = vec4f();
+    var sums1 = vec4f();
+    var sums2 = vec4f();
+    var sums3 = vec4f();
+    var sums4 = vec4f();
+    for (var out_row = images.begin * OUT_HEIGHT; out_row < images.end * OUT_HEIGHT; out_row++) {
         let y = out_row % OUT_HEIGHT * STRIDE_Y + ky - PAD_TOP;
         if (y >= IN_HEIGHT) {
             continue;
         }
         let row = out_row / OUT_HEIGHT * IN_HEIGHT + y;
-        var x0 = load_input(row, 0u - PAD_LEFT, channel);
-        var x1 = load_input(row, 1u - PAD_LEFT, channel);
-        var x2 = load_input(row, 2u - PAD_LEFT, channel);
-        var x3 = load_input(row, 3u - PAD_LEFT, channel);
+        var x0 = fetch_input(row, 0u - PAD_LEFT, channel);
+        var x1 = fetch_input(row, 1u - PAD_LEFT, channel);
+        var x2 = fetch_input(row, 2u - PAD_LEFT, channel);
+        var x3 = fetch_input(row, 3u - PAD_LEFT, channel);
         for (var x = 0u; x < OUT_WIDTH; x += 4u) {
             let ahead = x + 4u - PAD_LEFT;
-            let x4 = load_input(row, ahead, channel);
-            let x5 = load_input(row, ahead + 1u, channel);
-            let x6 = load_input(row, ahead + 2u, channel);
-            let x7 = load_input(row, ahead + 3u, channel);
-            let g0 = load_gradient(out_row, x, out_vector);
-            let g1 = load_gradient(out_row, x + 1u, out_vector);
-            let g2 = load_gradient(out_row, x + 2u, out_vector);
-            let g3 = load_gradient(out_row, x + 3u, out_vector);
+            let x4 = fetch_input(row, ahead, channel);
+            let x5 = fetch_input(row, ahead + 1u, channel);
+            let x6 = fetch_input(row, ahead + 2u, channel);
+            let x7 = fetch_input(row, ahead + 3u, channel);
+            let g0 = fetch_gradient(out_row, x, out_vector);
+            let g1 = fetch_gradient(out_row, x + 1u, out_vector);
+            let g2 = fetch_gradient(out_row, x + 2u, out_vector);
+            let g3 = fetch_gradient(out_row, x + 3u, out_vector);
             sums0 = fma(g0, vec4(x0), sums0);
             sums0 = fma(g1, vec4(x1), sums0);
             sums0 = fma(g2, vec4(x2), sums0);

@@ -9,49 +9,20 @@
 // channels, and the inner sum runs over the positions of the split, 16 at a time. Neighbouring
 // invocations load neighbouring runs of 4 into workgroup memory, where every input serves a row of
 // invocations and every gradient a column of them; an invocation keeps 8 inputs x 4 channels in
-// registers. The next 16 are loaded while these are multiplied.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-override SPLITS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
-
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
+// registers. The next 16 are fetched while these are multiplied.
+// Invocation (x, y): inputs 4y | .. | 4y + 3, 4 * (y + ROWS) | ..  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
-override OUT_VECTORS: u32 = (OUT_CHANNELS + 3u) / 4u;
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
-override INPUT_VECTORS: u32 = 2u * ROWS;
 override PATCH_TILES: u32 = (PATCH + 8u * ROWS - 1u) / (8u * ROWS);
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
 
-// Of each vector of inputs and of channels 16 positions. The 17th spreads them over the banks.
-var<workgroup> inputs: array<array<vec4<f32>, 17>, INPUT_VECTORS>;
-var<workgroup> gradients: array<array<vec4<f32>, 17>, COLUMNS>;
-
 // The row, column and channel of an input of a patch; past the end, in a row outside any image.
-fn term(at: u32) -> vec3<u32> {
+fn term(at: u32) -> vec3u {
     let tap = at / IN_CHANNELS;
     let y = select(0x40000000u, tap / KERNEL_WIDTH, at < PATCH);
     return vec3(y, tap % KERNEL_WIDTH, at % IN_CHANNELS);
@@ -59,7 +30,7 @@ fn term(at: u32) -> vec3<u32> {
 
 // One input of the patch that begins here: the first row of an image, and a row and a column
 // there; 0 outside the image.
-fn load_input(origin: vec3<u32>, term: vec3<u32>) -> f32 {
+fn fetch_input(origin: vec3u, term: vec3u) -> f32 {
     let y = origin.y + term.x;
     let x = origin.z + term.y;
     let inside = y < IN_HEIGHT && x < IN_WIDTH;
@@ -67,7 +38,7 @@ fn load_input(origin: vec3<u32>, term: vec3<u32>) -> f32 {
     return select(0.0, f32(input[select(0u, at, inside)]), inside);
 }
 
-fn load_inputs(position: u32, end: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>, d: vec3<u32>) -> vec4<f32> {
+fn fetch_inputs(position: u32, end: u32, a: vec3u, b: vec3u, c: vec3u, d: vec3u) -> vec4f {
     // Rows and columns before the image wrap around to very large ones.
     let y = position / OUT_WIDTH % OUT_HEIGHT * STRIDE_Y - PAD_TOP;
     let x = position % OUT_WIDTH * STRIDE_X - PAD_LEFT;
@@ -75,91 +46,55 @@ fn load_inputs(position: u32, end: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>
     let row = position / POSITIONS * IN_HEIGHT;
     let origin = vec3(row, select(0x80000000u, y, position < end), x);
     return vec4(
-        load_input(origin, a),
-        load_input(origin, b),
-        load_input(origin, c),
-        load_input(origin, d),
+        fetch_input(origin, a),
+        fetch_input(origin, b),
+        fetch_input(origin, c),
+        fetch_input(origin, d),
     );
 }
 
 // The gradient of one channel of a position; 0 past the end of either.
-fn load_gradient(position: u32, end: u32, channel: u32) -> f32 {
+fn fetch_gradient(position: u32, end: u32, channel: u32) -> f32 {
     let inside = position < end && channel < OUT_CHANNELS;
     let at = position * OUT_CHANNELS + channel;
     return select(0.0, f32(output_gradients[select(0u, at, inside)]), inside);
 }
 
-fn load_gradients(position: u32, end: u32, channel: u32) -> vec4<f32> {
+fn fetch_gradients(position: u32, end: u32, channel: u32) -> vec4f {
     return vec4(
-        load_gradient(position, end, channel),
-        load_gradient(position, end, channel + 1u),
-        load_gradient(position, end, channel + 2u),
-        load_gradient(position, end, channel + 3u),
+        fetch_gradient(position, end, channel),
+        fetch_gradient(position, end, channel + 1u),
+        fetch_gradient(position, end, channel + 2u),
+        fetch_gradient(position, end, channel + 3u),
     );
 }
 
-// An invocation's share of the inputs and gradients of 16 positions.
-struct Loaded { x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>, g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>, g3: vec4<f32> }
-
-// Which of the 16 they are: an invocation loads four inputs of every `INPUT_STEP`th position, and
-// four gradients of every `ROWS`th.
-override INPUT_STEP: u32 = COLUMNS / 2u;
-
-fn load(first: u32, end: u32, index: u32, first_input: u32, channel: u32) -> Loaded {
-    var loaded: Loaded;
-    let at = 4u * (first_input + index % INPUT_VECTORS);
+// An invocation's share of 16 positions: four inputs of every `ROW_STEP`th, and four gradients of every
+// `ROWS`th.
+fn fetch(first: u32, end: u32, local_index: u32, first_input: u32, channel: u32) -> Terms {
+    var fetched: Terms;
+    let at = 4u * (first_input + local_index % TILE_VECTORS);
     let a = term(at);
     let b = term(at + 1u);
     let c = term(at + 2u);
     let d = term(at + 3u);
-    let position = first + index / INPUT_VECTORS;
-    loaded.x0 = load_inputs(position, end, a, b, c, d);
-    loaded.x1 = load_inputs(position + INPUT_STEP, end, a, b, c, d);
+    let position = first + local_index / TILE_VECTORS;
+    fetched.r0 = fetch_inputs(position, end, a, b, c, d);
+    fetched.r1 = fetch_inputs(position + ROW_STEP, end, a, b, c, d);
     if (COLUMNS < 16u) {
-        loaded.x2 = load_inputs(position + 2u * INPUT_STEP, end, a, b, c, d);
-        loaded.x3 = load_inputs(position + 3u * INPUT_STEP, end, a, b, c, d);
+        fetched.r2 = fetch_inputs(position + 2u * ROW_STEP, end, a, b, c, d);
+        fetched.r3 = fetch_inputs(position + 3u * ROW_STEP, end, a, b, c, d);
     }
-    let gradients_at = first + index / COLUMNS;
-    loaded.g0 = load_gradients(gradients_at, end, channel);
+    let gradients_at = first + local_index / COLUMNS;
+    fetched.c0 = fetch_gradients(gradients_at, end, channel);
     if (ROWS < 16u) {
-        loaded.g1 = load_gradients(gradients_at + ROWS, end, channel);
+        fetched.c1 = fetch_gradients(gradients_at + ROWS, end, channel);
     }
     if (ROWS < 8u) {
-        loaded.g2 = load_gradients(gradients_at + 2u * ROWS, end, channel);
-        loaded.g3 = load_gradients(gradients_at + 3u * ROWS, end, channel);
+        fetched.c2 = fetch_gradients(gradients_at + 2u * ROWS, end, channel);
+        fetched.c3 = fetch_gradients(gradients_at + 3u * ROWS, end, channel);
     }
-    return loaded;
-}
-
-fn share(loaded: Loaded, index: u32) {
-    let vector = index % INPUT_VECTORS;
-    let position = index / INPUT_VECTORS;
-    inputs[vector][position] = loaded.x0;
-    inputs[vector][position + INPUT_STEP] = loaded.x1;
-    if (COLUMNS < 16u) {
-        inputs[vector][position + 2u * INPUT_STEP] = loaded.x2;
-        inputs[vector][position + 3u * INPUT_STEP] = loaded.x3;
-    }
-    let column = index % COLUMNS;
-    let at = index / COLUMNS;
-    gradients[column][at] = loaded.g0;
-    if (ROWS < 16u) {
-        gradients[column][at + ROWS] = loaded.g1;
-    }
-    if (ROWS < 8u) {
-        gradients[column][at + 2u * ROWS] = loaded.g2;
-        gradients[column][at + 3u * ROWS] = loaded.g3;
-    }
-}
-
-// Adds the product of every input (columns) and every output channel.
-fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        fma(g, vec4(x.x), sum[0]),
-        fma(g, vec4(x.y), sum[1]),
-        fma(g, vec4(x.z), sum[2]),
-        fma(g, vec4(x.w), sum[3]),
-    );
+    return fetched;
 }
 
 fn store_one(split: u32, term: u32, channel: u32, sum: f32) {
@@ -168,14 +103,14 @@ fn store_one(split: u32, term: u32, channel: u32, sum: f32) {
     }
 }
 
-fn store_row(split: u32, term: u32, channel: u32, sums: vec4<f32>) {
+fn store_row(split: u32, term: u32, channel: u32, sums: vec4f) {
     store_one(split, term, channel, sums.x);
     store_one(split, term, channel + 1u, sums.y);
     store_one(split, term, channel + 2u, sums.z);
     store_one(split, term, channel + 3u, sums.w);
 }
 
-fn store(split: u32, term: u32, channel: u32, sums: mat4x4<f32>) {
+fn store(split: u32, term: u32, channel: u32, sums: mat4x4f) {
     if (split < SPLITS) {
         store_row(split, term, channel, sums[0]);
         store_row(split, term + 1u, channel, sums[1]);
@@ -186,44 +121,44 @@ fn store(split: u32, term: u32, channel: u32, sums: mat4x4<f32>) {
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
+    let group = linear_group(group_id, group_count);
     // The first of an invocation's channels: of the gradients it loads, and of the sums it keeps.
-    let channel = 4u * (number % CHANNEL_TILES * COLUMNS + local.x);
-    let first_input = number / CHANNEL_TILES % PATCH_TILES * INPUT_VECTORS;
-    let split = number / CHANNEL_TILES / PATCH_TILES;
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images) * POSITIONS;
-    let end = min((split + 1u) * split_images, step.images) * POSITIONS;
-    var sums0 = mat4x4<f32>();
-    var sums1 = mat4x4<f32>();
+    let channel = 4u * (group % CHANNEL_TILES * COLUMNS + local_id.x);
+    let first_input = group / CHANNEL_TILES % PATCH_TILES * TILE_VECTORS;
+    let split = group / CHANNEL_TILES / PATCH_TILES;
+    let images = images_of(split, step.images);
+    let begin = images.begin * POSITIONS;
+    let end = images.end * POSITIONS;
+    var sums0 = mat4x4f();
+    var sums1 = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = begin; first < end + 16u; first += 16u) {
-        let loaded = load(first, end, index, first_input, channel);
+        let fetched = fetch(first, end, local_index, first_input, channel);
         if (first > begin) {
             for (var at = 0u; at < 16u; at += 4u) {
-                let g0 = gradients[local.x][at];
-                let g1 = gradients[local.x][at + 1u];
-                let g2 = gradients[local.x][at + 2u];
-                let g3 = gradients[local.x][at + 3u];
-                sums0 = add_outer(sums0, inputs[local.y][at], g0);
-                sums0 = add_outer(sums0, inputs[local.y][at + 1u], g1);
-                sums0 = add_outer(sums0, inputs[local.y][at + 2u], g2);
-                sums0 = add_outer(sums0, inputs[local.y][at + 3u], g3);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at], g0);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 1u], g1);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 2u], g2);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 3u], g3);
+                let g0 = staged_columns[local_id.x][at];
+                let g1 = staged_columns[local_id.x][at + 1u];
+                let g2 = staged_columns[local_id.x][at + 2u];
+                let g3 = staged_columns[local_id.x][at + 3u];
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at], g0);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 1u], g1);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 2u], g2);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 3u], g3);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at], g0);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 1u], g1);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 2u], g2);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 3u], g3);
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        stage_terms(fetched, local_index);
         workgroupBarrier();
     }
-    store(split, 4u * (first_input + local.y), channel, sums0);
-    store(split, 4u * (first_input + local.y + ROWS), channel, sums1);
+    store(split, 4u * (first_input + local_id.y), channel, sums0);
+    store(split, 4u * (first_input + local_id.y + ROWS), channel, sums1);
 }

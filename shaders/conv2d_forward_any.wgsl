@@ -4,36 +4,19 @@
 // Dispatch: one invocation per element of the output, channels fastest, in one dimension folded
 // into two.
 // Untiled: neighbouring invocations load neighbouring weights and the same inputs.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read> biases: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let out_channel = number % OUT_CHANNELS;
-    let out_x = number / OUT_CHANNELS % OUT_WIDTH;
-    let out_y = number / OUT_CHANNELS / OUT_WIDTH % OUT_HEIGHT;
-    let image = number / OUT_CHANNELS / OUT_WIDTH / OUT_HEIGHT;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let out_channel = index % OUT_CHANNELS;
+    let out_x = index / OUT_CHANNELS % OUT_WIDTH;
+    let out_y = index / OUT_CHANNELS / OUT_WIDTH % OUT_HEIGHT;
+    let image = index / OUT_CHANNELS / OUT_WIDTH / OUT_HEIGHT;
     if (image >= step.images) {
         return;
     }
@@ -56,5 +39,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
             }
         }
     }
-    output[number] = Element(sum);
+    output[index] = Element(sum);
 }

@@ -8,40 +8,24 @@
 // kernel row overlap, so up to 16 loaded inputs serve 5 taps x 12 positions; neighbouring
 // invocations load neighbouring weights and the same inputs. Needs a horizontal stride of 1, at
 // most 5 columns of taps, and output channels in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
+// An invocation: positions p | p + 1 | .. | p + 11 of a row  x  output channels c | .. | c + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> biases: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // A row is cut into the fewest segments of at most 12 positions, and those are kept as short as
 // covers the row: 3, 2 or 1 tiles of 4 positions.
 override SEGMENTS: u32 = (OUT_WIDTH + 11u) / 12u;
 override TILES: u32 = (OUT_WIDTH + 4u * SEGMENTS - 1u) / (4u * SEGMENTS);
-override COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
+override WINDOW_COLUMNS: u32 = 4u * TILES + KERNEL_WIDTH - 1u;
 
 // One input, `ahead` columns into the window of the segment; 0 outside the image.
 // Without a branch, so that a window's loads can all be under way at once.
-fn load_input(row: u32, first: u32, ahead: u32, channel: u32) -> f32 {
+fn fetch_input(row: u32, first: u32, ahead: u32, channel: u32) -> f32 {
     let x = first + ahead;
-    if (ahead >= COLUMNS) {
+    if (ahead >= WINDOW_COLUMNS) {
         return 0.0;
     }
     let at = (row * IN_WIDTH + min(x, IN_WIDTH - 1u)) * IN_CHANNELS + channel;
@@ -49,8 +33,8 @@ fn load_input(row: u32, first: u32, ahead: u32, channel: u32) -> f32 {
 }
 
 // sum + w * (a, b, c, d), one column per position.
-fn add_product(sum: mat4x4<f32>, w: vec4<f32>, a: f32, b: f32, c: f32, d: f32) -> mat4x4<f32> {
-    return mat4x4<f32>(
+fn add_product(sum: mat4x4f, w: vec4f, a: f32, b: f32, c: f32, d: f32) -> mat4x4f {
+    return mat4x4f(
         fma(w, vec4(a), sum[0]),
         fma(w, vec4(b), sum[1]),
         fma(w, vec4(c), sum[2]),
@@ -58,7 +42,7 @@ fn add_product(sum: mat4x4<f32>, w: vec4<f32>, a: f32, b: f32, c: f32, d: f32) -
     );
 }
 
-fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
+fn store(row: u32, x: u32, vector: u32, sums: mat4x4f) {
     let at = (row * OUT_WIDTH + x) * OUT_VECTORS + vector;
     if (x < OUT_WIDTH) { output[at] = vec4<Element>(sums[0]); }
     if (x + 1u < OUT_WIDTH) { output[at + OUT_VECTORS] = vec4<Element>(sums[1]); }
@@ -67,11 +51,11 @@ fn store(row: u32, x: u32, vector: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let out_vector = number % OUT_VECTORS;
-    let segment = number / OUT_VECTORS % SEGMENTS;
-    let out_row = number / OUT_VECTORS / SEGMENTS;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let out_vector = index % OUT_VECTORS;
+    let segment = index / OUT_VECTORS % SEGMENTS;
+    let out_row = index / OUT_VECTORS / SEGMENTS;
     if (out_row >= step.images * OUT_HEIGHT) {
         return;
     }
@@ -79,7 +63,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let out_x = segment * 4u * TILES;
     let first = out_x - PAD_LEFT;
     let bias = biases[out_vector];
-    var sums0 = mat4x4<f32>(bias, bias, bias, bias);
+    var sums0 = mat4x4f(bias, bias, bias, bias);
     var sums1 = sums0;
     var sums2 = sums0;
     for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
@@ -89,22 +73,22 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         }
         let row = image * IN_HEIGHT + y;
         for (var channel = 0u; channel < IN_CHANNELS; channel++) {
-            let x0 = load_input(row, first, 0u, channel);
-            let x1 = load_input(row, first, 1u, channel);
-            let x2 = load_input(row, first, 2u, channel);
-            let x3 = load_input(row, first, 3u, channel);
-            let x4 = load_input(row, first, 4u, channel);
-            let x5 = load_input(row, first, 5u, channel);
-            let x6 = load_input(row, first, 6u, channel);
-            let x7 = load_input(row, first, 7u, channel);
-            let x8 = load_input(row, first, 8u, channel);
-            let x9 = load_input(row, first, 9u, channel);
-            let x10 = load_input(row, first, 10u, channel);
-            let x11 = load_input(row, first, 11u, channel);
-            let x12 = load_input(row, first, 12u, channel);
-            let x13 = load_input(row, first, 13u, channel);
-            let x14 = load_input(row, first, 14u, channel);
-            let x15 = load_input(row, first, 15u, channel);
+            let x0 = fetch_input(row, first, 0u, channel);
+            let x1 = fetch_input(row, first, 1u, channel);
+            let x2 = fetch_input(row, first, 2u, channel);
+            let x3 = fetch_input(row, first, 3u, channel);
+            let x4 = fetch_input(row, first, 4u, channel);
+            let x5 = fetch_input(row, first, 5u, channel);
+            let x6 = fetch_input(row, first, 6u, channel);
+            let x7 = fetch_input(row, first, 7u, channel);
+            let x8 = fetch_input(row, first, 8u, channel);
+            let x9 = fetch_input(row, first, 9u, channel);
+            let x10 = fetch_input(row, first, 10u, channel);
+            let x11 = fetch_input(row, first, 11u, channel);
+            let x12 = fetch_input(row, first, 12u, channel);
+            let x13 = fetch_input(row, first, 13u, channel);
+            let x14 = fetch_input(row, first, 14u, channel);
+            let x15 = fetch_input(row, first, 15u, channel);
             let at = (ky * KERNEL_WIDTH * IN_CHANNELS + channel) * OUT_VECTORS + out_vector;
             let tap = IN_CHANNELS * OUT_VECTORS;
             let w0 = weights[at];

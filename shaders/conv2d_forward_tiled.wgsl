@@ -7,50 +7,23 @@
 // the patch of inputs that a position sees, 16 at a time. Neighbouring invocations load
 // neighbouring vectors into workgroup memory, where every input serves a row of invocations and
 // every weight a column of them; an invocation keeps 8 positions x 4 channels in registers. The
-// next 16 are loaded while these are multiplied. Needs channels in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
+// next 16 are fetched while these are multiplied. Needs channels in multiples of 4.
+// Invocation (x, y): positions y | y + ROWS | .. | y + 7 * ROWS  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> biases: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
-override IN_VECTORS: u32 = IN_CHANNELS / 4u;
-override OUT_VECTORS: u32 = OUT_CHANNELS / 4u;
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
-override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
 
 // Where each position's patch begins: the first row of its image, and a row and a column there.
-var<workgroup> corners: array<vec3<u32>, TILE_ROWS>;
-// Of each position 16 inputs.
-var<workgroup> inputs: array<array<vec4<f32>, 4>, TILE_ROWS>;
-// Of each vector of channels the weights of 16 inputs. The 17th spreads columns over the banks.
-var<workgroup> columns: array<array<vec4<f32>, 17>, COLUMNS>;
+var<workgroup> corners: array<vec3u, TILE_ROWS>;
 
 // Rows and columns before the image wrap around to very large ones.
-fn corner(position: u32) -> vec3<u32> {
+fn corner(position: u32) -> vec3u {
     let image = position / POSITIONS;
     let y = position / OUT_WIDTH % OUT_HEIGHT * STRIDE_Y - PAD_TOP;
     let x = position % OUT_WIDTH * STRIDE_X - PAD_LEFT;
@@ -59,77 +32,50 @@ fn corner(position: u32) -> vec3<u32> {
 }
 
 // Four inputs of a patch; 0 outside the image and past the end of the patch.
-fn load_input(row: u32, vector: u32) -> vec4<f32> {
+fn fetch_input(row: u32, vector: u32) -> vec4f {
     let tap = vector / IN_VECTORS;
     let origin = corners[row];
     let y = origin.y + tap / KERNEL_WIDTH;
     let x = origin.z + tap % KERNEL_WIDTH;
     let inside = tap < KERNEL_HEIGHT * KERNEL_WIDTH && y < IN_HEIGHT && x < IN_WIDTH;
     let at = ((origin.x + y) * IN_WIDTH + x) * IN_VECTORS + vector % IN_VECTORS;
-    return select(vec4<f32>(), vec4<f32>(input[select(0u, at, inside)]), inside);
+    return select(vec4f(), vec4f(input[select(0u, at, inside)]), inside);
 }
 
 // The weights from one input of a patch to four channels; 0 past the end of either.
-fn load_weights(at: u32, vector: u32) -> vec4<f32> {
+fn fetch_weights(at: u32, vector: u32) -> vec4f {
     let inside = at < PATCH && vector < OUT_VECTORS;
-    return select(vec4<f32>(), weights[select(0u, at * OUT_VECTORS + vector, inside)], inside);
+    return select(vec4f(), weights[select(0u, at * OUT_VECTORS + vector, inside)], inside);
 }
 
 // An invocation's share of 16 inputs and weights.
-struct Loaded { x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32> }
+struct Fetched { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
 
 // Which of the 16 they are: an invocation loads one vector of every `ROW_STEP`th row of inputs,
 // and one column of every `ROWS`th row of weights.
-override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
-
-fn load(first: u32, index: u32, vector: u32) -> Loaded {
-    var loaded: Loaded;
-    let row = index / 4u;
-    let inputs_at = first / 4u + index % 4u;
-    loaded.x0 = load_input(row, inputs_at);
-    loaded.x1 = load_input(row + ROW_STEP, inputs_at);
+fn fetch(first: u32, local_index: u32, vector: u32) -> Fetched {
+    var fetched: Fetched;
+    let row = local_index / 4u;
+    let inputs_at = first / 4u + local_index % 4u;
+    fetched.x0 = fetch_input(row, inputs_at);
+    fetched.x1 = fetch_input(row + ROW_STEP, inputs_at);
     if (COLUMNS < 16u) {
-        loaded.x2 = load_input(row + 2u * ROW_STEP, inputs_at);
-        loaded.x3 = load_input(row + 3u * ROW_STEP, inputs_at);
+        fetched.x2 = fetch_input(row + 2u * ROW_STEP, inputs_at);
+        fetched.x3 = fetch_input(row + 3u * ROW_STEP, inputs_at);
     }
-    let weights_at = first + index / COLUMNS;
-    loaded.w0 = load_weights(weights_at, vector);
+    let weights_at = first + local_index / COLUMNS;
+    fetched.w0 = fetch_weights(weights_at, vector);
     if (ROWS < 16u) {
-        loaded.w1 = load_weights(weights_at + ROWS, vector);
+        fetched.w1 = fetch_weights(weights_at + ROWS, vector);
     }
     if (ROWS < 8u) {
-        loaded.w2 = load_weights(weights_at + 2u * ROWS, vector);
-        loaded.w3 = load_weights(weights_at + 3u * ROWS, vector);
+        fetched.w2 = fetch_weights(weights_at + 2u * ROWS, vector);
+        fetched.w3 = fetch_weights(weights_at + 3u * ROWS, vector);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, index: u32) {
-    let row = index / 4u;
-    let vector = index % 4u;
-    inputs[row][vector] = loaded.x0;
-    inputs[row + ROW_STEP][vector] = loaded.x1;
-    if (COLUMNS < 16u) {
-        inputs[row + 2u * ROW_STEP][vector] = loaded.x2;
-        inputs[row + 3u * ROW_STEP][vector] = loaded.x3;
-    }
-    let column = index % COLUMNS;
-    let at = index / COLUMNS;
-    columns[column][at] = loaded.w0;
-    if (ROWS < 16u) {
-        columns[column][at + ROWS] = loaded.w1;
-    }
-    if (ROWS < 8u) {
-        columns[column][at + 2u * ROWS] = loaded.w2;
-        columns[column][at + 3u * ROWS] = loaded.w3;
-    }
-}
-
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
-}
-
-fn store(position: u32, vector: u32, sum: vec4<f32>) {
+fn store(position: u32, vector: u32, sum: vec4f) {
     if (position < step.images * POSITIONS && vector < OUT_VECTORS) {
         output[position * OUT_VECTORS + vector] = vec4<Element>(sum);
     }
@@ -137,17 +83,17 @@ fn store(position: u32, vector: u32, sum: vec4<f32>) {
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
-    let first_position = number / CHANNEL_TILES * TILE_ROWS;
+    let group = linear_group(group_id, group_count);
+    let first_position = group / CHANNEL_TILES * TILE_ROWS;
     // An invocation's column: that of the weights it loads, and of the sums it keeps.
-    let vector = number % CHANNEL_TILES * COLUMNS + local.x;
-    if (index < TILE_ROWS) {
-        corners[index] = corner(first_position + index);
+    let vector = group % CHANNEL_TILES * COLUMNS + local_id.x;
+    if (local_index < TILE_ROWS) {
+        corners[local_index] = corner(first_position + local_index);
     }
     workgroupBarrier();
     let bias = biases[min(vector, OUT_VECTORS - 1u)];
@@ -161,30 +107,26 @@ fn main(
     var sums7 = bias;
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < PATCH + 16u; first += 16u) {
-        let loaded = load(first, index, vector);
+        let fetched = fetch(first, local_index, vector);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
-                let w = mat4x4<f32>(
-                    columns[local.x][4u * four],
-                    columns[local.x][4u * four + 1u],
-                    columns[local.x][4u * four + 2u],
-                    columns[local.x][4u * four + 3u],
-                );
-                sums0 = add_column(sums0, w, inputs[local.y][four]);
-                sums1 = add_column(sums1, w, inputs[local.y + ROWS][four]);
-                sums2 = add_column(sums2, w, inputs[local.y + 2u * ROWS][four]);
-                sums3 = add_column(sums3, w, inputs[local.y + 3u * ROWS][four]);
-                sums4 = add_column(sums4, w, inputs[local.y + 4u * ROWS][four]);
-                sums5 = add_column(sums5, w, inputs[local.y + 5u * ROWS][four]);
-                sums6 = add_column(sums6, w, inputs[local.y + 6u * ROWS][four]);
-                sums7 = add_column(sums7, w, inputs[local.y + 7u * ROWS][four]);
+                let w = column_terms(local_id.x, four);
+                sums0 = add_column(sums0, w, staged_rows[local_id.y][four]);
+                sums1 = add_column(sums1, w, staged_rows[local_id.y + ROWS][four]);
+                sums2 = add_column(sums2, w, staged_rows[local_id.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, staged_rows[local_id.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, staged_rows[local_id.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, staged_rows[local_id.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, staged_rows[local_id.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, staged_rows[local_id.y + 7u * ROWS][four]);
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        stage_rows(local_index, fetched.x0, fetched.x1, fetched.x2, fetched.x3);
+        stage_columns(local_index, fetched.w0, fetched.w1, fetched.w2, fetched.w3);
         workgroupBarrier();
     }
-    let position = first_position + local.y;
+    let position = first_position + local_id.y;
     store(position, vector, sums0);
     store(position + ROWS, vector, sums1);
     store(position + 2u * ROWS, vector, sums2);

@@ -8,49 +8,23 @@
 // the patch of inputs that a position sees, 16 at a time. Neighbouring invocations load
 // neighbouring runs of 4 into workgroup memory, where every input serves a row of invocations and
 // every weight a column of them; an invocation keeps 8 positions x 4 channels in registers. The
-// next 16 are loaded while these are multiplied.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
-// Invocations of a workgroup: 4, 8 or 16 rows of 8 or 16.
-override ROWS: u32 = 8u;
-override COLUMNS: u32 = 16u;
+// next 16 are fetched while these are multiplied.
+// Invocation (x, y): positions y | y + ROWS | .. | y + 7 * ROWS  x  channels 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read> biases: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
-override OUT_VECTORS: u32 = (OUT_CHANNELS + 3u) / 4u;
 override PATCH: u32 = KERNEL_HEIGHT * KERNEL_WIDTH * IN_CHANNELS;
-override TILE_ROWS: u32 = 8u * ROWS;
 override CHANNEL_TILES: u32 = (OUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 override POSITIONS: u32 = OUT_HEIGHT * OUT_WIDTH;
 
 // Where each position's patch begins: the first row of its image, and a row and a column there.
-var<workgroup> corners: array<vec3<u32>, TILE_ROWS>;
-// Of each position 16 inputs.
-var<workgroup> inputs: array<array<vec4<f32>, 4>, TILE_ROWS>;
-// Of each vector of channels the weights of 16 inputs. The 17th spreads columns over the banks.
-var<workgroup> columns: array<array<vec4<f32>, 17>, COLUMNS>;
+var<workgroup> corners: array<vec3u, TILE_ROWS>;
 
 // Rows and columns before the image wrap around to very large ones.
-fn corner(position: u32) -> vec3<u32> {
+fn corner(position: u32) -> vec3u {
     let image = position / POSITIONS;
     let y = position / OUT_WIDTH % OUT_HEIGHT * STRIDE_Y - PAD_TOP;
     let x = position % OUT_WIDTH * STRIDE_X - PAD_LEFT;
@@ -59,14 +33,14 @@ fn corner(position: u32) -> vec3<u32> {
 }
 
 // The row, column and channel of an input of a patch; past the end, in a row outside any image.
-fn term(at: u32) -> vec3<u32> {
+fn term(at: u32) -> vec3u {
     let tap = at / IN_CHANNELS;
     let y = select(0x40000000u, tap / KERNEL_WIDTH, at < PATCH);
     return vec3(y, tap % KERNEL_WIDTH, at % IN_CHANNELS);
 }
 
 // One input of a patch; 0 outside the image.
-fn load_input(origin: vec3<u32>, term: vec3<u32>) -> f32 {
+fn fetch_input(origin: vec3u, term: vec3u) -> f32 {
     let y = origin.y + term.x;
     let x = origin.z + term.y;
     let inside = y < IN_HEIGHT && x < IN_WIDTH;
@@ -74,87 +48,60 @@ fn load_input(origin: vec3<u32>, term: vec3<u32>) -> f32 {
     return select(0.0, f32(input[select(0u, at, inside)]), inside);
 }
 
-fn load_inputs(row: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>, d: vec3<u32>) -> vec4<f32> {
+fn fetch_inputs(row: u32, a: vec3u, b: vec3u, c: vec3u, d: vec3u) -> vec4f {
     let origin = corners[row];
     return vec4(
-        load_input(origin, a),
-        load_input(origin, b),
-        load_input(origin, c),
-        load_input(origin, d),
+        fetch_input(origin, a),
+        fetch_input(origin, b),
+        fetch_input(origin, c),
+        fetch_input(origin, d),
     );
 }
 
 // The weight from one input of a patch to a channel; 0 past the end of either.
-fn load_weight(at: u32, channel: u32) -> f32 {
+fn fetch_weight(at: u32, channel: u32) -> f32 {
     let inside = at < PATCH && channel < OUT_CHANNELS;
     return select(0.0, weights[select(0u, at * OUT_CHANNELS + channel, inside)], inside);
 }
 
-fn load_weights(at: u32, channel: u32) -> vec4<f32> {
+fn fetch_weights(at: u32, channel: u32) -> vec4f {
     return vec4(
-        load_weight(at, channel),
-        load_weight(at, channel + 1u),
-        load_weight(at, channel + 2u),
-        load_weight(at, channel + 3u),
+        fetch_weight(at, channel),
+        fetch_weight(at, channel + 1u),
+        fetch_weight(at, channel + 2u),
+        fetch_weight(at, channel + 3u),
     );
 }
 
 // An invocation's share of 16 inputs and weights.
-struct Loaded { x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32> }
+struct Fetched { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
 
 // Which of the 16 they are: an invocation loads four inputs of every `ROW_STEP`th row,
 // and four weights of every `ROWS`th input.
-override ROW_STEP: u32 = ROWS * COLUMNS / 4u;
-
-fn load(first: u32, index: u32, channel: u32) -> Loaded {
-    var loaded: Loaded;
-    let row = index / 4u;
-    let inputs_at = first + index % 4u * 4u;
+fn fetch(first: u32, local_index: u32, channel: u32) -> Fetched {
+    var fetched: Fetched;
+    let row = local_index / 4u;
+    let inputs_at = first + local_index % 4u * 4u;
     let a = term(inputs_at);
     let b = term(inputs_at + 1u);
     let c = term(inputs_at + 2u);
     let d = term(inputs_at + 3u);
-    loaded.x0 = load_inputs(row, a, b, c, d);
-    loaded.x1 = load_inputs(row + ROW_STEP, a, b, c, d);
+    fetched.x0 = fetch_inputs(row, a, b, c, d);
+    fetched.x1 = fetch_inputs(row + ROW_STEP, a, b, c, d);
     if (COLUMNS < 16u) {
-        loaded.x2 = load_inputs(row + 2u * ROW_STEP, a, b, c, d);
-        loaded.x3 = load_inputs(row + 3u * ROW_STEP, a, b, c, d);
+        fetched.x2 = fetch_inputs(row + 2u * ROW_STEP, a, b, c, d);
+        fetched.x3 = fetch_inputs(row + 3u * ROW_STEP, a, b, c, d);
     }
-    let weights_at = first + index / COLUMNS;
-    loaded.w0 = load_weights(weights_at, channel);
+    let weights_at = first + local_index / COLUMNS;
+    fetched.w0 = fetch_weights(weights_at, channel);
     if (ROWS < 16u) {
-        loaded.w1 = load_weights(weights_at + ROWS, channel);
+        fetched.w1 = fetch_weights(weights_at + ROWS, channel);
     }
     if (ROWS < 8u) {
-        loaded.w2 = load_weights(weights_at + 2u * ROWS, channel);
-        loaded.w3 = load_weights(weights_at + 3u * ROWS, channel);
+        fetched.w2 = fetch_weights(weights_at + 2u * ROWS, channel);
+        fetched.w3 = fetch_weights(weights_at + 3u * ROWS, channel);
     }
-    return loaded;
-}
-
-fn share(loaded: Loaded, index: u32) {
-    let row = index / 4u;
-    let vector = index % 4u;
-    inputs[row][vector] = loaded.x0;
-    inputs[row + ROW_STEP][vector] = loaded.x1;
-    if (COLUMNS < 16u) {
-        inputs[row + 2u * ROW_STEP][vector] = loaded.x2;
-        inputs[row + 3u * ROW_STEP][vector] = loaded.x3;
-    }
-    let column = index % COLUMNS;
-    let at = index / COLUMNS;
-    columns[column][at] = loaded.w0;
-    if (ROWS < 16u) {
-        columns[column][at + ROWS] = loaded.w1;
-    }
-    if (ROWS < 8u) {
-        columns[column][at + 2u * ROWS] = loaded.w2;
-        columns[column][at + 3u * ROWS] = loaded.w3;
-    }
-}
-
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
+    return fetched;
 }
 
 fn store_one(position: u32, channel: u32, sum: f32) {
@@ -163,7 +110,7 @@ fn store_one(position: u32, channel: u32, sum: f32) {
     }
 }
 
-fn store(position: u32, channel: u32, sum: vec4<f32>) {
+fn store(position: u32, channel: u32, sum: vec4f) {
     if (position < step.images * POSITIONS) {
         store_one(position, channel, sum.x);
         store_one(position, channel + 1u, sum.y);
@@ -172,30 +119,30 @@ fn store(position: u32, channel: u32, sum: vec4<f32>) {
     }
 }
 
-fn load_bias(channel: u32) -> f32 {
+fn fetch_bias(channel: u32) -> f32 {
     return biases[min(channel, OUT_CHANNELS - 1u)];
 }
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
-    let first_position = number / CHANNEL_TILES * TILE_ROWS;
+    let group = linear_group(group_id, group_count);
+    let first_position = group / CHANNEL_TILES * TILE_ROWS;
     // The first of an invocation's channels: of the weights it loads, and of the sums it keeps.
-    let channel = 4u * (number % CHANNEL_TILES * COLUMNS + local.x);
-    if (index < TILE_ROWS) {
-        corners[index] = corner(first_position + index);
+    let channel = 4u * (group % CHANNEL_TILES * COLUMNS + local_id.x);
+    if (local_index < TILE_ROWS) {
+        corners[local_index] = corner(first_position + local_index);
     }
     workgroupBarrier();
     let bias = vec4(
-        load_bias(channel),
-        load_bias(channel + 1u),
-        load_bias(channel + 2u),
-        load_bias(channel + 3u),
+        fetch_bias(channel),
+        fetch_bias(channel + 1u),
+        fetch_bias(channel + 2u),
+        fetch_bias(channel + 3u),
     );
     var sums0 = bias;
     var sums1 = bias;
@@ -207,30 +154,26 @@ fn main(
     var sums7 = bias;
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < PATCH + 16u; first += 16u) {
-        let loaded = load(first, index, channel);
+        let fetched = fetch(first, local_index, channel);
         if (first > 0u) {
             for (var four = 0u; four < 4u; four++) {
-                let w = mat4x4<f32>(
-                    columns[local.x][4u * four],
-                    columns[local.x][4u * four + 1u],
-                    columns[local.x][4u * four + 2u],
-                    columns[local.x][4u * four + 3u],
-                );
-                sums0 = add_column(sums0, w, inputs[local.y][four]);
-                sums1 = add_column(sums1, w, inputs[local.y + ROWS][four]);
-                sums2 = add_column(sums2, w, inputs[local.y + 2u * ROWS][four]);
-                sums3 = add_column(sums3, w, inputs[local.y + 3u * ROWS][four]);
-                sums4 = add_column(sums4, w, inputs[local.y + 4u * ROWS][four]);
-                sums5 = add_column(sums5, w, inputs[local.y + 5u * ROWS][four]);
-                sums6 = add_column(sums6, w, inputs[local.y + 6u * ROWS][four]);
-                sums7 = add_column(sums7, w, inputs[local.y + 7u * ROWS][four]);
+                let w = column_terms(local_id.x, four);
+                sums0 = add_column(sums0, w, staged_rows[local_id.y][four]);
+                sums1 = add_column(sums1, w, staged_rows[local_id.y + ROWS][four]);
+                sums2 = add_column(sums2, w, staged_rows[local_id.y + 2u * ROWS][four]);
+                sums3 = add_column(sums3, w, staged_rows[local_id.y + 3u * ROWS][four]);
+                sums4 = add_column(sums4, w, staged_rows[local_id.y + 4u * ROWS][four]);
+                sums5 = add_column(sums5, w, staged_rows[local_id.y + 5u * ROWS][four]);
+                sums6 = add_column(sums6, w, staged_rows[local_id.y + 6u * ROWS][four]);
+                sums7 = add_column(sums7, w, staged_rows[local_id.y + 7u * ROWS][four]);
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        stage_rows(local_index, fetched.x0, fetched.x1, fetched.x2, fetched.x3);
+        stage_columns(local_index, fetched.w0, fetched.w1, fetched.w2, fetched.w3);
         workgroupBarrier();
     }
-    let position = first_position + local.y;
+    let position = first_position + local_id.y;
     store(position, channel, sums0);
     store(position + ROWS, channel, sums1);
     store(position + 2u * ROWS, channel, sums2);

@@ -6,89 +6,64 @@
 // dimension folded into two.
 // The inner sum runs over the outputs, 32 at a time. Neighbouring invocations load neighbouring
 // vectors into workgroup memory, where every gradient serves a row of invocations and every weight
-// a column of them; the next 32 are loaded while these are multiplied. Rows of weights run along
+// a column of them; the next 32 are fetched while these are multiplied. Rows of weights run along
 // the outputs, so they are turned on their way. Small batches make few tiles, so the 32 are shared
 // by 4 slices of invocations, each of which keeps 4 images x 4 inputs in registers; the slices are
 // added in order. Needs inputs and outputs in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override INPUTS: u32;
-override OUTPUTS: u32;
-
-// Invocations of a slice: 4 or 8 rows of 8.
-override ROWS: u32 = 4u;
-const COLUMNS: u32 = 8u;
-const SLICES: u32 = 4u;
+// Invocation (x, y, z): images y | y + ROWS | .. | y + 3 * ROWS  x  inputs 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
 override INPUT_TILES: u32 = (INPUT_VECTORS + COLUMNS - 1u) / COLUMNS;
-override TILE_ROWS: u32 = 4u * ROWS;
-
-// Of each image 32 gradients.
-var<workgroup> gradients: array<array<vec4<f32>, 8>, TILE_ROWS>;
-// Of each vector of inputs the weights of 32 gradients. The 33rd spreads columns over the banks.
-var<workgroup> columns: array<array<vec4<f32>, 33>, COLUMNS>;
-// The sums of a slice: of each row of invocations 4 images of each vector of inputs.
-var<workgroup> slice_sums: array<array<array<vec4<f32>, COLUMNS>, 4>, ROWS>;
 
 // Four gradients of an image; 0 past the end of either.
-fn load_gradient(image: u32, vector: u32) -> vec4<f32> {
+fn fetch_gradient(image: u32, vector: u32) -> vec4f {
     let inside = image < step.images && vector < OUTPUT_VECTORS;
     let at = image * OUTPUT_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(output_gradients[select(0u, at, inside)]), inside);
+    return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
 }
 
 // The weights from four gradients back to one input; 0 past the end of either.
-fn load_row(vector: u32, input: u32) -> vec4<f32> {
+fn fetch_row(vector: u32, input: u32) -> vec4f {
     let inside = vector < OUTPUT_VECTORS && input < INPUTS;
-    return select(vec4<f32>(), weights[select(0u, input * OUTPUT_VECTORS + vector, inside)], inside);
+    return select(vec4f(), weights[select(0u, input * OUTPUT_VECTORS + vector, inside)], inside);
 }
 
 // An invocation's share of 32 gradients and weights: a vector of one image, and of the first 64
 // invocations 4 x 4 weights each.
-struct Loaded { g: vec4<f32>, w: mat4x4<f32> }
+struct Fetched { g: vec4f, w: mat4x4f }
 
-fn load(first: u32, index: u32, first_image: u32, first_vector: u32) -> Loaded {
-    var loaded: Loaded;
-    let vector = first / 4u + index % 8u;
-    loaded.g = load_gradient(first_image + index / 8u, vector);
-    if (index < 8u * COLUMNS) {
-        let input = 4u * (first_vector + index / 8u);
-        loaded.w = transpose(mat4x4<f32>(
-            load_row(vector, input),
-            load_row(vector, input + 1u),
-            load_row(vector, input + 2u),
-            load_row(vector, input + 3u),
+fn fetch(first: u32, local_index: u32, first_image: u32, first_vector: u32) -> Fetched {
+    var fetched: Fetched;
+    let vector = first / 4u + local_index % 8u;
+    fetched.g = fetch_gradient(first_image + local_index / 8u, vector);
+    if (local_index < 8u * COLUMNS) {
+        let input = 4u * (first_vector + local_index / 8u);
+        fetched.w = transpose(mat4x4f(
+            fetch_row(vector, input),
+            fetch_row(vector, input + 1u),
+            fetch_row(vector, input + 2u),
+            fetch_row(vector, input + 3u),
         ));
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, index: u32) {
-    let row = index / 8u;
-    let vector = index % 8u;
-    gradients[row][vector] = loaded.g;
-    if (index < 8u * COLUMNS) {
-        columns[row][4u * vector] = loaded.w[0];
-        columns[row][4u * vector + 1u] = loaded.w[1];
-        columns[row][4u * vector + 2u] = loaded.w[2];
-        columns[row][4u * vector + 3u] = loaded.w[3];
+fn stage(fetched: Fetched, local_index: u32) {
+    let row = local_index / 8u;
+    let vector = local_index % 8u;
+    staged_rows[row][vector] = fetched.g;
+    if (local_index < 8u * COLUMNS) {
+        staged_columns[row][4u * vector] = fetched.w[0];
+        staged_columns[row][4u * vector + 1u] = fetched.w[1];
+        staged_columns[row][4u * vector + 2u] = fetched.w[2];
+        staged_columns[row][4u * vector + 3u] = fetched.w[3];
     }
 }
 
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
-}
-
-fn store(image: u32, vector: u32, sum: vec4<f32>) {
+fn store(image: u32, vector: u32, sum: vec4f) {
     if (image < step.images && vector < INPUT_VECTORS) {
         input_gradients[image * INPUT_VECTORS + vector] = vec4<Element>(sum);
     }
@@ -96,57 +71,37 @@ fn store(image: u32, vector: u32, sum: vec4<f32>) {
 
 @compute @workgroup_size(COLUMNS, ROWS, SLICES)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
-    let first_image = number / INPUT_TILES * TILE_ROWS;
-    let first_vector = number % INPUT_TILES * COLUMNS;
-    var sums = mat4x4<f32>();
+    let group = linear_group(group_id, group_count);
+    let first_image = group / INPUT_TILES * TILE_ROWS;
+    let first_vector = group % INPUT_TILES * COLUMNS;
+    var sums = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < OUTPUTS + 32u; first += 32u) {
-        let loaded = load(first, index, first_image, first_vector);
+        let fetched = fetch(first, local_index, first_image, first_vector);
         if (first > 0u) {
-            for (var vector = local.z; vector < 8u; vector += SLICES) {
-                let w = mat4x4<f32>(
-                    columns[local.x][4u * vector],
-                    columns[local.x][4u * vector + 1u],
-                    columns[local.x][4u * vector + 2u],
-                    columns[local.x][4u * vector + 3u],
-                );
-                sums = mat4x4<f32>(
-                    add_column(sums[0], w, gradients[local.y][vector]),
-                    add_column(sums[1], w, gradients[local.y + ROWS][vector]),
-                    add_column(sums[2], w, gradients[local.y + 2u * ROWS][vector]),
-                    add_column(sums[3], w, gradients[local.y + 3u * ROWS][vector]),
+            for (var vector = local_id.z; vector < 8u; vector += SLICES) {
+                let w = column_terms(local_id.x, vector);
+                sums = mat4x4f(
+                    add_column(sums[0], w, staged_rows[local_id.y][vector]),
+                    add_column(sums[1], w, staged_rows[local_id.y + ROWS][vector]),
+                    add_column(sums[2], w, staged_rows[local_id.y + 2u * ROWS][vector]),
+                    add_column(sums[3], w, staged_rows[local_id.y + 3u * ROWS][vector]),
                 );
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
-    for (var slice = 1u; slice < SLICES; slice++) {
-        if (local.z == slice) {
-            slice_sums[local.y][0][local.x] = sums[0];
-            slice_sums[local.y][1][local.x] = sums[1];
-            slice_sums[local.y][2][local.x] = sums[2];
-            slice_sums[local.y][3][local.x] = sums[3];
-        }
-        workgroupBarrier();
-        if (local.z == 0u) {
-            sums[0] += slice_sums[local.y][0][local.x];
-            sums[1] += slice_sums[local.y][1][local.x];
-            sums[2] += slice_sums[local.y][2][local.x];
-            sums[3] += slice_sums[local.y][3][local.x];
-        }
-        workgroupBarrier();
-    }
-    if (local.z == 0u) {
-        let image = first_image + local.y;
-        let vector = first_vector + local.x;
+    sums = sum_of_slices(sums, local_id);
+    if (local_id.z == 0u) {
+        let image = first_image + local_id.y;
+        let vector = first_vector + local_id.x;
         store(image, vector, sums[0]);
         store(image + ROWS, vector, sums[1]);
         store(image + 2u * ROWS, vector, sums[2]);

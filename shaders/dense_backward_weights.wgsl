@@ -8,35 +8,15 @@
 // are two vectors half a row apart, so that neighbouring invocations load neighbouring gradients
 // and store neighbouring sums; they load the same inputs. Needs inputs and outputs in multiples
 // of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override INPUTS: u32;
-override OUTPUTS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
+// An invocation: inputs i | .. | i + 7  x  outputs o | .. | o + 3, and as many half a row on.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4<f32>>;
-@group(1) @binding(0) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4f>;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
 override OUTPUT_TILES: u32 = (OUTPUT_VECTORS + 1u) / 2u;
 
-// Adds the product of every input (columns) and every output.
-fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        fma(g, vec4(x.x), sum[0]),
-        fma(g, vec4(x.y), sum[1]),
-        fma(g, vec4(x.z), sum[2]),
-        fma(g, vec4(x.w), sum[3]),
-    );
-}
-
-fn store_row(at: u32, sums: vec4<f32>) {
+fn store_row(at: u32, sums: vec4f) {
     var total = GRADIENT_UNIT * sums;
     if (step.accumulate != 0u) {
         total += weight_gradients[at];
@@ -44,7 +24,7 @@ fn store_row(at: u32, sums: vec4<f32>) {
     weight_gradients[at] = total;
 }
 
-fn store(inputs: u32, outputs: u32, sums: mat4x4<f32>) {
+fn store(inputs: u32, outputs: u32, sums: mat4x4f) {
     if (inputs >= INPUT_VECTORS || outputs >= OUTPUT_VECTORS) {
         return;
     }
@@ -56,25 +36,25 @@ fn store(inputs: u32, outputs: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let inputs = number / OUTPUT_TILES * 2u;
-    let outputs = number % OUTPUT_TILES;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let inputs = index / OUTPUT_TILES * 2u;
+    let outputs = index % OUTPUT_TILES;
     if (inputs >= INPUT_VECTORS) {
         return;
     }
     // A second vector past the end is computed from the last one and not stored.
     let next_inputs = min(inputs + 1u, INPUT_VECTORS - 1u);
     let next_outputs = min(outputs + OUTPUT_TILES, OUTPUT_VECTORS - 1u);
-    var sums00 = mat4x4<f32>();
-    var sums01 = mat4x4<f32>();
-    var sums10 = mat4x4<f32>();
-    var sums11 = mat4x4<f32>();
+    var sums00 = mat4x4f();
+    var sums01 = mat4x4f();
+    var sums10 = mat4x4f();
+    var sums11 = mat4x4f();
     for (var image = 0u; image < step.images; image++) {
-        let x0 = vec4<f32>(input[image * INPUT_VECTORS + inputs]);
-        let x1 = vec4<f32>(input[image * INPUT_VECTORS + next_inputs]);
-        let g0 = vec4<f32>(output_gradients[image * OUTPUT_VECTORS + outputs]);
-        let g1 = vec4<f32>(output_gradients[image * OUTPUT_VECTORS + next_outputs]);
+        let x0 = vec4f(input[image * INPUT_VECTORS + inputs]);
+        let x1 = vec4f(input[image * INPUT_VECTORS + next_inputs]);
+        let g0 = vec4f(output_gradients[image * OUTPUT_VECTORS + outputs]);
+        let g1 = vec4f(output_gradients[image * OUTPUT_VECTORS + next_outputs]);
         sums00 = add_outer(sums00, x0, g0);
         sums01 = add_outer(sums01, x0, g1);
         sums10 = add_outer(sums10, x1, g0);

@@ -7,95 +7,49 @@
 // dimension folded into two.
 // The inner sum runs over the images, 16 at a time. Neighbouring invocations load neighbouring
 // vectors into workgroup memory, where every input serves a row of invocations and every gradient
-// a column of them; an invocation keeps 8 inputs x 4 outputs in registers. The next 16 are loaded
+// a column of them; an invocation keeps 8 inputs x 4 outputs in registers. The next 16 are fetched
 // while these are multiplied. Needs inputs and outputs in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override INPUTS: u32;
-override OUTPUTS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
-
-// Invocations of a workgroup: 4 or 8 rows of 16.
-override ROWS: u32 = 8u;
-const COLUMNS: u32 = 16u;
+// Invocation (x, y): inputs 4y | .. | 4y + 3, 4 * (y + ROWS) | ..  x  outputs 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<vec4<Element>>;
-@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4<f32>>;
-@group(1) @binding(0) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read_write> weight_gradients: array<vec4f>;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
-override TILE_VECTORS: u32 = 2u * ROWS;
 override OUTPUT_TILES: u32 = (OUTPUT_VECTORS + COLUMNS - 1u) / COLUMNS;
 
-// Of each vector of inputs and of outputs 16 images. The 17th spreads them over the banks.
-var<workgroup> inputs: array<array<vec4<f32>, 17>, TILE_VECTORS>;
-var<workgroup> gradients: array<array<vec4<f32>, 17>, COLUMNS>;
-
 // Four inputs of an image; 0 past the end of either.
-fn load_input(image: u32, vector: u32) -> vec4<f32> {
+fn fetch_input(image: u32, vector: u32) -> vec4f {
     let inside = image < step.images && vector < INPUT_VECTORS;
     let at = image * INPUT_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(input[select(0u, at, inside)]), inside);
+    return select(vec4f(), vec4f(input[select(0u, at, inside)]), inside);
 }
 
 // The gradients of four outputs of an image; 0 past the end of either.
-fn load_gradient(image: u32, vector: u32) -> vec4<f32> {
+fn fetch_gradient(image: u32, vector: u32) -> vec4f {
     let inside = image < step.images && vector < OUTPUT_VECTORS;
     let at = image * OUTPUT_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(output_gradients[select(0u, at, inside)]), inside);
+    return select(vec4f(), vec4f(output_gradients[select(0u, at, inside)]), inside);
 }
 
-// An invocation's share of the inputs and gradients of 16 images: one vector of the inputs of every
-// eighth image, and one of the gradients of every `ROWS`th.
-struct Loaded { x0: vec4<f32>, x1: vec4<f32>, g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>, g3: vec4<f32> }
-
-fn load(first: u32, index: u32, first_input: u32, vector: u32) -> Loaded {
-    var loaded: Loaded;
-    let input_vector = first_input + index % TILE_VECTORS;
-    let image = first + index / TILE_VECTORS;
-    loaded.x0 = load_input(image, input_vector);
-    loaded.x1 = load_input(image + 8u, input_vector);
-    let gradients_at = first + index / COLUMNS;
-    loaded.g0 = load_gradient(gradients_at, vector);
-    loaded.g1 = load_gradient(gradients_at + ROWS, vector);
+// An invocation's share of 16 images: a vector of the inputs of every `ROW_STEP`th, and one of the
+// gradients of every `ROWS`th.
+fn fetch(first: u32, local_index: u32, first_input: u32, vector: u32) -> Terms {
+    var fetched: Terms;
+    let input_vector = first_input + local_index % TILE_VECTORS;
+    let image = first + local_index / TILE_VECTORS;
+    fetched.r0 = fetch_input(image, input_vector);
+    fetched.r1 = fetch_input(image + ROW_STEP, input_vector);
+    let gradients_at = first + local_index / COLUMNS;
+    fetched.c0 = fetch_gradient(gradients_at, vector);
+    fetched.c1 = fetch_gradient(gradients_at + ROWS, vector);
     if (ROWS < 8u) {
-        loaded.g2 = load_gradient(gradients_at + 2u * ROWS, vector);
-        loaded.g3 = load_gradient(gradients_at + 3u * ROWS, vector);
+        fetched.c2 = fetch_gradient(gradients_at + 2u * ROWS, vector);
+        fetched.c3 = fetch_gradient(gradients_at + 3u * ROWS, vector);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, index: u32) {
-    let vector = index % TILE_VECTORS;
-    let image = index / TILE_VECTORS;
-    inputs[vector][image] = loaded.x0;
-    inputs[vector][image + 8u] = loaded.x1;
-    let column = index % COLUMNS;
-    let at = index / COLUMNS;
-    gradients[column][at] = loaded.g0;
-    gradients[column][at + ROWS] = loaded.g1;
-    if (ROWS < 8u) {
-        gradients[column][at + 2u * ROWS] = loaded.g2;
-        gradients[column][at + 3u * ROWS] = loaded.g3;
-    }
-}
-
-// Adds the product of every input (columns) and every output.
-fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, g: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        fma(g, vec4(x.x), sum[0]),
-        fma(g, vec4(x.y), sum[1]),
-        fma(g, vec4(x.z), sum[2]),
-        fma(g, vec4(x.w), sum[3]),
-    );
-}
-
-fn store_row(at: u32, sums: vec4<f32>) {
+fn store_row(at: u32, sums: vec4f) {
     var total = GRADIENT_UNIT * sums;
     if (step.accumulate != 0u) {
         total += weight_gradients[at];
@@ -103,7 +57,7 @@ fn store_row(at: u32, sums: vec4<f32>) {
     weight_gradients[at] = total;
 }
 
-fn store(input_vector: u32, vector: u32, sums: mat4x4<f32>) {
+fn store(input_vector: u32, vector: u32, sums: mat4x4f) {
     if (input_vector >= INPUT_VECTORS || vector >= OUTPUT_VECTORS) {
         return;
     }
@@ -116,40 +70,40 @@ fn store(input_vector: u32, vector: u32, sums: mat4x4<f32>) {
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
+    let group = linear_group(group_id, group_count);
     // An invocation's column: that of the gradients it loads, and of the sums it keeps.
-    let vector = number % OUTPUT_TILES * COLUMNS + local.x;
-    let first_input = number / OUTPUT_TILES * TILE_VECTORS;
-    var sums0 = mat4x4<f32>();
-    var sums1 = mat4x4<f32>();
+    let vector = group % OUTPUT_TILES * COLUMNS + local_id.x;
+    let first_input = group / OUTPUT_TILES * TILE_VECTORS;
+    var sums0 = mat4x4f();
+    var sums1 = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < step.images + 16u; first += 16u) {
-        let loaded = load(first, index, first_input, vector);
+        let fetched = fetch(first, local_index, first_input, vector);
         if (first > 0u) {
             for (var at = 0u; at < 16u; at += 4u) {
-                let g0 = gradients[local.x][at];
-                let g1 = gradients[local.x][at + 1u];
-                let g2 = gradients[local.x][at + 2u];
-                let g3 = gradients[local.x][at + 3u];
-                sums0 = add_outer(sums0, inputs[local.y][at], g0);
-                sums0 = add_outer(sums0, inputs[local.y][at + 1u], g1);
-                sums0 = add_outer(sums0, inputs[local.y][at + 2u], g2);
-                sums0 = add_outer(sums0, inputs[local.y][at + 3u], g3);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at], g0);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 1u], g1);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 2u], g2);
-                sums1 = add_outer(sums1, inputs[local.y + ROWS][at + 3u], g3);
+                let g0 = staged_columns[local_id.x][at];
+                let g1 = staged_columns[local_id.x][at + 1u];
+                let g2 = staged_columns[local_id.x][at + 2u];
+                let g3 = staged_columns[local_id.x][at + 3u];
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at], g0);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 1u], g1);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 2u], g2);
+                sums0 = add_outer(sums0, staged_rows[local_id.y][at + 3u], g3);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at], g0);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 1u], g1);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 2u], g2);
+                sums1 = add_outer(sums1, staged_rows[local_id.y + ROWS][at + 3u], g3);
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        stage_terms(fetched, local_index);
         workgroupBarrier();
     }
-    store(first_input + local.y, vector, sums0);
-    store(first_input + local.y + ROWS, vector, sums1);
+    store(first_input + local_id.y, vector, sums0);
+    store(first_input + local_id.y + ROWS, vector, sums1);
 }

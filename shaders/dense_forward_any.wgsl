@@ -3,20 +3,12 @@
 // Reads input, weights and biases; writes output.
 // Dispatch: one invocation per element of the output, in one dimension folded into two.
 // Untiled: neighbouring invocations load neighbouring weights and the same inputs. A turn of the
-// loop takes 8 inputs: llvmpipe silently ends an invocation after 65,536 turns, here half a
-// million inputs.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override INPUTS: u32;
-override OUTPUTS: u32;
+// loop takes 8 inputs: half a million before turns run out (CONTRIBUTING.md).
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read> biases: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // Adds the product of an input and its weight, if there is such an input.
 fn add_product(sum: f32, image: u32, to: u32, i: u32) -> f32 {
@@ -27,13 +19,13 @@ fn add_product(sum: f32, image: u32, to: u32, i: u32) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let number = id.x + id.y * groups.x * 64u;
-    let image = number / OUTPUTS;
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 64u);
+    let image = index / OUTPUTS;
     if (image >= step.images) {
         return;
     }
-    let to = number % OUTPUTS;
+    let to = index % OUTPUTS;
     var sum = biases[to];
     for (var i = 0u; i < INPUTS; i += 8u) {
         sum = add_product(sum, image, to, i);
@@ -45,5 +37,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         sum = add_product(sum, image, to, i + 6u);
         sum = add_product(sum, image, to, i + 7u);
     }
-    output[number] = Element(sum);
+    output[index] = Element(sum);
 }

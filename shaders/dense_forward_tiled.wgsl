@@ -5,81 +5,56 @@
 // dimension folded into two.
 // The inner sum runs over the inputs, 32 at a time. Neighbouring invocations load neighbouring
 // vectors into workgroup memory, where every input serves a row of invocations and every weight a
-// column of them; the next 32 are loaded while these are multiplied. Small batches make few tiles,
+// column of them; the next 32 are fetched while these are multiplied. Small batches make few tiles,
 // so the 32 are shared by 4 slices of invocations, each of which keeps 4 images x 4 outputs in
 // registers; the slices are added in order. Needs inputs and outputs in multiples of 4.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override INPUTS: u32;
-override OUTPUTS: u32;
-
-// Invocations of a slice: 4 or 8 rows of 8.
-override ROWS: u32 = 4u;
-const COLUMNS: u32 = 8u;
-const SLICES: u32 = 4u;
+// Invocation (x, y, z): images y | y + ROWS | .. | y + 3 * ROWS  x  outputs 4x | .. | 4x + 3.
 
 @group(0) @binding(0) var<storage, read> input: array<vec4<Element>>;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> biases: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
+@group(0) @binding(2) var<storage, read> biases: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4<Element>>;
-@group(1) @binding(0) var<uniform> step: Step;
 
-override INPUT_VECTORS: u32 = INPUTS / 4u;
-override OUTPUT_VECTORS: u32 = OUTPUTS / 4u;
 override OUTPUT_TILES: u32 = (OUTPUT_VECTORS + COLUMNS - 1u) / COLUMNS;
-override TILE_ROWS: u32 = 4u * ROWS;
-
-// Of each image 32 inputs.
-var<workgroup> inputs: array<array<vec4<f32>, 8>, TILE_ROWS>;
-// Of each vector of outputs the weights of 32 inputs. The 33rd spreads columns over the banks.
-var<workgroup> columns: array<array<vec4<f32>, 33>, COLUMNS>;
-// The sums of a slice: of each row of invocations 4 images of each vector of outputs.
-var<workgroup> slice_sums: array<array<array<vec4<f32>, COLUMNS>, 4>, ROWS>;
 
 // Four inputs of an image; 0 past the end of either.
-fn load_input(image: u32, vector: u32) -> vec4<f32> {
+fn fetch_input(image: u32, vector: u32) -> vec4f {
     let inside = image < step.images && vector < INPUT_VECTORS;
     let at = image * INPUT_VECTORS + vector;
-    return select(vec4<f32>(), vec4<f32>(input[select(0u, at, inside)]), inside);
+    return select(vec4f(), vec4f(input[select(0u, at, inside)]), inside);
 }
 
 // The weights from one input to four outputs; 0 past the end of either.
-fn load_weights(at: u32, vector: u32) -> vec4<f32> {
+fn fetch_weights(at: u32, vector: u32) -> vec4f {
     let inside = at < INPUTS && vector < OUTPUT_VECTORS;
-    return select(vec4<f32>(), weights[select(0u, at * OUTPUT_VECTORS + vector, inside)], inside);
+    return select(vec4f(), weights[select(0u, at * OUTPUT_VECTORS + vector, inside)], inside);
 }
 
 // An invocation's share of 32 inputs and weights: a vector of one image, and one column of every
 // `4 * ROWS`th row of weights.
-struct Loaded { x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32> }
+struct Fetched { x: vec4f, w0: vec4f, w1: vec4f }
 
-fn load(first: u32, index: u32, first_image: u32, first_vector: u32) -> Loaded {
-    var loaded: Loaded;
-    loaded.x = load_input(first_image + index / 8u, first / 4u + index % 8u);
-    let at = first + index / COLUMNS;
-    let vector = first_vector + index % COLUMNS;
-    loaded.w0 = load_weights(at, vector);
+fn fetch(first: u32, local_index: u32, first_image: u32, first_vector: u32) -> Fetched {
+    var fetched: Fetched;
+    fetched.x = fetch_input(first_image + local_index / 8u, first / 4u + local_index % 8u);
+    let at = first + local_index / COLUMNS;
+    let vector = first_vector + local_index % COLUMNS;
+    fetched.w0 = fetch_weights(at, vector);
     if (ROWS < 8u) {
-        loaded.w1 = load_weights(at + 4u * ROWS, vector);
+        fetched.w1 = fetch_weights(at + 4u * ROWS, vector);
     }
-    return loaded;
+    return fetched;
 }
 
-fn share(loaded: Loaded, index: u32) {
-    inputs[index / 8u][index % 8u] = loaded.x;
-    columns[index % COLUMNS][index / COLUMNS] = loaded.w0;
+fn stage(fetched: Fetched, local_index: u32) {
+    staged_rows[local_index / 8u][local_index % 8u] = fetched.x;
+    staged_columns[local_index % COLUMNS][local_index / COLUMNS] = fetched.w0;
     if (ROWS < 8u) {
-        columns[index % COLUMNS][index / COLUMNS + 4u * ROWS] = loaded.w1;
+        staged_columns[local_index % COLUMNS][local_index / COLUMNS + 4u * ROWS] = fetched.w1;
     }
 }
 
-fn add_column(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
-    return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), sum))));
-}
-
-fn store(image: u32, vector: u32, sum: vec4<f32>) {
+fn store(image: u32, vector: u32, sum: vec4f) {
     if (image < step.images && vector < OUTPUT_VECTORS) {
         output[image * OUTPUT_VECTORS + vector] = vec4<Element>(sum + biases[vector]);
     }
@@ -87,57 +62,37 @@ fn store(image: u32, vector: u32, sum: vec4<f32>) {
 
 @compute @workgroup_size(COLUMNS, ROWS, SLICES)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
-    let first_image = number / OUTPUT_TILES * TILE_ROWS;
-    let first_vector = number % OUTPUT_TILES * COLUMNS;
-    var sums = mat4x4<f32>();
+    let group = linear_group(group_id, group_count);
+    let first_image = group / OUTPUT_TILES * TILE_ROWS;
+    let first_vector = group % OUTPUT_TILES * COLUMNS;
+    var sums = mat4x4f();
     // Each turn loads some and multiplies those of the turn before.
     for (var first = 0u; first < INPUTS + 32u; first += 32u) {
-        let loaded = load(first, index, first_image, first_vector);
+        let fetched = fetch(first, local_index, first_image, first_vector);
         if (first > 0u) {
-            for (var vector = local.z; vector < 8u; vector += SLICES) {
-                let w = mat4x4<f32>(
-                    columns[local.x][4u * vector],
-                    columns[local.x][4u * vector + 1u],
-                    columns[local.x][4u * vector + 2u],
-                    columns[local.x][4u * vector + 3u],
-                );
-                sums = mat4x4<f32>(
-                    add_column(sums[0], w, inputs[local.y][vector]),
-                    add_column(sums[1], w, inputs[local.y + ROWS][vector]),
-                    add_column(sums[2], w, inputs[local.y + 2u * ROWS][vector]),
-                    add_column(sums[3], w, inputs[local.y + 3u * ROWS][vector]),
+            for (var vector = local_id.z; vector < 8u; vector += SLICES) {
+                let w = column_terms(local_id.x, vector);
+                sums = mat4x4f(
+                    add_column(sums[0], w, staged_rows[local_id.y][vector]),
+                    add_column(sums[1], w, staged_rows[local_id.y + ROWS][vector]),
+                    add_column(sums[2], w, staged_rows[local_id.y + 2u * ROWS][vector]),
+                    add_column(sums[3], w, staged_rows[local_id.y + 3u * ROWS][vector]),
                 );
             }
         }
         workgroupBarrier();
-        share(loaded, index);
+        stage(fetched, local_index);
         workgroupBarrier();
     }
-    for (var slice = 1u; slice < SLICES; slice++) {
-        if (local.z == slice) {
-            slice_sums[local.y][0][local.x] = sums[0];
-            slice_sums[local.y][1][local.x] = sums[1];
-            slice_sums[local.y][2][local.x] = sums[2];
-            slice_sums[local.y][3][local.x] = sums[3];
-        }
-        workgroupBarrier();
-        if (local.z == 0u) {
-            sums[0] += slice_sums[local.y][0][local.x];
-            sums[1] += slice_sums[local.y][1][local.x];
-            sums[2] += slice_sums[local.y][2][local.x];
-            sums[3] += slice_sums[local.y][3][local.x];
-        }
-        workgroupBarrier();
-    }
-    if (local.z == 0u) {
-        let image = first_image + local.y;
-        let vector = first_vector + local.x;
+    sums = sum_of_slices(sums, local_id);
+    if (local_id.z == 0u) {
+        let image = first_image + local_id.y;
+        let vector = first_vector + local_id.x;
         store(image, vector, sums[0]);
         store(image + ROWS, vector, sums[1]);
         store(image + 2u * ROWS, vector, sums[2]);

@@ -1,37 +1,23 @@
 // The derivative of a depthwise convolution by its input.
 // Reads output_gradients and weights; writes input_gradients, [images, height, width, CHANNELS].
 // Dispatch: one invocation per input element, channels fastest: neighbours load neighbours.
-alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
 override CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let number = id.x + id.y * groups.x * 256u;
-    if (number >= step.images * IN_HEIGHT * IN_WIDTH * CHANNELS) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= step.images * IN_HEIGHT * IN_WIDTH * CHANNELS) {
         return;
     }
-    let channel = number % CHANNELS;
-    let x = number / CHANNELS % IN_WIDTH;
-    let y = number / CHANNELS / IN_WIDTH % IN_HEIGHT;
-    let image = number / CHANNELS / IN_WIDTH / IN_HEIGHT;
+    let channel = index % CHANNELS;
+    let x = index / CHANNELS % IN_WIDTH;
+    let y = index / CHANNELS / IN_WIDTH % IN_HEIGHT;
+    let image = index / CHANNELS / IN_WIDTH / IN_HEIGHT;
     var sum = 0.0;
     for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
         // Positions before the first wrap around to very large ones.
@@ -51,5 +37,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
             sum = fma(f32(output_gradients[at]), weight, sum);
         }
     }
-    input_gradients[number] = Element(sum);
+    input_gradients[index] = Element(sum);
 }

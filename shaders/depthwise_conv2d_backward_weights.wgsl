@@ -1,30 +1,13 @@
 // The derivative of a depthwise convolution by its weights.
 // Reads input and output_gradients; writes one sum per split of the images to partials.
 // Dispatch: one invocation per element of partials, channels fastest: neighbours load neighbours. A
-// turn of the loop takes 8 positions: llvmpipe silently ends an invocation after 65,536 turns.
-alias Element = f32;
+// turn of the loop takes 8 positions, so that turns do not run out (CONTRIBUTING.md).
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
 override CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-override SPLITS: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // Adds the product of an input and an output gradient of these rows, if both are inside.
 fn add_product(sum: f32, input_at: u32, gradients_at: u32, x: u32, out_x: u32) -> f32 {
@@ -36,19 +19,17 @@ fn add_product(sum: f32, input_at: u32, gradients_at: u32, x: u32, out_x: u32) -
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let number = id.x + id.y * groups.x * 256u;
-    let channel = number % CHANNELS;
-    let tap = number / CHANNELS % (KERNEL_HEIGHT * KERNEL_WIDTH);
-    let split = number / CHANNELS / (KERNEL_HEIGHT * KERNEL_WIDTH);
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    let channel = index % CHANNELS;
+    let tap = index / CHANNELS % (KERNEL_HEIGHT * KERNEL_WIDTH);
+    let split = index / CHANNELS / (KERNEL_HEIGHT * KERNEL_WIDTH);
     if (split >= SPLITS) {
         return;
     }
-    let split_images = (step.images + SPLITS - 1u) / SPLITS;
-    let begin = min(split * split_images, step.images);
-    let end = min(begin + split_images, step.images);
+    let images = images_of(split, step.images);
     var sum = 0.0;
-    for (var out_row = begin * OUT_HEIGHT; out_row < end * OUT_HEIGHT; out_row++) {
+    for (var out_row = images.begin * OUT_HEIGHT; out_row < images.end * OUT_HEIGHT; out_row++) {
         // Rows and columns before the image wrap around to very large ones.
         let y = out_row % OUT_HEIGHT * STRIDE_Y + tap / KERNEL_WIDTH - PAD_TOP;
         if (y >= IN_HEIGHT) {
@@ -68,5 +49,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
             sum = add_product(sum, input_at, gradients_at, x + 7u * STRIDE_X, out_x + 7u);
         }
     }
-    partials[number] = GRADIENT_UNIT * sum;
+    partials[index] = GRADIENT_UNIT * sum;
 }

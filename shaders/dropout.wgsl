@@ -5,9 +5,6 @@
 // Dispatch: one invocation per four elements of an image, which share a block of random bits.
 // The bits are those of Philox4x32-10, keyed by the run's seed and the layer, counted by the sample and
 // the block: the same on every adapter.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override LENGTH: u32;
 // Bits from which on an element is kept.
@@ -19,7 +16,6 @@ override KEY_HIGH: u32;
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> sample_ids: array<u32>;
 @group(0) @binding(2) var<storage, read_write> output: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // The low and the high word of a product.
 fn product(a: u32, b: u32) -> vec2u {
@@ -44,14 +40,14 @@ fn philox(first: vec4u, first_key: vec2u) -> vec4u {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
     let blocks = (LENGTH + 3u) / 4u;
-    let at = id.x + id.y * groups.x * 256u;
-    let image = at / blocks;
+    let index = linear_index(global_id, group_count, 256u);
+    let image = index / blocks;
     if (image >= step.images) {
         return;
     }
-    let block = at % blocks;
+    let block = index % blocks;
     let sample = 4u * image;
     let last = (sample_ids[sample + 1u] & 0xffffu) | (sample_ids[sample + 3u] << 16u);
     let counter = vec4u(block, sample_ids[sample], sample_ids[sample + 2u], last);

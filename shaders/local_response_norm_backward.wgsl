@@ -4,21 +4,13 @@
 // Reads input and output_gradients, writes input_gradients; POSITIONS x CHANNELS elements per
 // image in all.
 // Dispatch: one invocation per element, in workgroups of 256 neighbouring elements.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override RADIUS: u32;
-override BIAS: f32;
-override ALPHA: f32;
-override BETA: f32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 // A workgroup's elements with a margin on both sides, since the channels of a position and
 // those of its neighbours follow one another: each N is computed once and not once per reader.
@@ -26,26 +18,16 @@ var<workgroup> inputs: array<f32, 256 + 4 * RADIUS>;
 var<workgroup> terms: array<f32, 256 + 2 * RADIUS>;
 var<workgroup> direct: array<f32, 256>;
 
-// scale ^ -BETA.
-fn power(scale: f32) -> f32 {
-    if (BETA == 0.75) {
-        // Two square roots are faster than a power, and more exact on some drivers.
-        let root = sqrt(scale);
-        return 1.0 / (root * sqrt(root));
-    }
-    return pow(scale, -BETA);
-}
-
 @compute @workgroup_size(256)
 fn main(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
     let elements = step.images * POSITIONS * CHANNELS;
-    let start = (group.x + group.y * groups.x) * 256u;
+    let start = linear_group(group_id, group_count) * 256u;
 
-    for (var i = local; i < 256u + 4u * RADIUS; i += 256u) {
+    for (var i = local_index; i < 256u + 4u * RADIUS; i += 256u) {
         // Counted from 2 * RADIUS before the start; that may lie before the first element.
         let place = start + i;
         var x = 0.0;
@@ -56,7 +38,7 @@ fn main(
     }
     workgroupBarrier();
 
-    for (var i = local; i < 256u + 2u * RADIUS; i += 256u) {
+    for (var i = local_index; i < 256u + 2u * RADIUS; i += 256u) {
         let place = start + i;
         if (place >= RADIUS && place - RADIUS < elements) {
             let channel = (place - RADIUS) % CHANNELS;
@@ -76,14 +58,14 @@ fn main(
     }
     workgroupBarrier();
 
-    let at = start + local;
-    if (at < elements) {
-        let channel = at % CHANNELS;
+    let index = start + local_index;
+    if (index < elements) {
+        let channel = index % CHANNELS;
         var sum = 0.0;
         for (var shift = 0u; shift <= 2u * RADIUS; shift++) {
-            sum += select(0.0, terms[local + shift], channel + shift - RADIUS < CHANNELS);
+            sum += select(0.0, terms[local_index + shift], channel + shift - RADIUS < CHANNELS);
         }
-        let x = inputs[local + 2u * RADIUS];
-        input_gradients[at] = Element(direct[local] - 2.0 * ALPHA * BETA * x * sum);
+        let x = inputs[local_index + 2u * RADIUS];
+        input_gradients[index] = Element(direct[local_index] - 2.0 * ALPHA * BETA * x * sum);
     }
 }

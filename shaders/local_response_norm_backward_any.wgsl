@@ -6,31 +6,13 @@
 // Dispatch: one invocation per element, which computes the N of every neighbour anew. From one
 // neighbour to the next, the channel that leaves the sum is taken off it again: summing anew takes
 // a time that grows with the square of the radius.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override POSITIONS: u32;
 override CHANNELS: u32;
-override RADIUS: u32;
-override BIAS: f32;
-override ALPHA: f32;
-override BETA: f32;
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
-
-// scale ^ -BETA.
-fn power(scale: f32) -> f32 {
-    if (BETA == 0.75) {
-        // Two square roots are faster than a power, and more exact on some drivers.
-        let root = sqrt(scale);
-        return 1.0 / (root * sqrt(root));
-    }
-    return pow(scale, -BETA);
-}
 
 fn square(at: u32) -> f32 {
     let x = f32(input[at]);
@@ -38,13 +20,13 @@ fn square(at: u32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= step.images * POSITIONS * CHANNELS) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= step.images * POSITIONS * CHANNELS) {
         return;
     }
-    let channel = at % CHANNELS;
-    let position = at - channel;
+    let channel = index % CHANNELS;
+    let position = index - channel;
     let first = channel - min(channel, RADIUS);
     let last = min(channel + RADIUS, CHANNELS - 1u);
 
@@ -66,5 +48,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
             squares -= square(position + i - RADIUS);
         }
     }
-    input_gradients[at] = Element(direct - 2.0 * ALPHA * BETA * f32(input[at]) * sum);
+    input_gradients[index] = Element(direct - 2.0 * ALPHA * BETA * f32(input[index]) * sum);
 }

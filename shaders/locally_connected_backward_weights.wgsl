@@ -6,29 +6,11 @@
 // channels fastest and the positions slowest, in one dimension folded into two.
 // The inner sum runs over the images, 16 at a time. Neighbouring invocations load neighbours into
 // workgroup memory; an invocation keeps 4 inputs x 4 channels in registers, every eighth of the tile.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-// What a stored gradient of 1 is; not 1 where gradients have 16 bits and are scaled for them.
-override GRADIENT_UNIT: f32 = 1.0;
+// Invocation (x, y): inputs y | y + 8 | y + 16 | y + 24  x  channels x | x + 8 | x + 16 | x + 24.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(2) var<storage, read_write> weight_gradients: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 override OUT_LENGTH: u32 = OUT_HEIGHT * OUT_WIDTH * OUT_CHANNELS;
 override OUT_TILES: u32 = (OUT_CHANNELS + 31u) / 32u;
@@ -36,15 +18,15 @@ override OUT_TILES: u32 = (OUT_CHANNELS + 31u) / 32u;
 override ROW_LENGTH: u32 = KERNEL_WIDTH * IN_CHANNELS;
 override ROW_TILES: u32 = (ROW_LENGTH + 31u) / 32u;
 // The inputs and the channels that an invocation has are so many apart.
-const APART = vec4<u32>(0u, 8u, 16u, 24u);
+const APART = vec4u(0u, 8u, 16u, 24u);
 
 // Of each of 16 images 32 inputs and the gradients of 32 channels.
-var<workgroup> inputs: array<array<vec4<f32>, 8>, 16>;
-var<workgroup> gradients: array<array<vec4<f32>, 8>, 16>;
+var<workgroup> inputs: array<array<vec4f, 8>, 16>;
+var<workgroup> gradients: array<array<vec4f, 8>, 16>;
 
 // An input under a row of taps, which lies in this row of the image and begins in this column; 0
 // outside the image.
-fn load_input(image: u32, y: u32, left: u32, at: u32) -> f32 {
+fn fetch_input(image: u32, y: u32, left: u32, at: u32) -> f32 {
     // Rows and columns before the image wrap around to very large ones.
     let x = left + at / IN_CHANNELS;
     let known = image < step.images && y < IN_HEIGHT && x < IN_WIDTH && at < ROW_LENGTH;
@@ -52,29 +34,29 @@ fn load_input(image: u32, y: u32, left: u32, at: u32) -> f32 {
     return select(0.0, f32(input[select(0u, pixel * IN_CHANNELS + at % IN_CHANNELS, known)]), known);
 }
 
-fn load_inputs(image: u32, y: u32, left: u32, first: u32) -> vec4<f32> {
+fn fetch_inputs(image: u32, y: u32, left: u32, first: u32) -> vec4f {
     let at = first + APART;
-    return vec4<f32>(
-        load_input(image, y, left, at.x),
-        load_input(image, y, left, at.y),
-        load_input(image, y, left, at.z),
-        load_input(image, y, left, at.w),
+    return vec4f(
+        fetch_input(image, y, left, at.x),
+        fetch_input(image, y, left, at.y),
+        fetch_input(image, y, left, at.z),
+        fetch_input(image, y, left, at.w),
     );
 }
 
-fn load_gradient(image: u32, position: u32, channel: u32) -> f32 {
+fn fetch_gradient(image: u32, position: u32, channel: u32) -> f32 {
     let known = image < step.images && channel < OUT_CHANNELS;
     let at = image * OUT_LENGTH + position * OUT_CHANNELS + channel;
     return select(0.0, f32(output_gradients[select(0u, at, known)]), known);
 }
 
-fn load_gradients(image: u32, position: u32, first_channel: u32) -> vec4<f32> {
+fn fetch_gradients(image: u32, position: u32, first_channel: u32) -> vec4f {
     let channel = first_channel + APART;
-    return vec4<f32>(
-        load_gradient(image, position, channel.x),
-        load_gradient(image, position, channel.y),
-        load_gradient(image, position, channel.z),
-        load_gradient(image, position, channel.w),
+    return vec4f(
+        fetch_gradient(image, position, channel.x),
+        fetch_gradient(image, position, channel.y),
+        fetch_gradient(image, position, channel.z),
+        fetch_gradient(image, position, channel.w),
     );
 }
 
@@ -89,7 +71,7 @@ fn store_one(row: u32, channel: u32, sum: f32) {
     }
 }
 
-fn store(taps: u32, at: u32, first_channel: u32, sum: vec4<f32>) {
+fn store(taps: u32, at: u32, first_channel: u32, sum: vec4f) {
     if (at < ROW_LENGTH) {
         let channel = first_channel + APART;
         let row = taps * ROW_LENGTH + at;
@@ -102,37 +84,37 @@ fn store(taps: u32, at: u32, first_channel: u32, sum: vec4<f32>) {
 
 @compute @workgroup_size(8, 8)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
-    let first_channel = number % OUT_TILES * 32u;
-    let first = number / OUT_TILES % ROW_TILES * 32u;
+    let group = linear_group(group_id, group_count);
+    let first_channel = group % OUT_TILES * 32u;
+    let first = group / OUT_TILES % ROW_TILES * 32u;
     // A row of taps of a position.
-    let taps = number / OUT_TILES / ROW_TILES;
+    let taps = group / OUT_TILES / ROW_TILES;
     let position = taps / KERNEL_HEIGHT;
     if (position >= OUT_HEIGHT * OUT_WIDTH) {
         return;
     }
     let y = position / OUT_WIDTH * STRIDE_Y + taps % KERNEL_HEIGHT - PAD_TOP;
     let left = position % OUT_WIDTH * STRIDE_X - PAD_LEFT;
-    var sums0 = vec4<f32>();
-    var sums1 = vec4<f32>();
-    var sums2 = vec4<f32>();
-    var sums3 = vec4<f32>();
+    var sums0 = vec4f();
+    var sums1 = vec4f();
+    var sums2 = vec4f();
+    var sums3 = vec4f();
     for (var first_image = 0u; first_image < step.images; first_image += 16u) {
-        let image = first_image + index / 8u;
-        let beside = index % 8u;
-        inputs[index / 8u][beside] = load_inputs(image, y, left, first + beside);
-        inputs[index / 8u + 8u][beside] = load_inputs(image + 8u, y, left, first + beside);
-        gradients[index / 8u][beside] = load_gradients(image, position, first_channel + beside);
-        gradients[index / 8u + 8u][beside] = load_gradients(image + 8u, position, first_channel + beside);
+        let image = first_image + local_index / 8u;
+        let beside = local_index % 8u;
+        inputs[local_index / 8u][beside] = fetch_inputs(image, y, left, first + beside);
+        inputs[local_index / 8u + 8u][beside] = fetch_inputs(image + 8u, y, left, first + beside);
+        gradients[local_index / 8u][beside] = fetch_gradients(image, position, first_channel + beside);
+        gradients[local_index / 8u + 8u][beside] = fetch_gradients(image + 8u, position, first_channel + beside);
         workgroupBarrier();
         for (var k = 0u; k < 16u; k++) {
-            let x = inputs[k][local.y];
-            let g = gradients[k][local.x];
+            let x = inputs[k][local_id.y];
+            let g = gradients[k][local_id.x];
             sums0 = fma(vec4(x.x), g, sums0);
             sums1 = fma(vec4(x.y), g, sums1);
             sums2 = fma(vec4(x.z), g, sums2);
@@ -140,8 +122,8 @@ fn main(
         }
         workgroupBarrier();
     }
-    let at = first + local.y;
-    let channel = first_channel + local.x;
+    let at = first + local_id.y;
+    let channel = first_channel + local_id.x;
     store(taps, at, channel, sums0);
     store(taps, at + 8u, channel, sums1);
     store(taps, at + 16u, channel, sums2);

@@ -6,66 +6,50 @@
 // The inner sum runs over the taps of a row that lie inside the image, which are neighbours there and
 // in the weights, 16 numbers at a time. Neighbouring invocations load neighbours into workgroup
 // memory; an invocation keeps 4 images x 4 channels in registers, every eighth of the tile.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override IN_CHANNELS: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
-override OUT_CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
+// Invocation (x, y): images y | y + 8 | y + 16 | y + 24  x  channels x | x + 8 | x + 16 | x + 24.
 
 @group(0) @binding(0) var<storage, read> input: array<Element>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read> biases: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 override IMAGE_LENGTH: u32 = IN_HEIGHT * IN_WIDTH * IN_CHANNELS;
 override OUT_TILES: u32 = (OUT_CHANNELS + 31u) / 32u;
 // The images and the channels that an invocation has are so many apart.
-const APART = vec4<u32>(0u, 8u, 16u, 24u);
+const APART = vec4u(0u, 8u, 16u, 24u);
 
 // Of each step of the sum 32 images. The ninth vector spreads the steps over the banks.
-var<workgroup> inputs: array<array<vec4<f32>, 9>, 16>;
+var<workgroup> inputs: array<array<vec4f, 9>, 16>;
 // Of each step of the sum the weights to 32 channels.
-var<workgroup> columns: array<array<vec4<f32>, 8>, 16>;
+var<workgroup> columns: array<array<vec4f, 8>, 16>;
 
-fn load_input(image: u32, at: u32, inside: bool) -> f32 {
+fn fetch_input(image: u32, at: u32, inside: bool) -> f32 {
     let known = inside && image < step.images;
     return select(0.0, f32(input[select(0u, image * IMAGE_LENGTH + at, known)]), known);
 }
 
-fn load_inputs(first_image: u32, at: u32, inside: bool) -> vec4<f32> {
+fn fetch_inputs(first_image: u32, at: u32, inside: bool) -> vec4f {
     let image = first_image + APART;
-    return vec4<f32>(
-        load_input(image.x, at, inside),
-        load_input(image.y, at, inside),
-        load_input(image.z, at, inside),
-        load_input(image.w, at, inside),
+    return vec4f(
+        fetch_input(image.x, at, inside),
+        fetch_input(image.y, at, inside),
+        fetch_input(image.z, at, inside),
+        fetch_input(image.w, at, inside),
     );
 }
 
-fn load_weight(row: u32, channel: u32, inside: bool) -> f32 {
+fn fetch_weight(row: u32, channel: u32, inside: bool) -> f32 {
     let known = inside && channel < OUT_CHANNELS;
     return select(0.0, weights[select(0u, row * OUT_CHANNELS + channel, known)], known);
 }
 
-fn load_weights(row: u32, first_channel: u32, inside: bool) -> vec4<f32> {
+fn fetch_weights(row: u32, first_channel: u32, inside: bool) -> vec4f {
     let channel = first_channel + APART;
-    return vec4<f32>(
-        load_weight(row, channel.x, inside),
-        load_weight(row, channel.y, inside),
-        load_weight(row, channel.z, inside),
-        load_weight(row, channel.w, inside),
+    return vec4f(
+        fetch_weight(row, channel.x, inside),
+        fetch_weight(row, channel.y, inside),
+        fetch_weight(row, channel.z, inside),
+        fetch_weight(row, channel.w, inside),
     );
 }
 
@@ -76,7 +60,7 @@ fn store_one(image: u32, position: u32, channel: u32, sum: f32) {
     }
 }
 
-fn store(image: u32, position: u32, first_channel: u32, sum: vec4<f32>) {
+fn store(image: u32, position: u32, first_channel: u32, sum: vec4f) {
     if (image < step.images) {
         let channel = first_channel + APART;
         store_one(image, position, channel.x, sum.x);
@@ -88,16 +72,16 @@ fn store(image: u32, position: u32, first_channel: u32, sum: vec4<f32>) {
 
 @compute @workgroup_size(8, 8)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(workgroup_id) group_id: vec3u,
+    @builtin(num_workgroups) group_count: vec3u,
+    @builtin(local_invocation_id) local_id: vec3u,
+    @builtin(local_invocation_index) local_index: u32,
 ) {
-    let number = group.x + group.y * groups.x;
+    let group = linear_group(group_id, group_count);
     let image_tiles = (step.images + 31u) / 32u;
-    let first_channel = number % OUT_TILES * 32u;
-    let first_image = number / OUT_TILES % image_tiles * 32u;
-    let position = number / OUT_TILES / image_tiles;
+    let first_channel = group % OUT_TILES * 32u;
+    let first_image = group / OUT_TILES % image_tiles * 32u;
+    let position = group / OUT_TILES / image_tiles;
     if (position >= OUT_HEIGHT * OUT_WIDTH) {
         return;
     }
@@ -106,10 +90,10 @@ fn main(
     let begin = min(max(left, PAD_LEFT) - left, KERNEL_WIDTH);
     let end = min(max(IN_WIDTH + PAD_LEFT, left) - left, KERNEL_WIDTH);
     let length = (max(begin, end) - begin) * IN_CHANNELS;
-    var sums0 = vec4<f32>();
-    var sums1 = vec4<f32>();
-    var sums2 = vec4<f32>();
-    var sums3 = vec4<f32>();
+    var sums0 = vec4f();
+    var sums1 = vec4f();
+    var sums2 = vec4f();
+    var sums3 = vec4f();
     for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
         // Rows before the image wrap around to very large ones.
         let y = position / OUT_WIDTH * STRIDE_Y + ky - PAD_TOP;
@@ -119,18 +103,18 @@ fn main(
         let input_at = (y * IN_WIDTH + left + begin - PAD_LEFT) * IN_CHANNELS;
         let row = ((position * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + begin) * IN_CHANNELS;
         for (var first = 0u; first < length; first += 16u) {
-            let at = first + index % 16u;
-            let image = first_image + index / 16u;
-            inputs[index % 16u][index / 16u] = load_inputs(image, input_at + at, at < length);
-            inputs[index % 16u][index / 16u + 4u] = load_inputs(image + 4u, input_at + at, at < length);
-            let tap = first + index / 8u;
-            let channel = first_channel + index % 8u;
-            columns[index / 8u][index % 8u] = load_weights(row + tap, channel, tap < length);
-            columns[index / 8u + 8u][index % 8u] = load_weights(row + tap + 8u, channel, tap + 8u < length);
+            let at = first + local_index % 16u;
+            let image = first_image + local_index / 16u;
+            inputs[local_index % 16u][local_index / 16u] = fetch_inputs(image, input_at + at, at < length);
+            inputs[local_index % 16u][local_index / 16u + 4u] = fetch_inputs(image + 4u, input_at + at, at < length);
+            let tap = first + local_index / 8u;
+            let channel = first_channel + local_index % 8u;
+            columns[local_index / 8u][local_index % 8u] = fetch_weights(row + tap, channel, tap < length);
+            columns[local_index / 8u + 8u][local_index % 8u] = fetch_weights(row + tap + 8u, channel, tap + 8u < length);
             workgroupBarrier();
             for (var k = 0u; k < 16u; k++) {
-                let x = inputs[k][local.y];
-                let w = columns[k][local.x];
+                let x = inputs[k][local_id.y];
+                let w = columns[k][local_id.x];
                 sums0 = fma(vec4(x.x), w, sums0);
                 sums1 = fma(vec4(x.y), w, sums1);
                 sums2 = fma(vec4(x.z), w, sums2);
@@ -139,8 +123,8 @@ fn main(
             workgroupBarrier();
         }
     }
-    let image = first_image + local.y;
-    let channel = first_channel + local.x;
+    let image = first_image + local_id.y;
+    let channel = first_channel + local_id.x;
     store(image, position, channel, sums0);
     store(image + 8u, position, channel, sums1);
     store(image + 16u, position, channel, sums2);

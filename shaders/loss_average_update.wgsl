@@ -2,8 +2,6 @@
 // Reads losses, reads and writes averages; LENGTH elements in both.
 // Dispatch: one invocation per loss.
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
 override LENGTH: u32;
 override REST: f32;
 
@@ -11,11 +9,11 @@ override REST: f32;
 @group(0) @binding(1) var<storage, read_write> averages: array<f32>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= LENGTH) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= LENGTH) {
         return;
     }
-    let average = averages[at];
-    averages[at] = average - REST * (average - losses[at]);
+    let average = averages[index];
+    averages[index] = average - REST * (average - losses[index]);
 }

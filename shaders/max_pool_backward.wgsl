@@ -2,41 +2,23 @@
 // Reads output_gradients and winners, writes input_gradients. Each input element looks at the
 // windows over it, so that nothing is scattered and the order of every sum is fixed.
 // Dispatch: one invocation per input element.
-alias Element = f32;
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
-override IN_HEIGHT: u32;
-override IN_WIDTH: u32;
-override OUT_HEIGHT: u32;
-override OUT_WIDTH: u32;
 override CHANNELS: u32;
-override KERNEL_HEIGHT: u32;
-override KERNEL_WIDTH: u32;
-override STRIDE_Y: u32;
-override STRIDE_X: u32;
-override PAD_TOP: u32;
-override PAD_LEFT: u32;
-
-// Windows over one element, in each direction.
-override WINDOWS_Y: u32 = (KERNEL_HEIGHT + STRIDE_Y - 1u) / STRIDE_Y;
-override WINDOWS_X: u32 = (KERNEL_WIDTH + STRIDE_X - 1u) / STRIDE_X;
 
 @group(0) @binding(0) var<storage, read> output_gradients: array<Element>;
 @group(0) @binding(1) var<storage, read> winners: array<u32>;
 @group(0) @binding(2) var<storage, read_write> input_gradients: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= step.images * IN_HEIGHT * IN_WIDTH * CHANNELS) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= step.images * IN_HEIGHT * IN_WIDTH * CHANNELS) {
         return;
     }
-    let channel = at % CHANNELS;
-    let column = at / CHANNELS % IN_WIDTH + PAD_LEFT;
-    let row = at / (CHANNELS * IN_WIDTH) % IN_HEIGHT + PAD_TOP;
-    let image = at / (CHANNELS * IN_WIDTH * IN_HEIGHT);
+    let channel = index % CHANNELS;
+    let column = index / CHANNELS % IN_WIDTH + PAD_LEFT;
+    let row = index / (CHANNELS * IN_WIDTH) % IN_HEIGHT + PAD_TOP;
+    let image = index / (CHANNELS * IN_WIDTH * IN_HEIGHT);
 
     var sum = 0.0;
     for (var back_y = 0u; back_y < WINDOWS_Y; back_y++) {
@@ -58,5 +40,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
             }
         }
     }
-    input_gradients[at] = Element(sum);
+    input_gradients[index] = Element(sum);
 }

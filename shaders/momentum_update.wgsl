@@ -3,8 +3,6 @@
 // Reads gradients, reads and writes momentum and weights; LENGTH elements in each.
 // Dispatch: one invocation per weight.
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
 override LENGTH: u32;
 override MOMENTUM: f32;
 override NESTEROV: u32;
@@ -12,20 +10,19 @@ override NESTEROV: u32;
 @group(0) @binding(0) var<storage, read> gradients: array<f32>;
 @group(0) @binding(1) var<storage, read_write> momentum: array<f32>;
 @group(0) @binding(2) var<storage, read_write> weights: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= LENGTH) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= LENGTH) {
         return;
     }
-    let gradient = gradients[at];
-    let sum = MOMENTUM * momentum[at] + gradient;
-    momentum[at] = sum;
+    let gradient = gradients[index];
+    let sum = MOMENTUM * momentum[index] + gradient;
+    momentum[index] = sum;
     var direction = sum;
     if (NESTEROV != 0u) {
         direction = MOMENTUM * sum + gradient;
     }
-    weights[at] = weights[at] - step.learning_rate * direction;
+    weights[index] = weights[index] - step.learning_rate * direction;
 }

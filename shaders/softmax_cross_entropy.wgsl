@@ -4,20 +4,14 @@
 // Reads logits and labels, writes image_loss (one number per image) and logit_gradients; CLASSES
 // elements per image in the others.
 // Dispatch: one invocation per image.
-alias Element = f32;
-
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
 
 override CLASSES: u32;
 override SMOOTHING: f32;
-// What a gradient of 1 is stored as; not 1 where it has 16 bits and would be too small for them.
-override GRADIENT_SCALE: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> logits: array<Element>;
 @group(0) @binding(1) var<storage, read> labels: array<Element>;
 @group(0) @binding(2) var<storage, read_write> image_loss: array<Element>;
 @group(0) @binding(3) var<storage, read_write> logit_gradients: array<Element>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 fn target_of(label: Element) -> f32 {
     var smoothing = SMOOTHING;
@@ -28,12 +22,12 @@ fn target_of(label: Element) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= step.images) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let image = linear_index(global_id, group_count, 256u);
+    if (image >= step.images) {
         return;
     }
-    let first = at * CLASSES;
+    let first = image * CLASSES;
     let end = first + CLASSES;
 
     // Relative to the largest logit nothing overflows, and the sum is at least 1.
@@ -53,7 +47,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         loss += label * (log_sum - (f32(logits[i]) - largest));
         labelled += label;
     }
-    image_loss[at] = Element(loss);
+    image_loss[image] = Element(loss);
     for (var i = first; i < end; i++) {
         let probability = exp(f32(logits[i]) - largest) / sum;
         let gradient = probability * labelled - target_of(labels[i]);

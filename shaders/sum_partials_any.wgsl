@@ -3,8 +3,6 @@
 // Micro-batches after the first add to what is there.
 // Dispatch: one invocation per sum, which takes the parts in their order.
 
-struct Step { images: u32, batch: u32, accumulate: u32, step: u32, learning_rate: f32, average_decay: f32, seed: u32, training: u32 }
-
 override PARTS: u32;
 override LENGTH: u32;
 override OFFSET: u32;
@@ -12,21 +10,20 @@ override SCALE: f32;
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
-@group(1) @binding(0) var<uniform> step: Step;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let at = id.x + id.y * groups.x * 256u;
-    if (at >= LENGTH) {
+fn main(@builtin(global_invocation_id) global_id: vec3u, @builtin(num_workgroups) group_count: vec3u) {
+    let index = linear_index(global_id, group_count, 256u);
+    if (index >= LENGTH) {
         return;
     }
     var sum = 0.0;
     for (var part = 0u; part < PARTS; part++) {
-        sum += partials[part * LENGTH + at];
+        sum += partials[part * LENGTH + index];
     }
     sum *= SCALE;
     if (step.accumulate != 0u) {
-        sum += sums[OFFSET + at];
+        sum += sums[OFFSET + index];
     }
-    sums[OFFSET + at] = sum;
+    sums[OFFSET + index] = sum;
 }

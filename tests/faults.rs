@@ -156,7 +156,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "the means begin one too early",
         kernel: &shaders::mean_over_images::KERNEL,
-        wgsl: &[("means[OFFSET + at]", "means[max(OFFSET, 1u) - 1u + at]")],
+        wgsl: &[("means[OFFSET + group]", "means[max(OFFSET, 1u) - 1u + group]")],
         cpu: |args| {
             change(args, "OFFSET", |offset| (offset - 1.0).max(0.0));
             (shaders::mean_over_images::KERNEL.cpu)(args);
@@ -174,7 +174,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "the momentum is forgotten",
         kernel: &shaders::momentum_update::KERNEL,
-        wgsl: &[("MOMENTUM * momentum[at]", "0.0 * momentum[at]")],
+        wgsl: &[("MOMENTUM * momentum[index]", "0.0 * momentum[index]")],
         cpu: |args| {
             change(args, "MOMENTUM", |_| 0.0);
             (shaders::momentum_update::KERNEL.cpu)(args);

@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use rayon::prelude::*;
 
 use crate::form::{CHUNK, LENGTHS, WORKGROUP, only};
+use crate::wgsl;
 
 /// Moves the weights against the mean of their gradients over the root of their mean square, both
 /// corrected for having begun at 0, and against `DECAY` times themselves:
@@ -23,7 +24,7 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"); 4],
     terms: |_, _| 8,
-    variants: &[only("adam_update", include_str!("../adam_update.wgsl"), |c, _| {
+    variants: &[only("adam_update", wgsl!([STEP, LINEAR], "../adam_update.wgsl"), |c, _| {
         linear_workgroups(c.size("LENGTH"), WORKGROUP)
     })],
     cpu,

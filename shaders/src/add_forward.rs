@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups
 
 use crate::form::{WORKGROUP, lengths_per_image, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// Adds two activations: `output = left + right`.
 pub static KERNEL: Kernel = Kernel {
@@ -16,9 +17,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"); 3],
     terms: |_, _| 2,
-    variants: &[only("add_forward", include_str!("../add_forward.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "add_forward",
+        wgsl!([ELEMENT, STEP, LINEAR], "../add_forward.wgsl"),
+        |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: lengths_per_image,

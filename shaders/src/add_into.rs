@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups
 
 use crate::form::{WORKGROUP, lengths_per_image, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// Adds values onto sums: `sums += values`.
 pub static KERNEL: Kernel = Kernel {
@@ -12,9 +13,11 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::write("sums", PerImage), Binding::read("values", PerImage)],
     lengths: |c| vec![c.size("LENGTH"); 2],
     terms: |_, _| 2,
-    variants: &[only("add_into", include_str!("../add_into.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "add_into",
+        wgsl!([ELEMENT, STEP, LINEAR], "../add_into.wgsl"),
+        |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: lengths_per_image,

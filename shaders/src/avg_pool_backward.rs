@@ -5,6 +5,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 use crate::windows::{Windows, sizes};
 
 /// Gives each gradient in equal shares to the pixels of its window that lie inside the image.
@@ -27,7 +28,7 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "avg_pool_backward",
-        include_str!("../avg_pool_backward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../avg_pool_backward.wgsl"),
         |c, images| linear_workgroups(images * input_length(c), WORKGROUP),
     )],
     cpu,

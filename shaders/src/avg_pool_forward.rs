@@ -6,6 +6,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::wgsl;
 use crate::windows::{Window, Windows, sizes};
 
 /// The mean over windows of each channel. Padding does not count: a sum is divided by the pixels of
@@ -18,9 +19,11 @@ pub static KERNEL: Kernel = Kernel {
         vec![c.size("IN_HEIGHT") * c.size("IN_WIDTH") * c.size("CHANNELS"), output_length(c)]
     },
     terms: |c, _| c.size("KERNEL_HEIGHT") * c.size("KERNEL_WIDTH") + 1,
-    variants: &[only("avg_pool_forward", include_str!("../avg_pool_forward.wgsl"), |c, images| {
-        linear_workgroups(images * output_length(c), WORKGROUP)
-    })],
+    variants: &[only(
+        "avg_pool_forward",
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../avg_pool_forward.wgsl"),
+        |c, images| linear_workgroups(images * output_length(c), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),

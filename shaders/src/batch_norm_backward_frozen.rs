@@ -6,6 +6,7 @@ use crate::batch_norm::{cases, inverse_deviations, length};
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::wgsl;
 
 /// `scale / sqrt(variance + EPSILON) * gradient`: statistics that are given do not depend on the
 /// input.
@@ -25,7 +26,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 2,
     variants: &[only(
         "batch_norm_backward_frozen",
-        include_str!("../batch_norm_backward_frozen.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR], "../batch_norm_backward_frozen.wgsl"),
         |c, images| linear_workgroups(images * length(c), WORKGROUP),
     )],
     cpu,

@@ -6,6 +6,7 @@ use crate::batch_norm::{cases, inverse_deviations, length};
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::wgsl;
 
 /// `scale / deviation * (gradient - mean gradient - normal * mean of gradient times normal)`, where
 /// `normal` is the normalised input and the means are over all that the statistics were taken of (Ioffe
@@ -29,7 +30,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 6,
     variants: &[only(
         "batch_norm_backward_input",
-        include_str!("../batch_norm_backward_input.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, GRADIENT_SCALE], "../batch_norm_backward_input.wgsl"),
         |c, images| linear_workgroups(images * length(c), WORKGROUP),
     )],
     cpu,

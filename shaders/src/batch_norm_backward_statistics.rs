@@ -6,6 +6,7 @@ use crate::batch_norm::{WORKGROUP_CHANNELS, cases, inverse_deviations, length};
 use crate::form::only;
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::wgsl;
 
 /// For each part of the images, as [`crate::batch_norm_statistics`] has them: each channel's sum of the
 /// gradients, then each channel's sum of the gradients times the normalised input.
@@ -26,7 +27,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, images| images.div_ceil(c.size("SPLITS")) * c.size("POSITIONS") + 2,
     variants: &[only(
         "batch_norm_backward_statistics",
-        include_str!("../batch_norm_backward_statistics.wgsl"),
+        wgsl!([ELEMENT, STEP, SPLITS, GRADIENT_UNIT], "../batch_norm_backward_statistics.wgsl"),
         |c, _| {
             let groups = c.size("CHANNELS").div_ceil(WORKGROUP_CHANNELS);
             [groups as u32, c.size("SPLITS") as u32, 1]

@@ -6,6 +6,7 @@ use compute::kernel::{
 
 use crate::batch_norm::sizes;
 use crate::form::{WORKGROUP, only};
+use crate::wgsl;
 
 /// Puts the sums of [`crate::batch_norm_backward_statistics`] together: they are the gradients of
 /// offset and scale, added to what is there in micro-batches after the first. Divided by the positions
@@ -26,7 +27,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| c.size("SPLITS") + 1,
     variants: &[only(
         "batch_norm_backward_weights",
-        include_str!("../batch_norm_backward_weights.wgsl"),
+        wgsl!([STEP, LINEAR, SPLITS], "../batch_norm_backward_weights.wgsl"),
         |c, _| linear_workgroups(c.size("CHANNELS"), WORKGROUP),
     )],
     cpu,

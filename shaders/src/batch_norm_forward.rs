@@ -6,6 +6,7 @@ use crate::batch_norm::{cases, inverse_deviations, length};
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::wgsl;
 
 /// `output = scale * (input - mean) / sqrt(variance + EPSILON) + offset`, each channel with its own.
 pub static KERNEL: Kernel = Kernel {
@@ -26,7 +27,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 4,
     variants: &[only(
         "batch_norm_forward",
-        include_str!("../batch_norm_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR], "../batch_norm_forward.wgsl"),
         |c, images| linear_workgroups(images * length(c), WORKGROUP),
     )],
     cpu,

@@ -6,6 +6,7 @@ use compute::kernel::{
 
 use crate::batch_norm::{fields, part_length, partials, sizes};
 use crate::form::{WORKGROUP, only};
+use crate::wgsl;
 
 /// Each channel's mean over all positions of the images at hand.
 pub static KERNEL: Kernel = Kernel {
@@ -14,9 +15,11 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("partials", Summed), Binding::write("mean", Whole)],
     lengths: |c| vec![c.size("SPLITS") * part_length(c), c.size("CHANNELS")],
     terms: |c, _| c.size("SPLITS") + 1,
-    variants: &[only("batch_norm_mean", include_str!("../batch_norm_mean.wgsl"), |c, _| {
-        linear_workgroups(c.size("CHANNELS"), WORKGROUP)
-    })],
+    variants: &[only(
+        "batch_norm_mean",
+        wgsl!([LINEAR, SPLITS], "../batch_norm_mean.wgsl"),
+        |c, _| linear_workgroups(c.size("CHANNELS"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || {

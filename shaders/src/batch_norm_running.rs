@@ -3,6 +3,7 @@
 use compute::kernel::{Args, Binding, Case, Constants, Extent::Whole, Kernel, linear_workgroups};
 
 use crate::form::{LENGTHS, WORKGROUP, only};
+use crate::wgsl;
 
 /// Moves the running statistics towards those of a batch: `running += MOMENTUM * (batch - running)`,
 /// where the batch's variance is divided by one position less than there are, as PyTorch does. The
@@ -18,9 +19,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("CHANNELS"); 4],
     terms: |_, _| 3,
-    variants: &[only("batch_norm_running", include_str!("../batch_norm_running.wgsl"), |c, _| {
-        linear_workgroups(c.size("CHANNELS"), WORKGROUP)
-    })],
+    variants: &[only(
+        "batch_norm_running",
+        wgsl!([STEP, LINEAR], "../batch_norm_running.wgsl"),
+        |c, _| linear_workgroups(c.size("CHANNELS"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || {

@@ -6,6 +6,7 @@ use crate::batch_norm::{WORKGROUP_CHANNELS, part_length, sizes};
 use crate::form::only;
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::wgsl;
 
 /// For each part of the images: its positions, each channel's mean over them, and the sum of the
 /// squared distances from that mean. A part is the next `images / SPLITS` images, rounded up; one that
@@ -22,7 +23,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, images| images.div_ceil(c.size("SPLITS")) * c.size("POSITIONS"),
     variants: &[only(
         "batch_norm_statistics",
-        include_str!("../batch_norm_statistics.wgsl"),
+        wgsl!([ELEMENT, STEP, SPLITS], "../batch_norm_statistics.wgsl"),
         |c, _| {
             let groups = c.size("CHANNELS").div_ceil(WORKGROUP_CHANNELS);
             [groups as u32, c.size("SPLITS") as u32, 1]

@@ -6,6 +6,7 @@ use compute::kernel::{
 
 use crate::batch_norm::{fields, part_length, partials, sizes};
 use crate::form::{WORKGROUP, only};
+use crate::wgsl;
 
 /// Each channel's mean squared distance from `mean`, over all positions of the images at hand. The
 /// mean may be that of more images than these: the mean of such distances over all is the variance.
@@ -24,7 +25,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| c.size("SPLITS") + 1,
     variants: &[only(
         "batch_norm_variance",
-        include_str!("../batch_norm_variance.wgsl"),
+        wgsl!([LINEAR, SPLITS], "../batch_norm_variance.wgsl"),
         |c, _| linear_workgroups(c.size("CHANNELS"), WORKGROUP),
     )],
     cpu,

@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::
 
 use crate::form::only;
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// Channels of a workgroup.
 const WORKGROUP_CHANNELS: usize = 32;
@@ -23,9 +24,11 @@ pub static KERNEL: Kernel = Kernel {
         vec![c.size("POSITIONS") * channels, c.size("SPLITS") * channels]
     },
     terms: |c, images| images.div_ceil(c.size("SPLITS")) * c.size("POSITIONS"),
-    variants: &[only("bias_backward", include_str!("../bias_backward.wgsl"), |c, _| {
-        [c.size("CHANNELS").div_ceil(WORKGROUP_CHANNELS) as u32, c.size("SPLITS") as u32, 1]
-    })],
+    variants: &[only(
+        "bias_backward",
+        wgsl!([ELEMENT, STEP, SPLITS, GRADIENT_UNIT], "../bias_backward.wgsl"),
+        |c, _| [c.size("CHANNELS").div_ceil(WORKGROUP_CHANNELS) as u32, c.size("SPLITS") as u32, 1],
+    )],
     cpu,
     reference,
     cases: || {

@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel, li
 use rayon::prelude::*;
 
 use crate::form::{CHUNK, LENGTHS, WORKGROUP, only};
+use crate::wgsl;
 
 /// Scales gradients so that the norm of all of a model is at most `NORM`: `gradients *= min(1,
 /// NORM / sqrt(squares))`. `squares` is the sum of the squares of all, of which these are a part.
@@ -13,7 +14,7 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("squares", Summed), Binding::write("gradients", Summed)],
     lengths: |c| vec![1, c.size("LENGTH")],
     terms: |_, _| 2,
-    variants: &[only("clip_by_norm", include_str!("../clip_by_norm.wgsl"), |c, _| {
+    variants: &[only("clip_by_norm", wgsl!([LINEAR], "../clip_by_norm.wgsl"), |c, _| {
         linear_workgroups(c.size("LENGTH"), WORKGROUP)
     })],
     cpu,

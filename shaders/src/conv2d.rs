@@ -228,24 +228,6 @@ pub(crate) fn row_workgroups(rows: usize, width: usize, channels: usize) -> [u32
     workgroups(rows * segments(width) * (channels / 4))
 }
 
-/// The `override`s of a form that computes a tile of a product of matrices per workgroup, with so
-/// many rows and columns of invocations.
-pub(crate) const fn tile<const ROWS: usize, const COLUMNS: usize>() -> &'static [(&'static str, f64)]
-{
-    &const { [("ROWS", ROWS as f64), ("COLUMNS", COLUMNS as f64)] }
-}
-
-/// Workgroups for all tiles of so many products of this many rows and columns: an invocation of a
-/// form tuned by [`tile`] has 8 x 4 sums.
-pub(crate) fn tile_workgroups<const ROWS: usize, const COLUMNS: usize>(
-    products: usize,
-    rows: usize,
-    columns: usize,
-) -> [u32; 3] {
-    let tiles = rows.div_ceil(8 * ROWS) * columns.div_ceil(4 * COLUMNS);
-    linear_workgroups(products * tiles, 1)
-}
-
 /// Workgroups for this many invocations.
 pub(crate) fn workgroups(invocations: usize) -> [u32; 3] {
     linear_workgroups(invocations, WORKGROUP)

@@ -1,13 +1,13 @@
 //! The derivative of a convolution by its input.
 
-use compute::kernel::{
-    Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel, Variant,
-};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
-use crate::conv2d::{Conv2d, row_workgroups, sizes, tile, tile_workgroups, workgroups};
+use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
 use crate::conv2d_tiles::convolve_back;
 use crate::product::{Matrix, product};
 use crate::scratch::with_scratch;
+use crate::tiled::{Tiled, tiled};
+use crate::wgsl;
 
 /// Each output position gives its gradient, times the weights, to the inputs that it was made of:
 /// `input_gradients[y][x][i] = sum of output_gradients[oy][ox][o] * weights[ky][kx][i][o]` over
@@ -32,7 +32,10 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_backward_input",
-            wgsl: include_str!("../conv2d_backward_input.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX],
+                "../conv2d_backward_input.wgsl"
+            ),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -43,14 +46,17 @@ pub static KERNEL: Kernel = Kernel {
                 row_workgroups(images * conv.height, conv.width, conv.channels)
             },
         },
-        tiled::<8, 16>("conv2d_backward_input_tiled_64x64"),
-        tiled::<4, 16>("conv2d_backward_input_tiled_32x64"),
-        tiled::<16, 8>("conv2d_backward_input_tiled_128x32"),
-        tiled_any::<8, 16>("conv2d_backward_input_tiled_any_64x64"),
-        tiled_any::<16, 8>("conv2d_backward_input_tiled_any_128x32"),
+        tiled!(TILED, 64 x 64),
+        tiled!(TILED, 32 x 64),
+        tiled!(TILED, 128 x 32),
+        tiled!(TILED_ANY, 64 x 64),
+        tiled!(TILED_ANY, 128 x 32),
         Variant {
             name: "conv2d_backward_input_any",
-            wgsl: include_str!("../conv2d_backward_input_any.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS],
+                "../conv2d_backward_input_any.wgsl"
+            ),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).input()),
@@ -61,33 +67,34 @@ pub static KERNEL: Kernel = Kernel {
     cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),
 };
 
-/// A form for GPUs that takes channels four at once.
-const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
-    Variant {
-        name,
-        wgsl: include_str!("../conv2d_backward_input_tiled.wgsl"),
-        tuning: tile::<ROWS, COLUMNS>(),
-        applies: |c| Conv2d::from(c).by_four(),
-        workgroups: tiles::<ROWS, COLUMNS>,
-    }
-}
+/// The forms for GPUs that take channels four at once.
+const TILED: Tiled = Tiled {
+    name: "conv2d_backward_input_tiled",
+    wgsl: wgsl!(
+        [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX, GEMM],
+        "../conv2d_backward_input_tiled.wgsl"
+    ),
+    rows_each: 8,
+    applies: |c| Conv2d::from(c).by_four(),
+    products: |c, images| {
+        let conv = Conv2d::from(c);
+        [1, images * conv.height * conv.width, conv.channels]
+    },
+};
 
 /// The same for any number of channels, and strides of 1.
-const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
-    Variant {
-        wgsl: include_str!("../conv2d_backward_input_tiled_any.wgsl"),
-        applies: |c| {
-            let conv = Conv2d::from(c);
-            conv.stride_y == 1 && conv.stride_x == 1
-        },
-        ..tiled::<ROWS, COLUMNS>(name)
-    }
-}
-
-fn tiles<const ROWS: usize, const COLUMNS: usize>(c: &Constants, images: usize) -> [u32; 3] {
-    let conv = Conv2d::from(c);
-    tile_workgroups::<ROWS, COLUMNS>(1, images * conv.height * conv.width, conv.channels)
-}
+const TILED_ANY: Tiled = Tiled {
+    name: "conv2d_backward_input_tiled_any",
+    wgsl: wgsl!(
+        [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX, GEMM],
+        "../conv2d_backward_input_tiled_any.wgsl"
+    ),
+    applies: |c| {
+        let conv = Conv2d::from(c);
+        conv.stride_y == 1 && conv.stride_x == 1
+    },
+    ..TILED
+};
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);

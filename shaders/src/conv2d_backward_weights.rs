@@ -1,11 +1,11 @@
 //! The derivative of a convolution by its weights.
 
-use compute::kernel::{
-    Args, Binding, Case, Constants, Extent::PerImage, Extent::PerPart, Kernel, Variant,
-};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel, Variant};
 
-use crate::conv2d::{Conv2d, size, sizes, tile, tile_workgroups, workgroups};
+use crate::conv2d::{Conv2d, size, sizes, workgroups};
 use crate::conv2d_tiles::weigh;
+use crate::tiled::{Tiled, tiled};
+use crate::wgsl;
 
 /// `partials[s][ky][kx][i][o] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
 /// PAD_LEFT][i] * output_gradients[y][x][o]` over the positions of the images of split s, where
@@ -27,7 +27,10 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_backward_weights",
-            wgsl: include_str!("../conv2d_backward_weights.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT, MATRIX],
+                "../conv2d_backward_weights.wgsl"
+            ),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -41,7 +44,10 @@ pub static KERNEL: Kernel = Kernel {
         },
         Variant {
             name: "conv2d_backward_weights_thin",
-            wgsl: include_str!("../conv2d_backward_weights_thin.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT],
+                "../conv2d_backward_weights_thin.wgsl"
+            ),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -53,14 +59,17 @@ pub static KERNEL: Kernel = Kernel {
                 workgroups(c.size("SPLITS") * conv.kernel_height * channels)
             },
         },
-        tiled::<8, 16>("conv2d_backward_weights_tiled_64x64"),
-        tiled::<4, 16>("conv2d_backward_weights_tiled_32x64"),
-        tiled::<16, 8>("conv2d_backward_weights_tiled_128x32"),
-        tiled_any::<8, 16>("conv2d_backward_weights_tiled_any_64x64"),
-        tiled_any::<16, 8>("conv2d_backward_weights_tiled_any_128x32"),
+        tiled!(TILED, 64 x 64),
+        tiled!(TILED, 32 x 64),
+        tiled!(TILED, 128 x 32),
+        tiled!(TILED_ANY, 64 x 64),
+        tiled!(TILED_ANY, 128 x 32),
         Variant {
             name: "conv2d_backward_weights_any",
-            wgsl: include_str!("../conv2d_backward_weights_any.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT],
+                "../conv2d_backward_weights_any.wgsl"
+            ),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("SPLITS") * Conv2d::from(c).weights()),
@@ -84,30 +93,31 @@ pub static KERNEL: Kernel = Kernel {
     },
 };
 
-/// A form for GPUs that takes channels four at once.
-const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
-    Variant {
-        name,
-        wgsl: include_str!("../conv2d_backward_weights_tiled.wgsl"),
-        tuning: tile::<ROWS, COLUMNS>(),
-        applies: |c| Conv2d::from(c).by_four(),
-        workgroups: tiles::<ROWS, COLUMNS>,
-    }
-}
+/// The forms for GPUs that take channels four at once.
+const TILED: Tiled = Tiled {
+    name: "conv2d_backward_weights_tiled",
+    wgsl: wgsl!(
+        [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT, MATRIX, GEMM_OUTER],
+        "../conv2d_backward_weights_tiled.wgsl"
+    ),
+    rows_each: 8,
+    applies: |c| Conv2d::from(c).by_four(),
+    products: |c, _| {
+        let conv = Conv2d::from(c);
+        [c.size("SPLITS"), conv.patch(), conv.out_channels]
+    },
+};
 
 /// The same for any number of channels.
-const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
-    Variant {
-        wgsl: include_str!("../conv2d_backward_weights_tiled_any.wgsl"),
-        applies: |_| true,
-        ..tiled::<ROWS, COLUMNS>(name)
-    }
-}
-
-fn tiles<const ROWS: usize, const COLUMNS: usize>(c: &Constants, _: usize) -> [u32; 3] {
-    let conv = Conv2d::from(c);
-    tile_workgroups::<ROWS, COLUMNS>(c.size("SPLITS"), conv.patch(), conv.out_channels)
-}
+const TILED_ANY: Tiled = Tiled {
+    name: "conv2d_backward_weights_tiled_any",
+    wgsl: wgsl!(
+        [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, SPLITS, GRADIENT_UNIT, MATRIX, GEMM_OUTER],
+        "../conv2d_backward_weights_tiled_any.wgsl"
+    ),
+    applies: |_| true,
+    ..TILED
+};
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);

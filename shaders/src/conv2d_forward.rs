@@ -1,11 +1,11 @@
 //! Convolution.
 
-use compute::kernel::{
-    Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel, Variant,
-};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
-use crate::conv2d::{Conv2d, row_workgroups, sizes, tile, tile_workgroups, workgroups};
+use crate::conv2d::{Conv2d, row_workgroups, sizes, workgroups};
 use crate::conv2d_tiles::convolve;
+use crate::tiled::{Tiled, tiled};
+use crate::wgsl;
 
 /// `output[y][x][o] = biases[o] + sum over taps and channels of input[y * STRIDE_Y + ky -
 /// PAD_TOP][x * STRIDE_X + kx - PAD_LEFT][i] * weights[ky][kx][i][o]`, where the input is 0
@@ -30,7 +30,10 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "conv2d_forward",
-            wgsl: include_str!("../conv2d_forward.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX],
+                "../conv2d_forward.wgsl"
+            ),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -43,7 +46,7 @@ pub static KERNEL: Kernel = Kernel {
         },
         Variant {
             name: "conv2d_forward_thin",
-            wgsl: include_str!("../conv2d_forward_thin.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS], "../conv2d_forward_thin.wgsl"),
             tuning: &[],
             applies: |c| {
                 let conv = Conv2d::from(c);
@@ -54,14 +57,14 @@ pub static KERNEL: Kernel = Kernel {
                 row_workgroups(images * conv.out_height, conv.out_width, conv.out_channels)
             },
         },
-        tiled::<8, 16>("conv2d_forward_tiled_64x64"),
-        tiled::<4, 16>("conv2d_forward_tiled_32x64"),
-        tiled::<16, 8>("conv2d_forward_tiled_128x32"),
-        tiled_any::<8, 16>("conv2d_forward_tiled_any_64x64"),
-        tiled_any::<16, 8>("conv2d_forward_tiled_any_128x32"),
+        tiled!(TILED, 64 x 64),
+        tiled!(TILED, 32 x 64),
+        tiled!(TILED, 128 x 32),
+        tiled!(TILED_ANY, 64 x 64),
+        tiled!(TILED_ANY, 128 x 32),
         Variant {
             name: "conv2d_forward_any",
-            wgsl: include_str!("../conv2d_forward_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS], "../conv2d_forward_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * Conv2d::from(c).output()),
@@ -72,30 +75,31 @@ pub static KERNEL: Kernel = Kernel {
     cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),
 };
 
-/// A form for GPUs that takes channels four at once.
-const fn tiled<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
-    Variant {
-        name,
-        wgsl: include_str!("../conv2d_forward_tiled.wgsl"),
-        tuning: tile::<ROWS, COLUMNS>(),
-        applies: |c| Conv2d::from(c).by_four(),
-        workgroups: tiles::<ROWS, COLUMNS>,
-    }
-}
+/// The forms for GPUs that take channels four at once.
+const TILED: Tiled = Tiled {
+    name: "conv2d_forward_tiled",
+    wgsl: wgsl!(
+        [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX, GEMM],
+        "../conv2d_forward_tiled.wgsl"
+    ),
+    rows_each: 8,
+    applies: |c| Conv2d::from(c).by_four(),
+    products: |c, images| {
+        let conv = Conv2d::from(c);
+        [1, images * conv.positions(), conv.out_channels]
+    },
+};
 
 /// The same for any number of channels.
-const fn tiled_any<const ROWS: usize, const COLUMNS: usize>(name: &'static str) -> Variant {
-    Variant {
-        wgsl: include_str!("../conv2d_forward_tiled_any.wgsl"),
-        applies: |_| true,
-        ..tiled::<ROWS, COLUMNS>(name)
-    }
-}
-
-fn tiles<const ROWS: usize, const COLUMNS: usize>(c: &Constants, images: usize) -> [u32; 3] {
-    let conv = Conv2d::from(c);
-    tile_workgroups::<ROWS, COLUMNS>(1, images * conv.positions(), conv.out_channels)
-}
+const TILED_ANY: Tiled = Tiled {
+    name: "conv2d_forward_tiled_any",
+    wgsl: wgsl!(
+        [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, MATRIX, GEMM],
+        "../conv2d_forward_tiled_any.wgsl"
+    ),
+    applies: |_| true,
+    ..TILED
+};
 
 fn cpu(args: &mut Args<'_, f32>) {
     let conv = Conv2d::from(args.constants);

@@ -3,6 +3,7 @@
 use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
 use crate::form::{WORKGROUP, lengths_per_image, only};
+use crate::wgsl;
 
 /// Copies values: `output = input`.
 pub static KERNEL: Kernel = Kernel {
@@ -11,7 +12,7 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("input", PerImage), Binding::write("output", PerImage)],
     lengths: |c| vec![c.size("LENGTH"); 2],
     terms: |_, _| 1,
-    variants: &[only("copy", include_str!("../copy.wgsl"), |c, images| {
+    variants: &[only("copy", wgsl!([ELEMENT, STEP, LINEAR], "../copy.wgsl"), |c, images| {
         linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
     })],
     cpu,

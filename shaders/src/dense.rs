@@ -16,14 +16,6 @@ pub(crate) fn tiles(images: usize, columns: usize) -> [u32; 3] {
     [images.div_ceil(8) as u32, columns.div_ceil(32) as u32, 1]
 }
 
-/// Workgroups that each take a tile of `ROWS` x `COLUMNS` sums out of this many.
-pub(crate) fn tile_workgroups<const ROWS: usize, const COLUMNS: usize>(
-    rows: usize,
-    columns: usize,
-) -> [u32; 3] {
-    linear_workgroups(rows.div_ceil(ROWS) * columns.div_ceil(COLUMNS), 1)
-}
-
 /// Workgroups for this many invocations.
 pub(crate) fn workgroups(invocations: usize) -> [u32; 3] {
     linear_workgroups(invocations, WORKGROUP)

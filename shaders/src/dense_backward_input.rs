@@ -4,7 +4,9 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Va
 
 use crate::conv2d::Conv2d;
 use crate::conv2d_tiles::convolve_back;
-use crate::dense::{by_four, cases, tile_workgroups, tiles, workgroups};
+use crate::dense::{by_four, cases, tiles, workgroups};
+use crate::tiled::{Tiled, tiled};
+use crate::wgsl;
 
 /// `input_gradients[i] = sum of output_gradients[o] * weights[i][o]`.
 pub static KERNEL: Kernel = Kernel {
@@ -23,28 +25,16 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "dense_backward_input",
-            wgsl: include_str!("../dense_backward_input.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, DENSE, MATRIX], "../dense_backward_input.wgsl"),
             tuning: &[],
             applies: by_four,
             workgroups: |c, images| tiles(images, c.size("INPUTS")),
         },
-        Variant {
-            name: "dense_backward_input_tiled_16x32",
-            wgsl: include_str!("../dense_backward_input_tiled.wgsl"),
-            tuning: &[("ROWS", 4.0)],
-            applies: by_four,
-            workgroups: |c, images| tile_workgroups::<16, 32>(images, c.size("INPUTS")),
-        },
-        Variant {
-            name: "dense_backward_input_tiled_32x32",
-            wgsl: include_str!("../dense_backward_input_tiled.wgsl"),
-            tuning: &[("ROWS", 8.0)],
-            applies: by_four,
-            workgroups: |c, images| tile_workgroups::<32, 32>(images, c.size("INPUTS")),
-        },
+        tiled!(TILED, 16 x 32),
+        tiled!(TILED, 32 x 32),
         Variant {
             name: "dense_backward_input_any",
-            wgsl: include_str!("../dense_backward_input_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, DENSE], "../dense_backward_input_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * c.size("INPUTS")),
@@ -53,6 +43,18 @@ pub static KERNEL: Kernel = Kernel {
     cpu,
     reference,
     cases,
+};
+
+/// The forms for GPUs.
+const TILED: Tiled = Tiled {
+    name: "dense_backward_input_tiled",
+    wgsl: wgsl!(
+        [ELEMENT, STEP, LINEAR, DENSE, MATRIX, GEMM_SLICES],
+        "../dense_backward_input_tiled.wgsl"
+    ),
+    rows_each: 4,
+    applies: by_four,
+    products: |c, images| [1, images, c.size("INPUTS")],
 };
 
 fn cpu(args: &mut Args<'_, f32>) {

@@ -7,11 +7,13 @@ use compute::kernel::{
 use compute::precision::Precision;
 use rayon::prelude::*;
 
-use crate::dense::{by_four, cases, tile_workgroups, workgroups};
+use crate::dense::{by_four, cases, workgroups};
 use crate::pairs::{pair_rows, words};
 use crate::scratch::{with_form, with_scratch};
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
+use crate::tiled::{Tiled, tiled};
+use crate::wgsl;
 
 /// Rows of the sums that a thread takes at once. Fixed, so that the number of threads changes no
 /// result; whole tiles, whatever the instructions.
@@ -35,30 +37,24 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "dense_backward_weights",
-            wgsl: include_str!("../dense_backward_weights.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, DENSE, GRADIENT_UNIT, MATRIX],
+                "../dense_backward_weights.wgsl"
+            ),
             tuning: &[],
             applies: by_four,
             workgroups: |c, _| {
                 workgroups(c.size("INPUTS").div_ceil(8) * c.size("OUTPUTS").div_ceil(8))
             },
         },
-        Variant {
-            name: "dense_backward_weights_tiled_64x64",
-            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
-            tuning: &[("ROWS", 8.0)],
-            applies: by_four,
-            workgroups: |c, _| tile_workgroups::<64, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
-        },
-        Variant {
-            name: "dense_backward_weights_tiled_32x64",
-            wgsl: include_str!("../dense_backward_weights_tiled.wgsl"),
-            tuning: &[("ROWS", 4.0)],
-            applies: by_four,
-            workgroups: |c, _| tile_workgroups::<32, 64>(c.size("INPUTS"), c.size("OUTPUTS")),
-        },
+        tiled!(TILED, 64 x 64),
+        tiled!(TILED, 32 x 64),
         Variant {
             name: "dense_backward_weights_any",
-            wgsl: include_str!("../dense_backward_weights_any.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, DENSE, GRADIENT_UNIT],
+                "../dense_backward_weights_any.wgsl"
+            ),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, _| workgroups(c.size("INPUTS") * c.size("OUTPUTS")),
@@ -69,6 +65,18 @@ pub static KERNEL: Kernel = Kernel {
     cases: || {
         cases().into_iter().flat_map(|case| [case.clone(), Case::accumulating(case)]).collect()
     },
+};
+
+/// The forms for GPUs.
+const TILED: Tiled = Tiled {
+    name: "dense_backward_weights_tiled",
+    wgsl: wgsl!(
+        [ELEMENT, STEP, LINEAR, DENSE, GRADIENT_UNIT, MATRIX, GEMM_OUTER],
+        "../dense_backward_weights_tiled.wgsl"
+    ),
+    rows_each: 8,
+    applies: by_four,
+    products: |c, _| [1, c.size("INPUTS"), c.size("OUTPUTS")],
 };
 
 fn cpu(args: &mut Args<'_, f32>) {

@@ -4,7 +4,9 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Va
 
 use crate::conv2d::Conv2d;
 use crate::conv2d_tiles::convolve;
-use crate::dense::{by_four, cases, tile_workgroups, tiles, workgroups};
+use crate::dense::{by_four, cases, tiles, workgroups};
+use crate::tiled::{Tiled, tiled};
+use crate::wgsl;
 
 /// `output[o] = biases[o] + sum of input[i] * weights[i][o]`.
 pub static KERNEL: Kernel = Kernel {
@@ -24,28 +26,16 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "dense_forward",
-            wgsl: include_str!("../dense_forward.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, DENSE, MATRIX], "../dense_forward.wgsl"),
             tuning: &[],
             applies: by_four,
             workgroups: |c, images| tiles(images, c.size("OUTPUTS")),
         },
-        Variant {
-            name: "dense_forward_tiled_16x32",
-            wgsl: include_str!("../dense_forward_tiled.wgsl"),
-            tuning: &[("ROWS", 4.0)],
-            applies: by_four,
-            workgroups: |c, images| tile_workgroups::<16, 32>(images, c.size("OUTPUTS")),
-        },
-        Variant {
-            name: "dense_forward_tiled_32x32",
-            wgsl: include_str!("../dense_forward_tiled.wgsl"),
-            tuning: &[("ROWS", 8.0)],
-            applies: by_four,
-            workgroups: |c, images| tile_workgroups::<32, 32>(images, c.size("OUTPUTS")),
-        },
+        tiled!(TILED, 16 x 32),
+        tiled!(TILED, 32 x 32),
         Variant {
             name: "dense_forward_any",
-            wgsl: include_str!("../dense_forward_any.wgsl"),
+            wgsl: wgsl!([ELEMENT, STEP, LINEAR, DENSE], "../dense_forward_any.wgsl"),
             tuning: &[],
             applies: |_| true,
             workgroups: |c, images| workgroups(images * c.size("OUTPUTS")),
@@ -54,6 +44,15 @@ pub static KERNEL: Kernel = Kernel {
     cpu,
     reference,
     cases,
+};
+
+/// The forms for GPUs.
+const TILED: Tiled = Tiled {
+    name: "dense_forward_tiled",
+    wgsl: wgsl!([ELEMENT, STEP, LINEAR, DENSE, MATRIX, GEMM_SLICES], "../dense_forward_tiled.wgsl"),
+    rows_each: 4,
+    applies: by_four,
+    products: |c, images| [1, images, c.size("OUTPUTS")],
 };
 
 fn cpu(args: &mut Args<'_, f32>) {

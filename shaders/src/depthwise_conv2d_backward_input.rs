@@ -5,6 +5,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 use crate::windows::{Windows, sizes};
 
 /// Each output position gives its gradient, times the weights, to the inputs that it was made of:
@@ -29,7 +30,7 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "depthwise_conv2d_backward_input",
-        include_str!("../depthwise_conv2d_backward_input.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../depthwise_conv2d_backward_input.wgsl"),
         |c: &Constants, images| linear_workgroups(images * Windows::from(c).input(), WORKGROUP),
     )],
     cpu,

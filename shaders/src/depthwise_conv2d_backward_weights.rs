@@ -5,6 +5,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 use crate::windows::{Windows, sizes};
 
 /// `partials[s][ky][kx][c] = sum of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X + kx -
@@ -28,7 +29,10 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "depthwise_conv2d_backward_weights",
-        include_str!("../depthwise_conv2d_backward_weights.wgsl"),
+        wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, SPLITS, GRADIENT_UNIT],
+            "../depthwise_conv2d_backward_weights.wgsl"
+        ),
         |c, _| linear_workgroups(partials(c), WORKGROUP),
     )],
     cpu,

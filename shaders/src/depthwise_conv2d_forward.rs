@@ -6,6 +6,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
 use crate::strips::{Strips, in_strips, lanes};
+use crate::wgsl;
 use crate::windows::{Window, Windows, sizes};
 
 /// `output[y][x][c] = biases[c] + sum over taps of input[y * STRIDE_Y + ky - PAD_TOP][x * STRIDE_X +
@@ -31,7 +32,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| Windows::from(c).positions() + 1,
     variants: &[only(
         "depthwise_conv2d_forward",
-        include_str!("../depthwise_conv2d_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../depthwise_conv2d_forward.wgsl"),
         |c: &Constants, images| linear_workgroups(images * Windows::from(c).output(), WORKGROUP),
     )],
     cpu,

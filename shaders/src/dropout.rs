@@ -7,6 +7,7 @@ use compute::kernel::{
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::{MOST_LANES, vectorized};
+use crate::wgsl;
 
 /// In training, makes numbers 0 at random and scales those that are kept; in scoring, copies.
 ///
@@ -26,7 +27,7 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"), 4, c.size("LENGTH")],
     terms: |_, _| 1,
-    variants: &[only("dropout", include_str!("../dropout.wgsl"), |c, images| {
+    variants: &[only("dropout", wgsl!([ELEMENT, STEP, LINEAR], "../dropout.wgsl"), |c, images| {
         linear_workgroups(images * c.size("LENGTH").div_ceil(4), WORKGROUP)
     })],
     cpu,

@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use rayon::prelude::*;
 
 use crate::form::only;
+use crate::wgsl;
 
 /// Values that share a flag.
 pub(crate) const STRETCH: usize = 4096;
@@ -22,9 +23,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"), c.size("TOTAL")],
     terms: |_, _| 1,
-    variants: &[only("finite_flags", include_str!("../finite_flags.wgsl"), |c, _| {
-        linear_workgroups(stretches(c.size("LENGTH")), 1)
-    })],
+    variants: &[only(
+        "finite_flags",
+        wgsl!([STEP, LINEAR, NOT_FINITE], "../finite_flags.wgsl"),
+        |c, _| linear_workgroups(stretches(c.size("LENGTH")), 1),
+    )],
     cpu,
     reference,
     cases: || {

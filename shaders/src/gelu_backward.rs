@@ -5,6 +5,7 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups
 use crate::form::{WORKGROUP, only};
 use crate::gelu::{cases, slope, slope_exactly};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// Passes the gradient on times the slope of [`crate::gelu_forward`].
 pub static KERNEL: Kernel = Kernel {
@@ -17,9 +18,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"); 3],
     terms: |_, _| 1,
-    variants: &[only("gelu_backward", include_str!("../gelu_backward.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "gelu_backward",
+        wgsl!([ELEMENT, STEP, LINEAR, GELU], "../gelu_backward.wgsl"),
+        |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases,

@@ -5,6 +5,7 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups
 use crate::form::{WORKGROUP, only};
 use crate::gelu::{cases, value, value_exactly};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// `output = input * P(normal number < input)`, by the error function itself.
 pub static KERNEL: Kernel = Kernel {
@@ -13,9 +14,11 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("input", PerImage), Binding::write("output", PerImage)],
     lengths: |c| vec![c.size("LENGTH"); 2],
     terms: |_, _| 1,
-    variants: &[only("gelu_forward", include_str!("../gelu_forward.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "gelu_forward",
+        wgsl!([ELEMENT, STEP, LINEAR, GELU], "../gelu_forward.wgsl"),
+        |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases,

@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use rayon::prelude::*;
 
 use crate::form::only;
+use crate::wgsl;
 
 /// Running sums within a part: as many as a processor's vector registers hold with room to spare.
 const LANES: usize = 16;
@@ -18,7 +19,7 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"), c.size("PARTS")],
     terms: |c, _| c.size("LENGTH").div_ceil(c.size("PARTS")),
-    variants: &[only("l2_partials", include_str!("../l2_partials.wgsl"), |c, _| {
+    variants: &[only("l2_partials", wgsl!([LINEAR, LANES], "../l2_partials.wgsl"), |c, _| {
         linear_workgroups(c.size("PARTS"), 1)
     })],
     cpu,

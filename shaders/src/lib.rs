@@ -1,7 +1,7 @@
 //! The kernels of Gradflow: one WGSL file and one Rust file of the same name each.
 //!
 //! The Rust file holds the kernel's declaration, its form for the `cpu` adapter and its
-//! reference in f64.
+//! reference in f64. What the WGSL of several has in common is a [prelude](prelude).
 
 mod across;
 mod batch_norm;
@@ -25,6 +25,7 @@ mod simd_portable;
 mod simd_x86;
 mod strips;
 mod tile;
+mod tiled;
 mod windows;
 
 pub mod adam_update;
@@ -71,6 +72,7 @@ pub mod momentum_update;
 pub mod moving_average_update;
 pub mod peak_fma;
 pub mod peak_triad;
+pub mod prelude;
 pub mod relu_backward;
 pub mod relu_forward;
 pub mod sgd_update;

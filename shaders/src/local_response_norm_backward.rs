@@ -8,6 +8,7 @@ use crate::local_response_norm::{Norm, load, store};
 use crate::local_response_norm_forward::{cases, length, window};
 use crate::scratch::with_scratch;
 use crate::simd::{self, MOST_LANES, Simd, Strip, Vectorized};
+use crate::wgsl;
 
 /// The largest radius for which 256 elements and their neighbours fit the workgroup memory that
 /// WebGPU promises.
@@ -29,14 +30,20 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "local_response_norm_backward",
-            wgsl: include_str!("../local_response_norm_backward.wgsl"),
+            wgsl: wgsl!(
+                [ELEMENT, STEP, LINEAR, LOCAL_RESPONSE_NORM],
+                "../local_response_norm_backward.wgsl"
+            ),
             tuning: &[],
             applies: |c| c.size("RADIUS") <= MOST_RADIUS,
             workgroups,
         },
         only(
             "local_response_norm_backward_any",
-            include_str!("../local_response_norm_backward_any.wgsl"),
+            wgsl!(
+                [ELEMENT, STEP, LINEAR, LOCAL_RESPONSE_NORM],
+                "../local_response_norm_backward_any.wgsl"
+            ),
             workgroups,
         ),
     ],

@@ -7,6 +7,7 @@ use crate::form::{WORKGROUP, only};
 use crate::local_response_norm::{Norm, load, store};
 use crate::scratch::with_scratch;
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
+use crate::wgsl;
 
 /// Divides each channel by a power of `N`, which grows with the channels around it:
 /// `N_i = BIAS + ALPHA * sum of x_j^2 over |j - i| <= RADIUS`, `y_i = x_i * N_i^-BETA`.
@@ -20,7 +21,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| window(c),
     variants: &[only(
         "local_response_norm_forward",
-        include_str!("../local_response_norm_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, LOCAL_RESPONSE_NORM], "../local_response_norm_forward.wgsl"),
         |c, images| linear_workgroups(images * length(c), WORKGROUP),
     )],
     cpu,

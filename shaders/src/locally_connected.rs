@@ -3,12 +3,13 @@
 //! output height x output width x kernel height x kernel width x input channels x output channels,
 //! are others at each position.
 
-use compute::kernel::{Constants, linear_workgroups};
+use compute::kernel::Constants;
 
 use crate::conv2d::{Conv2d, size};
+use crate::tiled::Tile;
 
-/// Rows and columns of sums that a workgroup of the WGSL forms computes.
-const TILE: usize = 32;
+/// The sums that a workgroup of the WGSL forms computes.
+const TILE: Tile = Tile { rows: 32, columns: 32 };
 
 /// Elements of the weights of all positions.
 pub(crate) fn weights(conv: &Conv2d) -> usize {
@@ -17,7 +18,7 @@ pub(crate) fn weights(conv: &Conv2d) -> usize {
 
 /// Workgroups for so many products of this many rows and columns.
 pub(crate) fn workgroups(products: usize, rows: usize, columns: usize) -> [u32; 3] {
-    linear_workgroups(products * rows.div_ceil(TILE) * columns.div_ceil(TILE), 1)
+    TILE.workgroups([products, rows, columns])
 }
 
 /// Copies images so that each element's values in all images are neighbours; what is left of a row

@@ -8,6 +8,7 @@ use crate::locally_connected::{lay_across, lay_along, sizes, weights, workgroups
 use crate::scratch::with_scratch;
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate_rows, cut, with_size};
+use crate::wgsl;
 
 /// Each output position gives its gradient, times its weights, to the inputs that it was made of:
 /// `input_gradients[y][x][i] = sum of output_gradients[oy][ox][o] * weights[oy][ox][ky][kx][i][o]`
@@ -31,7 +32,10 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "locally_connected_backward_input",
-        include_str!("../locally_connected_backward_input.wgsl"),
+        wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS],
+            "../locally_connected_backward_input.wgsl"
+        ),
         |c, images| {
             let conv = Conv2d::from(c);
             workgroups(conv.height * conv.width, images, conv.channels)

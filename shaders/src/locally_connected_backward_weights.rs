@@ -9,6 +9,7 @@ use crate::locally_connected::{sizes, weights, workgroups};
 use crate::scratch::with_scratch;
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
+use crate::wgsl;
 
 /// `weight_gradients[y][x][ky][kx][i][o] = sum over images of input[y * STRIDE_Y + ky - PAD_TOP][x *
 /// STRIDE_X + kx - PAD_LEFT][i] * output_gradients[y][x][o]`, where the input is 0 outside the image,
@@ -28,7 +29,10 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, images| images + 1,
     variants: &[only(
         "locally_connected_backward_weights",
-        include_str!("../locally_connected_backward_weights.wgsl"),
+        wgsl!(
+            [ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS, GRADIENT_UNIT],
+            "../locally_connected_backward_weights.wgsl"
+        ),
         |c, _| {
             let conv = Conv2d::from(c);
             let rows = conv.positions() * conv.kernel_height;

@@ -8,6 +8,7 @@ use crate::locally_connected::{lay_across, sizes, weights, workgroups};
 use crate::scratch::with_scratch;
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
 use crate::tile::{Numbers, Tile, accumulate, cut, with_size};
+use crate::wgsl;
 
 /// `output[y][x][o] = biases[y][x][o] + sum over taps and channels of input[y * STRIDE_Y + ky -
 /// PAD_TOP][x * STRIDE_X + kx - PAD_LEFT][i] * weights[y][x][ky][kx][i][o]`, where the input is 0
@@ -31,7 +32,7 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "locally_connected_forward",
-        include_str!("../locally_connected_forward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS, CHANNELS], "../locally_connected_forward.wgsl"),
         |c, images| {
             let conv = Conv2d::from(c);
             workgroups(conv.positions(), images, conv.out_channels)

@@ -3,6 +3,7 @@
 use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 
 use crate::form::{WORKGROUP, only};
+use crate::wgsl;
 
 /// Moves the averages towards the losses by a share: `averages -= REST * (averages - losses)`.
 pub static KERNEL: Kernel = Kernel {
@@ -13,7 +14,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 2,
     variants: &[only(
         "loss_average_update",
-        include_str!("../loss_average_update.wgsl"),
+        wgsl!([LINEAR], "../loss_average_update.wgsl"),
         |c, _| linear_workgroups(c.size("LENGTH"), WORKGROUP),
     )],
     cpu,

@@ -5,6 +5,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 use crate::windows::{Windows, sizes};
 
 /// Gives each gradient to the element of the input that won its window.
@@ -27,7 +28,7 @@ pub static KERNEL: Kernel = Kernel {
     },
     variants: &[only(
         "max_pool_backward",
-        include_str!("../max_pool_backward.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../max_pool_backward.wgsl"),
         |c, images| linear_workgroups(images * input_length(c), WORKGROUP),
     )],
     cpu,

@@ -5,6 +5,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::{MOST_LANES, vectorized};
+use crate::wgsl;
 use crate::windows::{Window, Windows, sizes};
 
 /// The maximum over windows of each channel, and where in its window each maximum was.
@@ -25,9 +26,11 @@ pub static KERNEL: Kernel = Kernel {
         vec![c.size("IN_HEIGHT") * c.size("IN_WIDTH") * c.size("CHANNELS"), output, output]
     },
     terms: |_, _| 1,
-    variants: &[only("max_pool_forward", include_str!("../max_pool_forward.wgsl"), |c, images| {
-        linear_workgroups(images * output_length(c), WORKGROUP)
-    })],
+    variants: &[only(
+        "max_pool_forward",
+        wgsl!([ELEMENT, STEP, LINEAR, WINDOWS], "../max_pool_forward.wgsl"),
+        |c, images| linear_workgroups(images * output_length(c), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || {

@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use rayon::prelude::*;
 
 use crate::form::only;
+use crate::wgsl;
 
 /// Means that a thread takes at once. Fixed, so that the number of threads changes no result.
 const MEANS: usize = 1 << 10;
@@ -19,9 +20,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"), c.size("TOTAL")],
     terms: |_, images| images + 1,
-    variants: &[only("mean_over_images", include_str!("../mean_over_images.wgsl"), |c, _| {
-        linear_workgroups(c.size("LENGTH"), 1)
-    })],
+    variants: &[only(
+        "mean_over_images",
+        wgsl!([ELEMENT, STEP, LINEAR, LANES], "../mean_over_images.wgsl"),
+        |c, _| linear_workgroups(c.size("LENGTH"), 1),
+    )],
     cpu,
     reference,
     cases: || {

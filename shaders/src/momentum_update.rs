@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use rayon::prelude::*;
 
 use crate::form::{CHUNK, LENGTHS, WORKGROUP, only};
+use crate::wgsl;
 
 /// Moves the weights against a decaying sum of their gradients: `momentum = MOMENTUM * momentum +
 /// gradients`, `weights -= learning rate * momentum`. With `NESTEROV` the step is against
@@ -18,9 +19,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"); 3],
     terms: |_, _| 4,
-    variants: &[only("momentum_update", include_str!("../momentum_update.wgsl"), |c, _| {
-        linear_workgroups(c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "momentum_update",
+        wgsl!([STEP, LINEAR], "../momentum_update.wgsl"),
+        |c, _| linear_workgroups(c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || {

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use crate::finite_flags::{STRETCH, is_finite, stretches};
 use crate::form::{LENGTHS, only};
+use crate::wgsl;
 
 /// Moves the averages towards the weights: `averages -= (1 - decay) * (averages - weights)`. As the
 /// weights are being read, it flags them as [`finite_flags`](crate::finite_flags) does.
@@ -21,7 +22,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 2,
     variants: &[only(
         "moving_average_update",
-        include_str!("../moving_average_update.wgsl"),
+        wgsl!([STEP, LINEAR, NOT_FINITE], "../moving_average_update.wgsl"),
         |c, _| linear_workgroups(stretches(c.size("LENGTH")), 1),
     )],
     cpu,

@@ -6,6 +6,7 @@ use compute::kernel::{
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::{self, MOST_LANES, Simd, Vectorized};
+use crate::wgsl;
 
 /// Chains that an element takes at once: more than the multiply-adds that are under way at a time
 /// in any processor, and as many as fit the 16 registers of the fewest.
@@ -25,9 +26,11 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("values", PerImage), Binding::write("results", PerImage)],
     lengths: |c| vec![c.size("LENGTH"); 2],
     terms: |c, _| CHAINS * STEPS * c.size("ROUNDS"),
-    variants: &[only("peak_fma", include_str!("../peak_fma.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "peak_fma",
+        wgsl!([ELEMENT, STEP, LINEAR], "../peak_fma.wgsl"),
+        |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || vec![sizes(1, 1, 1), sizes(3, 257, 2), sizes(2, 300, 9)],

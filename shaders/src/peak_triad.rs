@@ -6,6 +6,7 @@ use compute::kernel::{
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// What the right side is multiplied by.
 const FACTOR: f64 = 3.0;
@@ -22,9 +23,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![4 * c.size("VECTORS"); 3],
     terms: |_, _| 2,
-    variants: &[only("peak_triad", include_str!("../peak_triad.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("VECTORS"), WORKGROUP)
-    })],
+    variants: &[only(
+        "peak_triad",
+        wgsl!([ELEMENT, STEP, LINEAR], "../peak_triad.wgsl"),
+        |c, images| linear_workgroups(images * c.size("VECTORS"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || vec![sizes(1, 1), sizes(3, 7), sizes(5, 257)],

@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups
 
 use crate::form::{WORKGROUP, lengths_per_image, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// Passes the gradient on where the output was positive.
 pub static KERNEL: Kernel = Kernel {
@@ -16,9 +17,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"); 3],
     terms: |_, _| 1,
-    variants: &[only("relu_backward", include_str!("../relu_backward.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "relu_backward",
+        wgsl!([ELEMENT, STEP, LINEAR], "../relu_backward.wgsl"),
+        |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || {

@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups
 
 use crate::form::{WORKGROUP, lengths_per_image, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// Makes negative numbers zero: `output = max(input, 0)`.
 pub static KERNEL: Kernel = Kernel {
@@ -12,9 +13,11 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("input", PerImage), Binding::write("output", PerImage)],
     lengths: |c| vec![c.size("LENGTH"); 2],
     terms: |_, _| 1,
-    variants: &[only("relu_forward", include_str!("../relu_forward.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "relu_forward",
+        wgsl!([ELEMENT, STEP, LINEAR], "../relu_forward.wgsl"),
+        |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: lengths_per_image,

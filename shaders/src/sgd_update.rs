@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use rayon::prelude::*;
 
 use crate::form::{CHUNK, LENGTHS, WORKGROUP, only};
+use crate::wgsl;
 
 /// Moves the weights against their gradients: `weights -= learning rate * gradients`.
 pub static KERNEL: Kernel = Kernel {
@@ -15,7 +16,7 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"); 2],
     terms: |_, _| 2,
-    variants: &[only("sgd_update", include_str!("../sgd_update.wgsl"), |c, _| {
+    variants: &[only("sgd_update", wgsl!([STEP, LINEAR], "../sgd_update.wgsl"), |c, _| {
         linear_workgroups(c.size("LENGTH"), WORKGROUP)
     })],
     cpu,

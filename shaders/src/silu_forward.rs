@@ -5,6 +5,7 @@ use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups
 use crate::form::{WORKGROUP, only};
 use crate::silu::{cases, value, value_exactly};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// `output = input / (1 + e^-input)`.
 pub static KERNEL: Kernel = Kernel {
@@ -13,9 +14,11 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("input", PerImage), Binding::write("output", PerImage)],
     lengths: |c| vec![c.size("LENGTH"); 2],
     terms: |_, _| 1,
-    variants: &[only("silu_forward", include_str!("../silu_forward.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("LENGTH"), WORKGROUP)
-    })],
+    variants: &[only(
+        "silu_forward",
+        wgsl!([ELEMENT, STEP, LINEAR], "../silu_forward.wgsl"),
+        |c, images| linear_workgroups(images * c.size("LENGTH"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases,

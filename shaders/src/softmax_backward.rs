@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Extent::PerImage, Kernel, linear_work
 
 use crate::form::{WORKGROUP, only};
 use crate::softmax_forward::sizes;
+use crate::wgsl;
 
 /// `output * (gradient - sum of output * gradient)`, the sum over a row.
 pub static KERNEL: Kernel = Kernel {
@@ -16,9 +17,11 @@ pub static KERNEL: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("POSITIONS") * c.size("CHANNELS"); 3],
     terms: |c, _| c.size("CHANNELS") + 2,
-    variants: &[only("softmax_backward", include_str!("../softmax_backward.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("POSITIONS"), WORKGROUP)
-    })],
+    variants: &[only(
+        "softmax_backward",
+        wgsl!([ELEMENT, STEP, LINEAR], "../softmax_backward.wgsl"),
+        |c, images| linear_workgroups(images * c.size("POSITIONS"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || sizes().into_iter().map(|(images, constants)| Case::new(images, constants)).collect(),

@@ -4,6 +4,7 @@ use compute::kernel::linear_workgroups;
 use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
+use crate::wgsl;
 
 /// The cross-entropy of the softmax of the logits against labels that are a distribution, and
 /// its derivative for the mean over the batch: `(p_i * sum of l - l_i) / batch`.
@@ -25,7 +26,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |c, _| c.size("CLASSES"),
     variants: &[only(
         "softmax_cross_entropy",
-        include_str!("../softmax_cross_entropy.wgsl"),
+        wgsl!([ELEMENT, STEP, LINEAR, GRADIENT_SCALE], "../softmax_cross_entropy.wgsl"),
         |_, images| linear_workgroups(images, WORKGROUP),
     )],
     cpu,

@@ -5,6 +5,7 @@ use compute::kernel::{
 };
 
 use crate::form::{WORKGROUP, only};
+use crate::wgsl;
 
 /// Makes of each row of CHANNELS numbers shares that add up to 1: `e^x / sum of e^x`.
 pub static KERNEL: Kernel = Kernel {
@@ -13,9 +14,11 @@ pub static KERNEL: Kernel = Kernel {
     bindings: &[Binding::read("input", PerImage), Binding::write("output", PerImage)],
     lengths: |c| vec![c.size("POSITIONS") * c.size("CHANNELS"); 2],
     terms: |c, _| c.size("CHANNELS"),
-    variants: &[only("softmax_forward", include_str!("../softmax_forward.wgsl"), |c, images| {
-        linear_workgroups(images * c.size("POSITIONS"), WORKGROUP)
-    })],
+    variants: &[only(
+        "softmax_forward",
+        wgsl!([ELEMENT, STEP, LINEAR], "../softmax_forward.wgsl"),
+        |c, images| linear_workgroups(images * c.size("POSITIONS"), WORKGROUP),
+    )],
     cpu,
     reference,
     cases: || {

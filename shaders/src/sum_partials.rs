@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;
+use crate::wgsl;
 
 /// Sums that get a workgroup each: fewer than a GPU runs at once, of which most would idle if
 /// every sum had one invocation.
@@ -25,12 +26,12 @@ pub static KERNEL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "sum_partials",
-            wgsl: include_str!("../sum_partials.wgsl"),
+            wgsl: wgsl!([STEP, LINEAR, LANES], "../sum_partials.wgsl"),
             tuning: &[],
             applies: |c| c.size("LENGTH") <= FEW,
             workgroups: |c, _| linear_workgroups(c.size("LENGTH"), 1),
         },
-        only("sum_partials_any", include_str!("../sum_partials_any.wgsl"), |c, _| {
+        only("sum_partials_any", wgsl!([STEP, LINEAR], "../sum_partials_any.wgsl"), |c, _| {
             linear_workgroups(c.size("LENGTH"), WORKGROUP)
         }),
     ],

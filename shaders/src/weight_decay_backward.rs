@@ -4,6 +4,7 @@ use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_wor
 use rayon::prelude::*;
 
 use crate::form::{CHUNK, LENGTHS, WORKGROUP, only};
+use crate::wgsl;
 
 /// Adds the decay's derivative to the gradients of the weights: `gradients += FACTOR * weights`.
 pub static KERNEL: Kernel = Kernel {
@@ -17,7 +18,7 @@ pub static KERNEL: Kernel = Kernel {
     terms: |_, _| 2,
     variants: &[only(
         "weight_decay_backward",
-        include_str!("../weight_decay_backward.wgsl"),
+        wgsl!([LINEAR], "../weight_decay_backward.wgsl"),
         |c, _| linear_workgroups(c.size("LENGTH"), WORKGROUP),
     )],
     cpu,

@@ -8,6 +8,7 @@ use gradflow::extend::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use gradflow::extend::layer::{Layer, LayerKind, one_input};
+use gradflow::extend::shaders::wgsl;
 
 /// `x` where it is positive, `slope * x` elsewhere; any shape.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -58,7 +59,10 @@ static FORWARD: Kernel = Kernel {
     bindings: &[Binding::read("input", PerImage), Binding::write("output", PerImage)],
     lengths: |c| vec![c.size("LENGTH"); 2],
     terms: |_, _| 1,
-    variants: &[variant("leaky_relu_forward", include_str!("leaky_relu_forward.wgsl"))],
+    variants: &[variant(
+        "leaky_relu_forward",
+        wgsl!([ELEMENT, STEP, LINEAR], "leaky_relu_forward.wgsl"),
+    )],
     cpu: |args| {
         let slope = args.constants.real("SLOPE") as f32;
         for (output, input) in args.write("output").iter_mut().zip(args.read("input")) {
@@ -84,7 +88,10 @@ static BACKWARD: Kernel = Kernel {
     ],
     lengths: |c| vec![c.size("LENGTH"); 3],
     terms: |_, _| 1,
-    variants: &[variant("leaky_relu_backward", include_str!("leaky_relu_backward.wgsl"))],
+    variants: &[variant(
+        "leaky_relu_backward",
+        wgsl!([ELEMENT, STEP, LINEAR], "leaky_relu_backward.wgsl"),
+    )],
     cpu: |args| {
         let slope = args.constants.real("SLOPE") as f32;
         let (input, from) = (args.read("input"), args.read("output_gradients"));

@@ -174,7 +174,7 @@ pub struct Variant {
     /// The name: that of the `.wgsl` file without its ending, and what sets this form apart where
     /// several share the file.
     pub name: &'static str,
-    /// The text of that file.
+    /// The text of that file, after what it shares with others.
     pub wgsl: &'static str,
     /// The `override`s that are this form's own and not sizes: how the work is cut up.
     pub tuning: &'static [(&'static str, f64)],
@@ -381,7 +381,7 @@ impl<'a, T> Args<'a, T> {
 
 /// Workgroups for `invocations` in groups of `size`, folded into two dimensions so that no
 /// dimension exceeds WebGPU's limit of 65,535. In WGSL the invocation's number is
-/// `id.x + id.y * groups.x * size`.
+/// `global_id.x + global_id.y * group_count.x * size`.
 pub fn linear_workgroups(invocations: usize, size: usize) -> [u32; 3] {
     let groups = invocations.div_ceil(size).max(1);
     let rows = groups.div_ceil(65_535);

@@ -13,12 +13,17 @@ use crate::precision::{Precision, f16_bits, from_f16_bits};
 const ELEMENT: &str = "alias Element = f32;";
 
 /// The same in 16 bits.
-const HALF: &str = "enable f16;\nalias Element = f16;";
+const HALF: &str = "alias Element = f16;";
+
+/// What a text with 16-bit numbers begins with, before any declaration.
+const ENABLE: &str = "enable f16;\n";
 
 /// A kernel's text in this precision.
 pub fn text(wgsl: &str, precision: Precision) -> Cow<'_, str> {
     match precision {
-        Precision::F16 => wgsl.replacen(ELEMENT, HALF, 1).into(),
+        Precision::F16 if wgsl.contains(ELEMENT) => {
+            (ENABLE.to_owned() + &wgsl.replacen(ELEMENT, HALF, 1)).into()
+        }
         _ => wgsl.into(),
     }
 }
@@ -71,6 +76,19 @@ pub(super) fn unpack(bytes: &[u8], scale: f32, len: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_enables_what_it_uses_before_it_declares_anything() {
+        let wgsl = "struct Step { images: u32 }\nalias Element = f32;\n";
+        assert_eq!(text(wgsl, Precision::F32), wgsl);
+        let half = "enable f16;\nstruct Step { images: u32 }\nalias Element = f16;\n";
+        assert_eq!(text(wgsl, Precision::F16), half);
+        // Weights and sums over images alone have 32 bits.
+        assert_eq!(
+            text("struct Step { images: u32 }", Precision::F16),
+            "struct Step { images: u32 }"
+        );
+    }
 
     #[test]
     fn numbers_come_back_from_words() {
