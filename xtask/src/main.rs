@@ -1,7 +1,8 @@
 //! Project chores: `cargo xtask test` runs all tests, `cargo xtask check` everything that must
-//! hold before a change lands, cheapest first.
+//! hold before a change lands, cheapest first, `cargo xtask modules` a part of that by itself.
 
 mod cargo;
+mod modules;
 mod steps;
 mod suite;
 mod tools;
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND [OPTIONS]
           of translated shaders, a browser, Open MPI with its headers and libclang; and Python
           packages below `target`
   check   formatting, lints, shader translation, then `test`; cheapest first
+  modules no module of a crate may import another that imports it, directly or through others
 
   --no-install         install nothing: tests that lack something then say that they were skipped
   --patience MINUTES   how long a test program may print nothing before it is killed and its tests
@@ -70,7 +72,7 @@ impl Options {
         }
         match options.command.as_str() {
             "test" => Some(options),
-            "check" => options.names.is_empty().then_some(options),
+            "check" | "modules" => options.names.is_empty().then_some(options),
             _ => None,
         }
     }
@@ -86,20 +88,27 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let mut steps = Steps::default();
-    let mut suite = Suite::new(&options.names, options.patience);
-    let done = match options.command.as_str() {
-        "check" => check(&options, &mut steps, &mut suite),
-        _ => test(&options, &mut steps, &mut suite),
-    };
-    println!("\n{}{}", steps.summary(), suite.summary());
-    match done.and_then(|()| suite.verdict()) {
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(options: &Options) -> Result<()> {
+    if options.command == "modules" {
+        return modules::check();
+    }
+    let mut steps = Steps::default();
+    let mut suite = Suite::new(&options.names, options.patience);
+    let done = match options.command.as_str() {
+        "check" => check(options, &mut steps, &mut suite),
+        _ => test(options, &mut steps, &mut suite),
+    };
+    println!("\n{}{}", steps.summary(), suite.summary());
+    done.and_then(|()| suite.verdict())
 }
 
 fn check(options: &Options, steps: &mut Steps, suite: &mut Suite) -> Result<()> {
@@ -197,6 +206,7 @@ mod tests {
             "",
             "tset",
             "check cli",
+            "modules cli",
             "test --all",
             "test --patience",
             "test --patience 0",
