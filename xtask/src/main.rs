@@ -2,6 +2,7 @@
 //! hold before a change lands, cheapest first, `cargo xtask modules` a part of that by itself.
 
 mod cargo;
+mod linters;
 mod modules;
 mod steps;
 mod suite;
@@ -25,7 +26,8 @@ usage: cargo xtask COMMAND [OPTIONS]
           (root or passwordless sudo, and apt-get), and says so: Mesa's software Vulkan, checkers
           of translated shaders, a browser, Open MPI with its headers and libclang; and Python
           packages below `target`
-  check   formatting, lints, shader translation, then `test`; cheapest first
+  check   formatting, spelling and dependencies where `typos` and `cargo-deny` are installed, lints,
+          shader translation, then `test`; cheapest first
   modules no module of a crate may import another that imports it, directly or through others
 
   --no-install         install nothing: tests that lack something then say that they were skipped
@@ -117,6 +119,7 @@ fn check(options: &Options, steps: &mut Steps, suite: &mut Suite) -> Result<()> 
         [&all[..], &["--", "-D", "warnings"]].concat()
     };
     steps.cargo(&["fmt", "--all", "--check"], &[])?;
+    linters::run(steps)?;
     steps.cargo(&lints(&[]), &[])?;
     let shaders = [&options.build()[..], &["--test", "shaders"]].concat();
     suite.run(steps, &shaders, &no_skip())?;
