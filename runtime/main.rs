@@ -7,7 +7,7 @@ use runtime::App;
 fn main() -> ExitCode {
     quieten_wayland();
     let kinds = stages::kinds(stages::model::layers::all());
-    let golden = stages::model::golden::GOLDEN;
+    let golden = stages::golden::GOLDEN;
     let (kernels, probes) = (shaders::ALL, shaders::PROBES);
     runtime::main(&App { kinds, kernels, golden, probes, join: cluster::join, sinks: Vec::new() })
 }

@@ -6,7 +6,7 @@ use runtime::adapter::host::Reference;
 use runtime::adapter::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica};
 use runtime::graph::Graph;
 use runtime::precision::Precision;
-use stages::model::golden;
+use stages::golden;
 
 /// The reference as an adapter.
 struct Slow(Info);

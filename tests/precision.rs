@@ -13,7 +13,7 @@ use runtime::kernel::Step;
 use runtime::precision::Precision;
 use runtime::session::Session;
 use runtime::verify::network;
-use stages::model::golden;
+use stages::golden;
 
 /// Images of a batch: as many as the tutorial's.
 const IMAGES: usize = 128;

@@ -18,7 +18,8 @@ use runtime::stage::RunSettings;
 use runtime::tensorboard::proto::HistogramProto;
 use runtime::tensorboard::{EventFile, cut, graph};
 use serde_json::{Value, json};
-use stages::model::{golden, layers};
+use stages::golden;
+use stages::model::layers;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 

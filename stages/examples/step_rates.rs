@@ -14,7 +14,7 @@ use runtime::kernel::Step;
 use runtime::precision::Precision;
 use runtime::session::Session;
 use runtime::verify::network;
-use stages::model::golden;
+use stages::golden;
 
 const PHASES: [Phase; 4] = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
 

@@ -8,7 +8,7 @@ use runtime::adapter::{Adapter, Lowering, Readback, Values};
 use runtime::graph::Phase;
 use runtime::kernel::Step;
 use runtime::verify::network;
-use stages::model::golden;
+use stages::golden;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 

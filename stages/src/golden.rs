@@ -12,7 +12,7 @@ use runtime::adapter::Adapter;
 use runtime::graph::Graph;
 use runtime::verify::network;
 
-use super::tutorial;
+use crate::model::tutorial;
 use crate::reducer::update::trainable;
 
 /// How far from the golden curve an adapter may stray.
