@@ -1,7 +1,7 @@
 //! Convolutions of one image at a time in tiles that stay in registers, for the `cpu` forms.
 
-use runtime::kernel::Args;
-use runtime::precision::Precision;
+use compute::kernel::Args;
+use compute::precision::Precision;
 
 use crate::conv2d::Conv2d;
 use crate::conv2d_convolve::Convolve;

@@ -51,7 +51,7 @@ vectorized! {
 
 #[cfg(test)]
 mod tests {
-    use runtime::isa::Isa;
+    use compute::isa::Isa;
 
     use super::*;
     use crate::word::numbers;

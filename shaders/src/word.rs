@@ -1,6 +1,6 @@
 //! A pair of bf16 in a word of 32 bits, which lies in memory as the f32 of its bits.
 
-use runtime::precision::bf16_bits;
+use compute::precision::bf16_bits;
 
 /// Two numbers, rounded, in a word.
 #[inline(always)]

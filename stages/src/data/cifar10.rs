@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use runtime::fetch::{Archive, Check, Download, Member};
+use fetch::{Archive, Check, Download, Member};
 
 use super::cifar::{SHAPE, Variant};
 use super::place::{self, Layout, Place};

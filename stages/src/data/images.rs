@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Error, Result, ensure};
-use runtime::photo::{self, Rules};
-use runtime::stage::Mismatch;
+use flow::photo::{self, Rules};
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

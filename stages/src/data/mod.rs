@@ -24,11 +24,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use runtime::fetch::Download;
-use runtime::item::{Image, Label, Pixels, Sample, SampleId};
-use runtime::lint::Note;
-use runtime::photo;
-use runtime::stage::Mismatch;
+use fetch::Download;
+use flow::item::{Image, Label, Pixels, Sample, SampleId};
+use flow::lint::Note;
+use flow::photo;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

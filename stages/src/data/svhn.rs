@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use runtime::fetch::{Check, Download, Remote};
+use fetch::{Check, Download, Remote};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

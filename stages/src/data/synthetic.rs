@@ -9,9 +9,9 @@ use std::f32::consts::{FRAC_PI_4, TAU};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
+use base::random::Random;
 use bytes::Bytes;
-use runtime::random::Random;
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
