@@ -6,7 +6,7 @@ use compute::adapter::host::Reference;
 use compute::adapter::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica};
 use compute::graph::Graph;
 use compute::precision::Precision;
-use stages::model::golden;
+use stages::golden;
 
 /// The reference as an adapter.
 struct Slow(Info);

@@ -10,13 +10,15 @@ use compute::graph::Graph;
 use compute::kernel::Step;
 use compute::session::Session;
 use compute::verify::network;
+use stages::golden;
 use stages::model::compile::ListedLayer;
+use stages::model::layer::Layer;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
 use stages::model::layers::{
     add, avg_pool, batch_norm, conv2d, dense, depthwise_conv2d, dropout, gelu, global_avg_pool,
     local_response_norm, locally_connected, max_pool, relu, silu, softmax,
 };
-use stages::model::{golden, layer::Layer, tutorial};
+use stages::model::tutorial;
 use stages::reducer::update::trainable;
 
 fn tutorial() -> Arc<Graph> {

@@ -13,7 +13,7 @@ use compute::precision::Precision;
 use compute::session::Session;
 use compute::verify::network;
 use runs::{PIPELINE, Place, STEPS, assert_end_alike};
-use stages::model::golden;
+use stages::golden;
 
 /// Images of a batch: as many as the tutorial's.
 const IMAGES: usize = 128;

@@ -103,7 +103,7 @@ fn run_with(place: &Place, words: &[&str], times: u64, steps: u64, last: u64) ->
         kind
     };
     let kinds = stages::kinds(stages::model::layers::all()).into_iter().map(losing).collect();
-    let golden = stages::model::golden::GOLDEN;
+    let golden = stages::golden::GOLDEN;
     let (kernels, probes) = (shaders::ALL, shaders::PROBES);
     let app =
         App { kinds, kernels, golden, probes, join: || Ok(Job::default()), sinks: Vec::new() };

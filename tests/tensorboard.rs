@@ -18,7 +18,8 @@ use flow::stage::RunSettings;
 use record::tensorboard::proto::HistogramProto;
 use record::tensorboard::{EventFile, cut, graph};
 use serde_json::{Value, json};
-use stages::model::{golden, layers};
+use stages::golden;
+use stages::model::layers;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 

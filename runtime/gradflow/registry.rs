@@ -93,7 +93,7 @@ impl Registry {
             kinds: self.kinds(),
             // The command line lasts as long as the program.
             kernels: self.kernels.leak(),
-            golden: stages::model::golden::GOLDEN,
+            golden: stages::golden::GOLDEN,
             probes: shaders::PROBES,
             join,
             sinks: self.sinks,

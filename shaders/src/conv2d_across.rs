@@ -2,7 +2,7 @@
 
 use crate::across::{Column, accumulate_across};
 use crate::conv2d::Conv2d;
-use crate::conv2d_tiles::{Padded, Planes};
+use crate::conv2d_layout::{Padded, Planes};
 use crate::simd::Simd;
 use crate::tile::{Tile, cut, with_size};
 

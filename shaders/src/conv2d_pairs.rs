@@ -6,7 +6,9 @@
 use compute::kernel::Args;
 
 use crate::conv2d::Conv2d;
-use crate::conv2d_tiles::{Convolve, Padded, Panels, Planes, Weigh};
+use crate::conv2d_convolve::Convolve;
+use crate::conv2d_layout::{Padded, Panels, Planes};
+use crate::conv2d_weigh::Weigh;
 use crate::pairs::{pair_ahead, pair_neighbours, pair_rows, words};
 use crate::scratch::{with_form, with_scratch};
 use crate::simd;

@@ -4,21 +4,8 @@
 //! two numbers each: tiles, planes and panels are those of numbers. A word lies in memory as the
 //! f32 of its bits, and is only moved, never computed with as that.
 
-use compute::precision::bf16_bits;
-
 use crate::simd::vectorized;
-
-/// Two numbers, rounded, in a word.
-#[inline(always)]
-fn word(first: f32, second: f32) -> f32 {
-    f32::from_bits(bf16_bits(first) | bf16_bits(second) << 16)
-}
-
-/// The numbers of a word.
-#[inline(always)]
-pub(crate) fn numbers(word: f32) -> [f32; 2] {
-    [f32::from_bits(word.to_bits() << 16), f32::from_bits(word.to_bits() & 0xFFFF_0000)]
-}
+use crate::word::word;
 
 /// Words that hold so many numbers; the last may hold one beside 0.
 pub(crate) fn words(numbers: usize) -> usize {
@@ -67,6 +54,7 @@ mod tests {
     use compute::isa::Isa;
 
     use super::*;
+    use crate::word::numbers;
 
     fn told(words: &[f32]) -> Vec<[f32; 2]> {
         words.iter().map(|word| numbers(*word)).collect()

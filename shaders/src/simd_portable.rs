@@ -1,8 +1,8 @@
 //! Vectors for any processor: arrays, which compilers turn into what vectors the architecture
 //! promises.
 
-use crate::pairs::numbers;
-use crate::simd::Simd;
+use crate::vector::Simd;
+use crate::word::numbers;
 
 /// Instructions that every processor of the architecture has.
 #[derive(Clone, Copy)]

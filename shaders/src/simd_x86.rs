@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
-use crate::simd::Simd;
+use crate::vector::Simd;
 
 /// One set of instructions. A value of it is the proof that the processor has them: it can be made
 /// only where they are enabled.

@@ -14,7 +14,7 @@ use compute::precision::Precision;
 use compute::session::Session;
 use compute::verify::network;
 use flow::item::Batch;
-use stages::model::golden;
+use stages::golden;
 
 const PHASES: [Phase; 4] = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];
 

@@ -12,6 +12,7 @@ pub mod distorter;
 pub mod effect;
 pub mod evaluator;
 pub mod extent;
+pub mod golden;
 pub mod idle;
 pub mod inputs;
 pub mod lanes;

@@ -8,7 +8,7 @@ use compute::adapter::{Adapter, Lowering, Readback, Values};
 use compute::graph::Phase;
 use compute::kernel::Step;
 use compute::verify::network;
-use stages::model::golden;
+use stages::golden;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 

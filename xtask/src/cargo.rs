@@ -31,6 +31,21 @@ fn describes_package(name: &str) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| name.starts_with(start))
 }
 
+/// The value of the first field of this name in what cargo prints as JSON, if it is text. A crate that
+/// reads JSON would be built for xtask before everything else.
+pub(crate) fn text_field(json: &str, name: &str) -> Option<String> {
+    let (_, rest) = json.split_once(&format!(r#""{name}":""#))?;
+    let (mut text, mut characters) = (String::new(), rest.chars());
+    loop {
+        match characters.next()? {
+            '"' => return Some(text),
+            // In a path only quotes and backslashes are escaped.
+            '\\' => text.push(characters.next()?),
+            character => text.push(character),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +111,12 @@ mod tests {
         let envs: Vec<_> = command.get_envs().collect();
         assert!(envs.contains(&("CARGO_MANIFEST_DIR".as_ref(), None)), "{envs:?}");
         assert!(envs.contains(&("GRADFLOW_NO_SKIP".as_ref(), Some("1".as_ref()))), "{envs:?}");
+    }
+
+    #[test]
+    fn quotes_and_backslashes_in_paths_are_read() {
+        let path = text_field(r#"{"executable":"C:\\g \"x\"\\cli.exe"}"#, "executable");
+        assert_eq!(path.as_deref(), Some(r#"C:\g "x"\cli.exe"#));
+        assert_eq!(text_field(r#"{"executable":null}"#, "executable"), None);
     }
 }

@@ -1,7 +1,9 @@
 //! Project chores: `cargo xtask test` runs all tests, `cargo xtask check` everything that must
-//! hold before a change lands, cheapest first.
+//! hold before a change lands, cheapest first, `cargo xtask modules` a part of that by itself.
 
 mod cargo;
+mod linters;
+mod modules;
 mod steps;
 mod suite;
 mod tools;
@@ -24,7 +26,9 @@ usage: cargo xtask COMMAND [OPTIONS]
           (root or passwordless sudo, and apt-get), and says so: Mesa's software Vulkan, checkers
           of translated shaders, a browser, Open MPI with its headers and libclang; and Python
           packages below `target`
-  check   formatting, lints, shader translation, then `test`; cheapest first
+  check   formatting, spelling and dependencies where `typos` and `cargo-deny` are installed, lints,
+          shader translation, then `test`; cheapest first
+  modules no module of a crate may import another that imports it, directly or through others
 
   --no-install         install nothing: tests that lack something then say that they were skipped
   --patience MINUTES   how long a test program may print nothing before it is killed and its tests
@@ -70,7 +74,7 @@ impl Options {
         }
         match options.command.as_str() {
             "test" => Some(options),
-            "check" => options.names.is_empty().then_some(options),
+            "check" | "modules" => options.names.is_empty().then_some(options),
             _ => None,
         }
     }
@@ -86,14 +90,7 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let mut steps = Steps::default();
-    let mut suite = Suite::new(&options.names, options.patience);
-    let done = match options.command.as_str() {
-        "check" => check(&options, &mut steps, &mut suite),
-        _ => test(&options, &mut steps, &mut suite),
-    };
-    println!("\n{}{}", steps.summary(), suite.summary());
-    match done.and_then(|()| suite.verdict()) {
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -102,12 +99,27 @@ fn main() -> ExitCode {
     }
 }
 
+fn run(options: &Options) -> Result<()> {
+    if options.command == "modules" {
+        return modules::check();
+    }
+    let mut steps = Steps::default();
+    let mut suite = Suite::new(&options.names, options.patience);
+    let done = match options.command.as_str() {
+        "check" => check(options, &mut steps, &mut suite),
+        _ => test(options, &mut steps, &mut suite),
+    };
+    println!("\n{}{}", steps.summary(), suite.summary());
+    done.and_then(|()| suite.verdict())
+}
+
 fn check(options: &Options, steps: &mut Steps, suite: &mut Suite) -> Result<()> {
     let lints = |features: &[&'static str]| {
         let all = [&["clippy"], &options.build()[..], &["--all-targets"], features].concat();
         [&all[..], &["--", "-D", "warnings"]].concat()
     };
     steps.cargo(&["fmt", "--all", "--check"], &[])?;
+    linters::run(steps)?;
     steps.cargo(&lints(&[]), &[])?;
     let shaders = [&options.build()[..], &["--test", "shaders"]].concat();
     suite.run(steps, &shaders, &no_skip())?;
@@ -197,6 +209,7 @@ mod tests {
             "",
             "tset",
             "check cli",
+            "modules cli",
             "test --all",
             "test --patience",
             "test --patience 0",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cargo;
+use crate::cargo::{self, text_field};
 use crate::steps::{Steps, seconds};
 use crate::watch::{self, Outcome};
 
@@ -170,7 +170,6 @@ fn build(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Vec<Program>>
 
 /// The program of tests that one of cargo's messages tells of.
 fn program(message: &str, root: &Path) -> Option<Program> {
-    // A crate that reads JSON would be built for xtask before everything else.
     let (_, profile) = message
         .strip_prefix(r#"{"reason":"compiler-artifact","#)
         .and_then(|message| message.split_once(r#""profile":{"#))?;
@@ -185,20 +184,6 @@ fn program(message: &str, root: &Path) -> Option<Program> {
         executable: text_field(message, "executable")?.into(),
         folder: manifest.parent()?.to_owned(),
     })
-}
-
-/// The value of the first field of this name, if it is text.
-fn text_field(json: &str, name: &str) -> Option<String> {
-    let (_, rest) = json.split_once(&format!(r#""{name}":""#))?;
-    let (mut text, mut characters) = (String::new(), rest.chars());
-    loop {
-        match characters.next()? {
-            '"' => return Some(text),
-            // In a path only quotes and backslashes are escaped.
-            '\\' => text.push(characters.next()?),
-            character => text.push(character),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -221,13 +206,6 @@ mod tests {
             folder: "/g/runtime".into(),
         };
         assert_eq!(found, Some(expected));
-    }
-
-    #[test]
-    fn quotes_and_backslashes_in_paths_are_read() {
-        let path = text_field(r#"{"executable":"C:\\g \"x\"\\cli.exe"}"#, "executable");
-        assert_eq!(path.as_deref(), Some(r#"C:\g "x"\cli.exe"#));
-        assert_eq!(text_field(r#"{"executable":null}"#, "executable"), None);
     }
 
     #[test]

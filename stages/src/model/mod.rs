@@ -5,7 +5,6 @@
 
 pub mod compile;
 mod export;
-pub mod golden;
 pub mod initializer;
 pub mod layer;
 pub mod layers;

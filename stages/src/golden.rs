@@ -12,7 +12,7 @@ use compute::graph::Graph;
 use compute::verify::golden::Golden;
 use compute::verify::network;
 
-use super::tutorial;
+use crate::model::tutorial;
 use crate::reducer::update::trainable;
 
 /// How far from the golden curve an adapter may stray.
