@@ -24,3 +24,17 @@ pub fn main(registry: Registry) -> ExitCode {
 pub fn main_of_job(registry: Registry) -> ExitCode {
     cli::main(&registry.app(cluster::join))
 }
+
+/// Keeps the Wayland library, which the GL driver asks for a display, from complaining on standard
+/// error that no folder for its socket is named, as on a Linux machine without a desktop. A folder
+/// that is not there gives the same answer in silence, and nobody can put a socket into it.
+///
+/// # Safety
+/// It sets an environment variable: no other thread may read or write the environment meanwhile.
+pub unsafe fn quieten_wayland() {
+    const FOLDER: &str = "XDG_RUNTIME_DIR";
+    if cfg!(target_os = "linux") && std::env::var_os(FOLDER).is_none() {
+        // SAFETY: the caller promises that no other thread uses the environment.
+        unsafe { std::env::set_var(FOLDER, "/nonexistent") };
+    }
+}

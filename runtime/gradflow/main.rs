@@ -1,8 +1,11 @@
-//! The command `gradflow`: the same program as `runtime`.
+//! The command `gradflow`: the same program as `runtime`, under the name of the crate.
 
-#[path = "../main.rs"]
-mod runtime;
+use std::process::ExitCode;
 
-fn main() -> std::process::ExitCode {
-    runtime::main()
+use gradflow::{Registry, command};
+
+fn main() -> ExitCode {
+    // SAFETY: it comes first: there is no other thread that may read the environment.
+    unsafe { command::quieten_wayland() };
+    command::main_of_job(Registry::default())
 }

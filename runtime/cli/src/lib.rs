@@ -10,6 +10,7 @@ mod devices;
 mod diagnose;
 mod eval;
 mod evaluations;
+mod execute;
 mod export;
 mod fetch;
 mod fields;
@@ -28,6 +29,7 @@ mod recover;
 mod resume;
 mod roofline;
 mod run;
+mod run_arguments;
 mod schema;
 mod selftest;
 mod sweep;
@@ -87,7 +89,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Run(run::Arguments),
+    Run(run_arguments::Arguments),
     Check(check::Arguments),
     List(list::Arguments),
     Inspect(inspect::Arguments),
@@ -130,7 +132,7 @@ pub fn run_line(app: &App, line: impl IntoIterator<Item = OsString>) -> ExitCode
     let result = match cli.verb {
         Verb::Run(arguments) => {
             let line = line.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-            run::run(app, &run::Arguments { line, ..arguments })
+            run::run(app, &run_arguments::Arguments { line, ..arguments })
         }
         Verb::Check(arguments) => check::check(app, &arguments),
         Verb::List(arguments) => list::list(app, &arguments),

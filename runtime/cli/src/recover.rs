@@ -5,10 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::App;
+use super::execute::execute;
 use super::interrupt::{asked, listen};
 use super::output::Failure;
 use super::resume::{self, Continuation};
-use super::run::{Arguments, execute, stay_offline};
+use super::run_arguments::{Arguments, stay_offline};
 use base::stop::Stop;
 use compute::towers::NoneLeft;
 use flow::plan::Plan;

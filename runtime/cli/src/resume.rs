@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::output::Failure;
-use super::run::{Arguments, alone};
+use super::run_arguments::{Arguments, alone, needs_an_end};
 use super::{App, pipeline};
 use compute::adapter::forms::Forms;
 use compute::settings::ComputeSettings;
@@ -87,7 +87,7 @@ pub(super) fn prepare(app: &App, arguments: &Arguments) -> Result<Continuation, 
             source.load_with(app, &RunSettings { folder: source.folder(), ..base })?
         }
     };
-    super::run::needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
+    needs_an_end(&plan, &run_folder::pipeline(&run).display().to_string())?;
     let changes = changes(&before, &plan)?;
     // What a file says counts as well.
     let of_file = |field: &[&str]| {

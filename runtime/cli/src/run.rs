@@ -1,128 +1,27 @@
 //! `runtime run`: trains, or goes on training.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
-use clap::Args;
+use std::path::Path;
 
 use super::App;
-use super::diagnose::diagnose;
+use super::execute::execute;
 use super::handover;
 use super::interrupt::{asked, hush, listen};
 use super::output::{self, Failure, complain};
-use super::pipeline::{self, assignment};
+use super::pipeline;
 use super::recover::execute_again;
 use super::resume::{self, Continuation};
+use super::run_arguments::{Arguments, needs_an_end, stay_offline};
 use super::together::{agree, fingerprint};
-use crate::console::Console;
 use base::stop::Stop;
-use compute::adapter::several::Several;
-use compute::divergence::Diverged;
 use compute::job::Job;
 use compute::settings::ComputeSettings;
-use compute::towers::NoneLeft;
-use flow::event::{Event, Message};
 use flow::plan::Plan;
 use flow::reports::{DataReport, EvaluationReport};
 use flow::stage::RunSettings;
 use record::compare::Spread;
 use record::provenance;
-use record::recorder::{Kept, Last, PROGRAM, Place, Recorder, prepare};
-use record::run_folder::{self, About, RUNS, Taken};
-use record::sink::{RunState, Sink};
-
-const EXAMPLES: &str = "\
-Examples:
-  runtime run pipeline.yaml
-  runtime run pipeline.yaml --data /data/cifar-10 --adapter cpu
-  runtime run pipeline.yaml --set steps=100 --set stages.batch.batcher.size=64
-  runtime run --resume
-  runtime run --resume pipeline-003 --set epochs=20
-
-Each run has a folder of its own below `runs`: checkpoints, metrics, a log, TensorBoard's files and
-report.html. `--resume` goes on in it after the last checkpoint, exactly as if it had never stopped.
-
-Ctrl-C ends the run after the work at hand and keeps its weights; a second Ctrl-C ends it at once.
-
-Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 interrupted.";
-
-/// Runs a pipeline until its epochs or steps are done.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
-    /// The pipeline file. With `--resume`, the run's own pipeline if not given.
-    #[arg(value_name = "PIPELINE", required_unless_present = "resume")]
-    pub(super) file: Option<PathBuf>,
-
-    /// Replaces a value of the pipeline, such as `stages.batch.batcher.size=64`.
-    ///
-    /// PATH is made of the keys that lead to the value, with dots between them; elements of lists
-    /// are counted from 0. VALUE is YAML. May be given more than once. A value behind an anchor changes
-    /// wherever it stands, unless another --set names that place; an alias by itself is replaced alone.
-    /// With `--resume`, limits, periods, adapters, workers and the like may be changed: what does not
-    /// change what the run has learned so far. A run's own pipeline.yaml has no anchors.
-    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment)]
-    pub(super) set: Vec<(String, String)>,
-
-    /// The folder that holds the data, and the only one looked into. Without it, the `path` that
-    /// the pipeline gives comes first, then the environment variable GRADFLOW_DATA.
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
-
-    /// Downloads nothing: what is not here is stood in for, or an error. The environment variable
-    /// GRADFLOW_OFFLINE=1 says the same.
-    #[arg(long)]
-    pub(super) offline: bool,
-
-    /// What computes: `auto`, `cpu`, or the number or name of an adapter that `runtime devices`
-    /// lists. Counts more than the pipeline's `adapter`, and more than the reducer's `adapters`,
-    /// which it replaces with a warning.
-    #[arg(long, value_name = "ADAPTER")]
-    pub(super) adapter: Option<String>,
-
-    /// Which adapters train together: so many, `all`, or names with commas between them. Counts
-    /// more than the reducer's `adapters`.
-    #[arg(long, value_name = "N|all|NAMES", conflicts_with = "adapter")]
-    pub(super) adapters: Option<Several>,
-
-    /// Fewer adapters than were asked for are an error, and so is `--adapter` beside the reducer's
-    /// `adapters`.
-    #[arg(long)]
-    pub(super) strict: bool,
-
-    /// Where runs have their folders.
-    #[arg(long, value_name = "DIR", env = "GRADFLOW_RUNS", default_value = RUNS)]
-    pub(super) runs: PathBuf,
-
-    /// The name of the run's folder, which must not be there yet. Without it, the pipeline's name
-    /// and a number.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["resume", "seeds"])]
-    pub(super) run: Option<String>,
-
-    /// Goes on with a run: its name or folder, or the last one.
-    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
-    pub(super) resume: Option<String>,
-
-    /// Runs so many times, with this seed and those after it, and says mean and spread.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "resume")]
-    pub(super) seeds: Option<u64>,
-
-    /// The words of the command line, as far as they are text.
-    #[arg(skip)]
-    pub(super) line: Vec<String>,
-}
-
-impl Arguments {
-    /// What trains, if it is said here.
-    pub(super) fn adapters_asked(&self) -> Option<Several> {
-        self.adapters.clone().or(self.adapter.as_deref().map(alone))
-    }
-}
-
-/// The adapter of this name, by itself.
-pub(super) fn alone(name: &str) -> Several {
-    Several::Listed(vec![name.into()])
-}
+use record::recorder::{Last, PROGRAM, Place, Recorder, prepare};
+use record::run_folder::{self, About, Taken};
 
 pub(super) fn run(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let job = (app.join)().map_err(Failure::Run)?;
@@ -335,109 +234,12 @@ fn recorder(of: &Of<'_>, plan: &Plan) -> Result<Option<Recorder>, Failure> {
     }
 }
 
-pub(super) fn stay_offline(plan: &mut Plan, arguments: &Arguments) {
-    if let Some(fetch) = &mut plan.settings.fetch {
-        fetch.offline |= arguments.offline;
-    }
-}
-
 /// A name that makes a single folder.
 fn folder_name(name: &str) -> Result<String, Failure> {
     run_folder::folder_name(name).map_err(|error| Failure::Usage {
         message: format!("{error:#}"),
         help: Some("use a name without slashes; `--runs DIR` says where runs are kept".to_owned()),
     })
-}
-
-/// Tells warnings of a process that keeps nothing and is not the first of its job.
-struct Complaints(String);
-
-impl Sink for Complaints {
-    fn is_live(&self) -> bool {
-        true
-    }
-
-    fn observe(&mut self, message: &Message, _: &mut RunState) -> anyhow::Result<()> {
-        if let Event::Warning(text) = &message.event {
-            complain(&format!("{}: warning: {text}\n", self.0));
-        }
-        Ok(())
-    }
-}
-
-/// Adds those who listen to what a recorder keeps.
-fn listening(app: &App, plan: &Plan, recorder: &mut Recorder, before: &[String], stop: &Stop) {
-    let job = &plan.settings.compute.job;
-    if !job.is_first() {
-        return recorder.add(Box::new(Complaints(job.who())));
-    }
-    app.sinks.iter().for_each(|sink| recorder.add(sink()));
-    let mut console = Console::new(plan, stop);
-    before.iter().for_each(|line| console.line(line));
-    recorder.add(Box::new(console));
-}
-
-/// Runs a plan, with everything that is said before it and on the way printed and kept.
-pub(super) fn execute(
-    app: &App,
-    plan: Plan,
-    recorder: Option<Recorder>,
-    before: &[String],
-    stop: &Stop,
-) -> Result<Last, Failure> {
-    let job = plan.settings.compute.job.clone();
-    let mut recorder = recorder.unwrap_or_else(|| Recorder::without_folder(&plan));
-    listening(app, &plan, &mut recorder, before, stop);
-    let Kept { failure, result } = recorder.keep(&plan, stop);
-    let last = recorder.last().clone();
-    if let Some(error) = failure {
-        return Err(Failure::of_run(error));
-    }
-    match result {
-        Ok(_) if last.failure.is_some() => {
-            let error = anyhow::anyhow!(last.failure.unwrap_or_default());
-            let mut text = "the last weights could not be kept".to_owned();
-            if let Some((kept, run)) = last.checkpoint.as_ref().zip(last.folder.as_ref()) {
-                text += &format!(
-                    "; those of {} are.\nOnce files can be written again, go on from there: `runtime run \
-                     --resume {}`",
-                    kept.display(),
-                    run.display()
-                );
-            }
-            Err(Failure::Run(error.context(text)))
-        }
-        Ok(outcome) if outcome.interrupted => Err(Failure::Interrupted),
-        // Whoever closed the pipe has seen enough, and everything is in the log.
-        Ok(_) => match &last.output {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::Output(io::Error::new(error.kind(), error.to_string())))
-            }
-            _ => Ok(last),
-        },
-        Err(error) => {
-            if let Some(lost) = error.chain().find_map(|cause| cause.downcast_ref::<NoneLeft>()) {
-                return Err(Failure::Lost { lost: lost.clone(), run: last.folder });
-            }
-            let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
-            Err(match diverged.cloned().filter(|_| job.is_first()) {
-                Some(diverged) => {
-                    let discarded = match diverged.began_bad {
-                        true => recorder.discard(diverged.step),
-                        false => Ok(None),
-                    };
-                    drop(recorder);
-                    let discarded = discarded.map_err(Failure::Run)?;
-                    diagnose(plan, &diverged, discarded.as_deref(), &last)
-                }
-                None => Failure::of_run(error),
-            })
-        }
-    }
-}
-
-pub(super) fn needs_an_end(plan: &Plan, file: &str) -> Result<(), Failure> {
-    plan.check_end(file).map_err(|wrong| Failure::Pipeline(vec![wrong]))
 }
 
 #[cfg(test)]

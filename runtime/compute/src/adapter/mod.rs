@@ -4,6 +4,7 @@ pub mod forms;
 pub mod half;
 pub mod host;
 pub mod micro_batch;
+mod ordinal;
 mod pace;
 mod precise;
 mod race;

@@ -3,6 +3,7 @@
 
 mod compiler;
 mod device;
+mod memory;
 mod replica;
 mod staging;
 mod timing;
@@ -16,7 +17,8 @@ use anyhow::{Context as _, Result};
 
 use self::device::Device;
 use self::replica::WgpuReplica;
-use super::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, select, unoffered};
+use super::ordinal::ordinal;
+use super::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica, unoffered};
 use crate::graph::Graph;
 use crate::precision::Precision;
 
@@ -49,7 +51,7 @@ pub fn enumerate() -> Vec<WgpuAdapter> {
     });
     for at in 0..found.len() {
         let before = found[..at].iter().map(|adapter| &adapter.info);
-        found[at].info.identity.ordinal = select::ordinal(&found[at].info, before);
+        found[at].info.identity.ordinal = ordinal(&found[at].info, before);
     }
     found
 }

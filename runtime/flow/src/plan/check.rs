@@ -3,58 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::finding::{Checked, FROM, Finding, Places, STAGES, path_of, stages_path, taken};
 use super::flows;
 use super::top::Top;
 use super::{Plan, PlannedStage, evaluators, links, notes, trials};
-use crate::lint::Lint;
 use crate::port::Port;
 use crate::stage::{Config, Kind, Mismatch, Parsed, RunSettings};
 use config::decode::{Problem, Problems};
-use config::diagnostic::Severity;
 use config::entry::entry;
 use config::node::{Node, Path, short};
 use config::suggest;
-
-/// Something to be told, and what else matters about it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Finding {
-    pub(super) problem: Problem,
-    pub(super) notes: Vec<String>,
-    /// Other places that belong to it, each with what is there.
-    pub(super) others: Vec<Problem>,
-    /// What it is called, if it can be switched off.
-    pub(super) lint: Option<&'static Lint>,
-}
-
-impl From<Problem> for Finding {
-    fn from(problem: Problem) -> Self {
-        Self { problem, notes: Vec::new(), others: Vec::new(), lint: None }
-    }
-}
-
-/// What came of it.
-#[derive(Debug, Default)]
-pub(super) struct Checked {
-    /// The plan, if there are no errors.
-    pub(super) plan: Option<Plan>,
-    pub(super) errors: Vec<Finding>,
-    pub(super) warnings: Vec<Finding>,
-    pub(super) notes: Vec<Finding>,
-}
-
-impl Checked {
-    /// Adds a remark, unless it is switched off.
-    pub(super) fn remark(&mut self, lint: &'static Lint, finding: Finding, run: &RunSettings) {
-        if lint.is_allowed(run) {
-            return;
-        }
-        let finding = Finding { lint: Some(lint), ..finding };
-        match lint.severity {
-            Severity::Note => self.notes.push(finding),
-            Severity::Warning | Severity::Error => self.warnings.push(finding),
-        }
-    }
-}
 
 /// A stage as read, before its types are known.
 struct Read {
@@ -65,13 +23,6 @@ struct Read {
     /// Names of the stages it reads from, and where each is written.
     sources: Vec<(String, Path)>,
 }
-
-fn stages_path() -> Path {
-    Path::default().join(STAGES)
-}
-
-pub(super) const STAGES: &str = "stages";
-pub(super) const FROM: &str = "from";
 
 /// Checks everything that can be checked without opening anything.
 pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked {
@@ -114,7 +65,7 @@ pub(super) fn check(kinds: &[Kind], node: &Node, base: &RunSettings) -> Checked 
     if let (Some(top), true) = (top, checked.errors.is_empty()) {
         let Parsed { value: top, fields } = top;
         let settings = top.settings(base);
-        let places = Places::of(&stages);
+        let places = Places::of(stages.iter().map(|stage| (&*stage.id, &stage.body)));
         let stages = assemble(stages, &from, &order, &outputs);
         let mut plan =
             Plan { settings, stages, trials: tests, top: fields, document: node.clone() };
@@ -423,49 +374,6 @@ fn finding(stage: &Read, inputs: &[Port], mismatch: Mismatch) -> Finding {
     let message = format!("{}: {}", stage.id, mismatch.message);
     let problem = Problem { path, on_key, message, help: mismatch.help };
     Finding { notes: taken(&stage.id, inputs, sources), ..Finding::from(problem) }
-}
-
-/// What a stage takes from which others.
-pub(super) fn taken<'a>(
-    id: &str,
-    inputs: &[Port],
-    sources: impl Iterator<Item = &'a str>,
-) -> Vec<String> {
-    let edges = inputs.iter().zip(sources);
-    edges.map(|(port, name)| format!("{id} takes {port} from {name}")).collect()
-}
-
-/// Where a field of a stage is, and whether that is a key: without a field it is the stage's kind.
-fn path_of(id: &str, body: &Path, field: Vec<String>) -> (Path, bool) {
-    let on_key = field.is_empty();
-    let mut path = match field.first().is_some_and(|field| field == FROM) {
-        true => stages_path().join(id),
-        false => body.clone(),
-    };
-    path.0.extend(field);
-    (path, on_key)
-}
-
-/// Where stages are written.
-pub(super) struct Places(HashMap<String, Path>);
-
-impl Places {
-    fn of(stages: &[Read]) -> Self {
-        Self(stages.iter().map(|stage| (stage.id.clone(), stage.body.clone())).collect())
-    }
-
-    /// Something at a field of a stage, or at its kind.
-    pub(super) fn problem(
-        &self,
-        id: &str,
-        field: Vec<String>,
-        message: String,
-        help: Option<String>,
-    ) -> Problem {
-        let stage = stages_path().join(id);
-        let (path, on_key) = path_of(id, self.0.get(id).unwrap_or(&stage), field);
-        Problem { path, on_key, message, help }
-    }
 }
 
 /// Tells what is to be switched off and is nothing that could be told.

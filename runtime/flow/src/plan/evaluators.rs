@@ -1,7 +1,7 @@
 //! Which of several stages that evaluate says which checkpoint is the best.
 
 use super::Plan;
-use super::check::STAGES;
+use super::finding::STAGES;
 use config::decode::{Problem, Problems};
 use config::node::{Path, short};
 use config::suggest;

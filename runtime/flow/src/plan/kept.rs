@@ -1,6 +1,6 @@
 //! The pipeline that a run kept, where the run began with an earlier version.
 
-use super::check::STAGES;
+use super::finding::STAGES;
 use super::{Plan, PlannedStage};
 use crate::reports::DataReport;
 use config::node::{Node, Path};

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Plan;
-use super::check::{Checked, Finding, check};
+use super::check::check;
+use super::finding::{Checked, Finding};
 use super::overrides::{self, Applied, Override};
 use crate::stage::{Kind, RunSettings};
 use config::decode::Problem;

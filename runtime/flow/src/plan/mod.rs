@@ -3,6 +3,7 @@
 mod alignment;
 mod check;
 mod evaluators;
+mod finding;
 pub mod flows;
 mod kept;
 mod links;
@@ -13,7 +14,7 @@ mod part;
 mod top;
 mod trials;
 
-use self::check::{FROM, STAGES};
+use self::finding::{FROM, STAGES};
 use crate::item::Position;
 use crate::port::Port;
 use crate::stage::{Config, RunSettings};

@@ -1,6 +1,6 @@
 //! What a person may want to know of a pipeline that is as they wrote it, and that can run.
 
-use super::check::{Checked, Finding, Places, taken};
+use super::finding::{Checked, Finding, Places, taken};
 use super::flows::{Called, Difference, Flow, Spot};
 use super::{Plan, PlannedStage};
 use crate::lint::{Around, CANCELLED, FLOWS_DIFFER, NO_EFFECT, Note, RANDOM_EVALUATION};

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::compiler::{Compiler, Dispatch};
 use super::device::Device;
-use super::replica::Memory;
+use super::memory::Memory;
 use crate::adapter::forms::Trial;
 use crate::adapter::half::{self, Storage};
 use crate::graph::{Graph, Op, TensorId};
