@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::event::{Event, Message};
 use crate::picture::Picture;
-use crate::reports::{EvaluationReport, StepReport, Summary};
+use crate::reports::{EvaluationReport, FEW_CLASSES, StepReport, Summary};
 use crate::sink::{End, RunState, Sink};
 use crate::tensorboard::proto::GraphDef;
 use crate::tensorboard::{EventFile, cut, folders};
@@ -211,7 +211,9 @@ fn write_evaluation(file: &mut EventFile, report: &EvaluationReport) -> Result<(
         file.scalar(step, now, &format!("precision @ {k}"), at_k)?;
     }
     file.scalar(step, now, "losses/cross_entropy", report.loss)?;
-    for (class, accuracy) in report.classes.iter().zip(report.class_accuracy()) {
+    // Hundreds of curves are not looked at one by one, and TensorBoard draws them all.
+    let few = report.classes.len() <= FEW_CLASSES;
+    for (class, accuracy) in report.classes.iter().zip(report.class_accuracy()).filter(|_| few) {
         if let Some(accuracy) = accuracy {
             file.scalar(step, now, &format!("accuracy/{class}"), accuracy)?;
         }

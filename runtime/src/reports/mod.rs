@@ -2,6 +2,7 @@
 //! files. Nothing here knows who reports or who listens.
 
 mod began;
+mod confusion;
 mod data;
 mod evaluation;
 mod flow;
@@ -18,6 +19,7 @@ mod trainer;
 use serde::{Deserialize, Deserializer};
 
 pub use self::began::Began;
+pub use self::confusion::{Confusion, FEW_CLASSES};
 pub use self::data::DataReport;
 pub use self::evaluation::{EvaluationReport, Mistake};
 pub use self::flow::{EdgeReport, Outcome, QueueReport, StageReport};
