@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender, WeakSender, bounded, unbounded};
 
 use crate::event::{Event, Events};
-use crate::item::{Block, Item, Pixels};
+use crate::item::{Block, Item, Pixels, Sample};
 use crate::job::dealer::Dealer;
 use crate::reports::Tapped;
 
@@ -250,7 +250,12 @@ impl Tap {
     /// Tells the first images of a block.
     pub(crate) fn tell(&self, block: &Block) {
         let here = block.samples.iter().filter(|s| s.image.pixels != Pixels::Elsewhere);
-        let samples = here.take(self.images).cloned().collect();
+        let decoded = |sample: &Sample| {
+            let mut sample = sample.clone();
+            // What cannot be decoded is told where it is used.
+            sample.image.decode().ok().map(|()| sample)
+        };
+        let samples = here.take(self.images).filter_map(decoded).collect();
         self.events.emit(Event::Tapped(Tapped { stage: self.stage.clone(), samples }));
     }
 }

@@ -25,6 +25,7 @@ use crate::item::{Limit, Position, Sample, Source, Weights};
 use crate::job::Job;
 use crate::lint::{Around, Lint, Note};
 use crate::onnx;
+use crate::opened::Opened;
 use crate::period::Period;
 use crate::photo;
 use crate::plan::flows::TrainingFlow;
@@ -270,6 +271,8 @@ pub struct RunSettings {
     pub data_default: Option<PathBuf>,
     /// Where data is downloaded from and kept; `None` for not at all.
     pub fetch: Option<fetch::Settings>,
+    /// What stages have opened and share.
+    pub opened: Opened,
     /// Images in one block.
     pub block_images: usize,
     /// Blocks waiting in one channel.
