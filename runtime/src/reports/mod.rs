@@ -24,7 +24,7 @@ pub use self::data::DataReport;
 pub use self::evaluation::{EvaluationReport, Mistake};
 pub use self::flow::{EdgeReport, Outcome, QueueReport, StageReport};
 pub use self::histogram::{Buckets, Histogram};
-pub use self::identity::Identity;
+pub use self::identity::{Identity, with_label};
 pub use self::image_set::ImageSet;
 pub use self::progress::Progress;
 pub use self::shares::Change;
