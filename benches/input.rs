@@ -6,11 +6,10 @@
 //! work only take time. With CIFAR-10 where GRADFLOW_DATA says, else on the drawn stand-in.
 
 use anyhow::{Context as _, Result, bail};
-use runtime::bench;
-use runtime::channel::Stop;
-use runtime::item::Item;
-use runtime::plan::Plan;
-use runtime::stage::RunSettings;
+use base::stop::Stop;
+use flow::item::Item;
+use flow::plan::Plan;
+use flow::stage::RunSettings;
 
 const FILE: &str = "benches/peers/tutorial.yaml";
 const TEXT: &str = include_str!("peers/tutorial.yaml");
@@ -75,7 +74,7 @@ fn rate(at: usize, workers: usize, images: usize) -> Result<f64> {
     if (1..=last).contains(&at) {
         let (before, _) = STAGES[at - 1];
         let (making, made) = self::plan(workers)?.collecting(before, images)?;
-        runtime::run::run(&making, Stop::default(), |_| {})?;
+        flow::run::run(&making, Stop::default(), |_| {})?;
         // The other end of what was made, without which it has no end.
         drop(making);
         plan.give(before, made)?;
@@ -91,14 +90,14 @@ fn plan(workers: usize) -> Result<Plan> {
     let kinds = stages::kinds(stages::model::layers::all());
     match Plan::load(&kinds, FILE, TEXT, &set, &base) {
         Ok((plan, _)) => Ok(plan),
-        Err(problems) => bail!(runtime::diagnostic::render(&problems, false)),
+        Err(problems) => bail!(config::diagnostic::render(&problems, false)),
     }
 }
 
 /// What the images are, and how many there are in an epoch.
 fn data() -> Result<(String, usize)> {
     let (plan, read) = plan(1)?.collecting(STAGES[0].0, 1)?;
-    runtime::run::run(&plan, Stop::default(), |_| {})?;
+    flow::run::run(&plan, Stop::default(), |_| {})?;
     match read.try_recv().context("the reader gave nothing")? {
         Item::Block(block) => {
             Ok((block.source.description.clone(), block.source.epoch_images as usize))

@@ -7,8 +7,8 @@ mod runs;
 
 use std::fs;
 
-use runtime::adapter::{Adapter as _, wgpu};
-use runtime::checkpoint::Stored;
+use compute::adapter::{Adapter as _, wgpu};
+use record::checkpoint::Stored;
 use serde_json::Value;
 
 use runs::{PIPELINE, Place, Run, assert_end_alike};
@@ -51,7 +51,7 @@ fn prefer_the_last(place: &Place, set: &[&str]) -> usize {
     let mut uses = 0;
     for (key, found) in found {
         let is_it =
-            |kernel: &&&runtime::kernel::Kernel| key.starts_with(&format!("{} ", kernel.name));
+            |kernel: &&&compute::kernel::Kernel| key.starts_with(&format!("{} ", kernel.name));
         let kernel = shaders::ALL.iter().find(is_it).expect("one of the kernels");
         found["variant"] = kernel.variants.last().expect("a form").name.into();
         uses += 1;

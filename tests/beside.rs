@@ -11,9 +11,9 @@ use std::process::{Child, Stdio};
 
 use command::{Place, with_settings};
 use common::within;
-use runtime::adapter::{Adapter as _, wgpu};
-use runtime::metrics;
-use runtime::record::metrics_file;
+use compute::adapter::{Adapter as _, wgpu};
+use record::metrics;
+use record::recorder::metrics_file;
 use serde_json::Value;
 
 /// The evaluations of a run: steps, precisions and losses.

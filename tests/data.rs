@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::within;
-use runtime::item::{Pixels, SampleId};
+use flow::item::{Pixels, SampleId};
 use serde_json::Value;
 use tempfile::TempDir;
 

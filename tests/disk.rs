@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use command::{PIPELINE, Place, Started, finish, with_settings};
 use prost::Message as _;
-use runtime::checkpoint;
-use runtime::tensorboard::proto::{Event, What};
-use runtime::tensorboard::record::Records;
+use record::checkpoint;
+use record::tensorboard::proto::{Event, What};
+use record::tensorboard::record::Records;
 use serde_json::Value;
 
 /// Longer than any test waits.

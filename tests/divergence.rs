@@ -9,15 +9,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use command::Place;
-use runtime::adapter::Adapter;
-use runtime::divergence::Diagnosis;
-use runtime::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
-use runtime::kernel::{Access, Args, Binding, Constants, Dtype, Extent, Kernel, Step, Variant};
-use runtime::plan::Plan;
-use runtime::port::Port;
-use runtime::session::Session;
-use runtime::stage::RunSettings;
-use runtime::verify::network;
+use compute::adapter::Adapter;
+use compute::divergence::Diagnosis;
+use compute::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
+use compute::kernel::{Access, Args, Binding, Constants, Dtype, Extent, Kernel, Step, Variant};
+use compute::session::Session;
+use compute::verify::network;
+use flow::plan::Plan;
+use flow::port::Port;
+use flow::stage::RunSettings;
 
 const IMAGES: usize = 5;
 

@@ -5,12 +5,12 @@ mod common;
 
 use std::sync::Arc;
 
-use runtime::adapter::{Adapter, Limits, Lowering};
-use runtime::graph::Graph;
-use runtime::item::Batch;
-use runtime::kernel::Step;
-use runtime::session::Session;
-use runtime::verify::network;
+use compute::adapter::{Adapter, Limits, Lowering};
+use compute::graph::Graph;
+use compute::kernel::Step;
+use compute::session::Session;
+use compute::verify::network;
+use flow::item::Batch;
 use stages::model::compile::ListedLayer;
 use stages::model::layer::Layer;
 use stages::model::layers::{dense, dropout, softmax_cross_entropy};

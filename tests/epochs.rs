@@ -5,11 +5,11 @@ mod common;
 #[path = "common/runs.rs"]
 mod runs;
 
+use flow::plan::Plan;
+use flow::port::Port;
+use flow::stage::RunSettings;
+use record::checkpoint;
 use runs::{Place, Run, Said};
-use runtime::checkpoint;
-use runtime::plan::Plan;
-use runtime::port::Port;
-use runtime::stage::RunSettings;
 use serde_json::Value;
 
 const PIPELINE: &str = "

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::{PATIENCE, within};
-use runtime::checkpoint;
+use record::checkpoint;
 use serde_json::Value;
 use trained::{CLASSES, PIPELINE, probabilities, runtime, test_images, weights, write};
 

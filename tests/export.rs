@@ -12,17 +12,18 @@ use std::pin::Pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use base::random::Random;
+use base::stop::Stop;
+use compute::pass::Pass;
+use compute::session::Session;
+use config::node::Node;
+use flow::channel::Ports;
+use flow::item::{Batch, Item, Label, SampleId};
+use flow::plan::Plan;
+use flow::port::Port;
+use flow::stage::{Config, Context, Kind, Mismatch, Parsed, RunSettings, Runner, Stage};
+use record::checkpoint;
 use runs::{Place, Said};
-use runtime::channel::{Ports, Stop};
-use runtime::checkpoint;
-use runtime::config::node::Node;
-use runtime::item::{Batch, Item, Label, SampleId};
-use runtime::pass::Pass;
-use runtime::plan::Plan;
-use runtime::port::Port;
-use runtime::random::Random;
-use runtime::session::Session;
-use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, RunSettings, Runner, Stage};
 
 const IMAGES: usize = 100;
 
@@ -180,7 +181,7 @@ fn prepared(reader: &str, stages: &[&str]) -> Vec<f32> {
     let data_default = std::env::var_os("GRADFLOW_DATA").map(PathBuf::from);
     let settings = RunSettings { data_default, ..RunSettings::default() };
     let (plan, _) = Plan::load(&kinds, "test.yaml", &text, &[], &settings).expect("a plan");
-    runtime::run::run(&plan, Stop::default(), |_| {}).expect("it runs");
+    flow::run::run(&plan, Stop::default(), |_| {}).expect("it runs");
     kept.0.lock().expect("nobody panicked").clone()
 }
 

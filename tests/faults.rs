@@ -4,12 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
-use runtime::adapter::Adapter;
-use runtime::graph::{Graph, Node};
-use runtime::kernel::{Args, Constants, Kernel, Slot, Step, Variant};
-use runtime::precision::Precision;
-use runtime::session::Session;
-use runtime::verify::{self, network};
+use compute::adapter::Adapter;
+use compute::graph::{Graph, Node};
+use compute::kernel::{Args, Constants, Kernel, Slot, Step, Variant};
+use compute::precision::Precision;
+use compute::session::Session;
+use compute::verify::{self, network};
 use stages::model::tutorial;
 use stages::reducer::update::trainable;
 

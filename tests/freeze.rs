@@ -7,16 +7,16 @@ mod runs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use compute::adapter::Adapter;
+use compute::graph::{Graph, Phase};
+use compute::kernel::Step;
+use compute::session::Session;
+use compute::verify::network::{directional_error, fixed_batch, slopes};
+use flow::plan::Plan;
+use flow::port::Port;
+use flow::stage::RunSettings;
+use record::checkpoint::Stored;
 use runs::{Place, assert_end_alike};
-use runtime::adapter::Adapter;
-use runtime::checkpoint::Stored;
-use runtime::graph::{Graph, Phase};
-use runtime::kernel::Step;
-use runtime::plan::Plan;
-use runtime::port::Port;
-use runtime::session::Session;
-use runtime::stage::RunSettings;
-use runtime::verify::network::{directional_error, fixed_batch, slopes};
 
 /// A small network of all that can be frozen, with all that an update does.
 const PIPELINE: &str = "
@@ -264,7 +264,7 @@ fn gradients_of_what_is_trained_are_those_of_the_whole_network() {
         let mut session = Session::new(&common::cpu(2), graph, 16).expect("it fits");
         session.initialize(3).expect("weights");
         session.gradient(&batch, &Step::of(16)).expect("it runs");
-        let read = |one: &runtime::graph::Parameter| {
+        let read = |one: &compute::graph::Parameter| {
             let values = session.read(one.gradient).expect("a gradient");
             let name = graph.tensor(one.value).name.clone();
             (name, values.into_iter().map(f32::to_bits).collect())

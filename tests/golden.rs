@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use runtime::adapter::host::Reference;
-use runtime::adapter::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica};
-use runtime::graph::Graph;
-use runtime::precision::Precision;
+use compute::adapter::host::Reference;
+use compute::adapter::{Adapter, DeviceKind, Identity, Info, Limits, Lowering, Replica};
+use compute::graph::Graph;
+use compute::precision::Precision;
 use stages::model::golden;
 
 /// The reference as an adapter.

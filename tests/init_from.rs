@@ -6,8 +6,8 @@ mod runs;
 
 use std::fs;
 
+use record::checkpoint::{self, Stored};
 use runs::{PIPELINE, Place};
-use runtime::checkpoint::{self, Stored};
 
 const FROM: &str = "stages.train.reducer.init_from=runs/first";
 
@@ -82,12 +82,12 @@ fn other_classes_are_told() {
     let mut stored = checkpoint::read(&place.run("first").checkpoint(1)).expect("a checkpoint");
     stored.source.classes[3] = "unicorn".to_owned();
     let kinds = stages::kinds(stages::model::layers::all());
-    let settings = runtime::stage::RunSettings::default();
+    let settings = flow::stage::RunSettings::default();
     let text = &stored.about.pipeline;
-    let loaded = runtime::plan::Plan::load(&kinds, "net.yaml", text, &[], &settings);
+    let loaded = flow::plan::Plan::load(&kinds, "net.yaml", text, &[], &settings);
     let (plan, _) = loaded.expect("a valid pipeline");
     let graph = plan.stages.iter().find_map(|stage| match &stage.output {
-        Some(runtime::port::Port::Weights(graph)) => Some(graph.clone()),
+        Some(flow::port::Port::Weights(graph)) => Some(graph.clone()),
         _ => None,
     });
     let weights = stored.weights(&graph.expect("it trains")).expect("they fit");

@@ -2,10 +2,10 @@
 
 mod common;
 
-use runtime::adapter::Adapter;
-use runtime::kernel::{Case, Constants, Kernel, Variant, linear_workgroups};
-use runtime::precision::Precision;
-use runtime::verify::{self, Outcome};
+use compute::adapter::Adapter;
+use compute::kernel::{Case, Constants, Kernel, Variant, linear_workgroups};
+use compute::precision::Precision;
+use compute::verify::{self, Outcome};
 
 /// Runs these kernels on these adapters and fails with a list of everything that is wrong. Gives the
 /// hashes of all results on each.

@@ -10,9 +10,9 @@ use std::fs;
 use std::path::Path;
 
 use command::{Ran, finish};
+use flow::reports::EvaluationReport;
 use image::{Rgb, RgbImage};
 use runs::Place;
-use runtime::reports::EvaluationReport;
 use serde_json::Value;
 
 const CLASSES: usize = 1_000;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use runtime::adapter::Adapter as _;
+use compute::adapter::Adapter as _;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -4,12 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
-use runtime::adapter::host::Reference;
-use runtime::adapter::{Adapter, Info, Limits, Lowering, Replica, micro_batch};
-use runtime::graph::Graph;
-use runtime::kernel::Step;
-use runtime::session::Session;
-use runtime::verify::network;
+use compute::adapter::host::Reference;
+use compute::adapter::{Adapter, Info, Limits, Lowering, Replica, micro_batch};
+use compute::graph::Graph;
+use compute::kernel::Step;
+use compute::session::Session;
+use compute::verify::network;
 use stages::model::compile::ListedLayer;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
 use stages::model::layers::{

@@ -5,11 +5,11 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use runtime::config::decode::Problems;
-use runtime::config::node::{Node, Path};
-use runtime::config::yaml::Document;
-use runtime::plan::{Plan, settings_schema};
-use runtime::stage::{Kind, RunSettings};
+use config::decode::Problems;
+use config::node::{Node, Path};
+use config::yaml::Document;
+use flow::plan::{Plan, settings_schema};
+use flow::stage::{Kind, RunSettings};
 use serde_json::Value;
 
 /// A field that takes numbers: the keys that lead to it, and the YAML of a body with a number in it.

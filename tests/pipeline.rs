@@ -14,16 +14,17 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use base::random::Random;
+use base::stop::Stop;
 use common::{PATIENCE, within};
-use runtime::channel::{Ports, Stop};
-use runtime::config::node::Node;
-use runtime::event::Event;
-use runtime::item::{Batch, Block, Item, Label, Pixels, Sample, SampleId};
-use runtime::plan::Plan;
-use runtime::port::Port;
-use runtime::random::Random;
-use runtime::reports::Outcome;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Parsed, RunSettings, Runner, Stage};
+use config::node::Node;
+use flow::channel::Ports;
+use flow::event::Event;
+use flow::item::{Batch, Block, Item, Label, Pixels, Sample, SampleId};
+use flow::plan::Plan;
+use flow::port::Port;
+use flow::reports::Outcome;
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Parsed, RunSettings, Runner, Stage};
 
 type ItemWork = dyn Fn(Item) -> Result<Option<Item>> + Send + Sync;
 type SinkWork = dyn Fn(Item) -> Result<bool> + Send + Sync;
@@ -135,7 +136,7 @@ fn load(text: &str, set: &[(&str, &str)], own: Vec<Kind>) -> Plan {
     let set: Vec<_> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     match Plan::load(&kinds, "test.yaml", text, &set, &RunSettings::default()) {
         Ok((plan, _)) => plan,
-        Err(wrong) => panic!("{}", runtime::diagnostic::render(&wrong, false)),
+        Err(wrong) => panic!("{}", config::diagnostic::render(&wrong, false)),
     }
 }
 
@@ -143,7 +144,7 @@ fn load(text: &str, set: &[(&str, &str)], own: Vec<Kind>) -> Plan {
 fn run(plan: Plan, stop: Stop) -> (Result<Outcome>, Vec<Event>) {
     within(PATIENCE, move || {
         let mut events = Vec::new();
-        let result = runtime::run::run(&plan, stop, |message| events.push(message.event));
+        let result = flow::run::run(&plan, stop, |message| events.push(message.event));
         (result, events)
     })
 }

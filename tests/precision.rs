@@ -6,13 +6,13 @@ mod runs;
 
 use std::sync::Arc;
 
+use compute::adapter::{Adapter, F16_LOSS_SCALE, Precise, select};
+use compute::graph::{Graph, Role, TensorId};
+use compute::kernel::Step;
+use compute::precision::Precision;
+use compute::session::Session;
+use compute::verify::network;
 use runs::{PIPELINE, Place, STEPS, assert_end_alike};
-use runtime::adapter::{Adapter, F16_LOSS_SCALE, Precise, select};
-use runtime::graph::{Graph, Role, TensorId};
-use runtime::kernel::Step;
-use runtime::precision::Precision;
-use runtime::session::Session;
-use runtime::verify::network;
 use stages::model::golden;
 
 /// Images of a batch: as many as the tutorial's.
@@ -44,7 +44,7 @@ fn gradients(adapter: &dyn Adapter, graph: &Arc<Graph>) -> Vec<Vec<f32>> {
     session.initialize(1).expect("it takes weights");
     let batch = network::fixed_batch(graph, IMAGES, 0).expect("a batch");
     session.gradient(&batch, &Step::of(IMAGES)).expect("it runs");
-    let read = |parameter: &runtime::graph::Parameter| session.read(parameter.gradient);
+    let read = |parameter: &compute::graph::Parameter| session.read(parameter.gradient);
     graph.parameters.iter().map(read).collect::<Result<_, _>>().expect("gradients")
 }
 

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Error, Result, bail};
-use runtime::App;
-use runtime::channel::Ports;
-use runtime::item::Limit;
-use runtime::job::Job;
-use runtime::port::Port;
-use runtime::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
-use runtime::towers::{Lost, NoneLeft};
+use cli::App;
+use compute::job::Job;
+use compute::towers::{Lost, NoneLeft};
+use flow::channel::Ports;
+use flow::item::Limit;
+use flow::port::Port;
+use flow::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
 
 use runs::{PIPELINE, Place, STEPS, assert_end_alike};
 
@@ -116,7 +116,7 @@ fn run_with(place: &Place, words: &[&str], times: u64, steps: u64, last: u64) ->
         folder.join("runs").into(),
     ];
     line.extend(words.iter().map(OsString::from));
-    format!("{:?}", runtime::run_line(&app, line))
+    format!("{:?}", cli::run_line(&app, line))
 }
 
 fn status(code: u8) -> String {

@@ -8,20 +8,20 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::random::Random;
 use common::skip;
-use runtime::adapter::variants::Variants;
-use runtime::adapter::{DeviceKind, Identity, Info, Limits};
-use runtime::event::{Checkpoint, Event, Reason};
-use runtime::graph::{Graph, Parameter, Role, Tensor, TensorId};
-use runtime::item::{Image, Label, Pixels, Progress, Sample, SampleId, Source, Weights};
-use runtime::kernel::{Dtype, Extent};
-use runtime::precision::Precision;
-use runtime::random::Random;
-use runtime::report::{Facts, Report};
-use runtime::reports::{
+use compute::adapter::variants::Variants;
+use compute::adapter::{DeviceKind, Identity, Info, Limits};
+use compute::graph::{Graph, Parameter, Role, Tensor, TensorId};
+use compute::kernel::{Dtype, Extent};
+use compute::precision::Precision;
+use flow::event::{Checkpoint, Event, Reason};
+use flow::item::{Image, Label, Pixels, Progress, Sample, SampleId, Source, Weights};
+use flow::reports::{
     DataReport, EdgeReport, EvaluationReport, LossTerm, Mistake, Outcome, QueueReport, StageReport,
     StepReport, Tapped, TrainerReport,
 };
+use record::report::{Facts, Report};
 
 /// Longer than a browser takes on a busy machine.
 const PATIENCE: Duration = common::PATIENCE;

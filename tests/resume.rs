@@ -12,8 +12,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use base::random::Random;
 use runs::{PIPELINE, Place, Run, STEPS, assert_end_alike, names};
-use runtime::random::Random;
 use serde_json::Value;
 
 const QUEUE: &str = "stages.shuffle.shuffler={ mode: queue, minimum: 30, capacity: 40 }";

@@ -97,7 +97,7 @@ fn a_full_disk_costs_the_latest_weights_and_none_that_were_kept() {
     let advice = format!("step-{kept:09}.safetensors are.");
     assert!(ran.told.contains(&advice) && ran.told.contains("`runtime run --resume runs/full`"));
     for steps in (5..=kept).step_by(5) {
-        runtime::checkpoint::read(&place.checkpoint("full", steps)).expect("a whole checkpoint");
+        record::checkpoint::read(&place.checkpoint("full", steps)).expect("a whole checkpoint");
     }
 
     // There is no room to go on, nor is anything lost by that.

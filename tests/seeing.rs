@@ -9,10 +9,10 @@ mod runs;
 
 use std::collections::BTreeSet;
 
+use flow::reports::StepReport;
+use record::metrics;
+use record::recorder::metrics_file;
 use runs::{PIPELINE, Place, Run, STEPS};
-use runtime::metrics;
-use runtime::record::metrics_file;
-use runtime::reports::StepReport;
 use serde_json::Value;
 
 /// The trained tensors of the pipeline's model, and how many numbers each has.

@@ -10,14 +10,14 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::adapter::Adapter;
-use runtime::adapter::several::Brought;
-use runtime::channel::Stop;
-use runtime::event::Event;
-use runtime::plan::Plan;
-use runtime::precision::Precision;
-use runtime::stage::RunSettings;
-use runtime::towers::NoneLeft;
+use base::stop::Stop;
+use compute::adapter::Adapter;
+use compute::adapter::several::Brought;
+use compute::precision::Precision;
+use compute::towers::NoneLeft;
+use flow::event::Event;
+use flow::plan::Plan;
+use flow::stage::RunSettings;
 use serde_json::Value;
 
 use runs::{PIPELINE, Place, Run, assert_end_alike};
@@ -209,7 +209,7 @@ fn on_failing(fault: Fault, after: u32, set: &[(&str, &str)]) -> (Vec<Event>, Re
     let (plan, _) =
         Plan::load(&kinds, "net.yaml", PIPELINE, &set, &base).expect("a valid pipeline");
     let mut events = Vec::new();
-    let ran = runtime::run::run(&plan, Stop::default(), |message| events.push(message.event));
+    let ran = flow::run::run(&plan, Stop::default(), |message| events.push(message.event));
     (events, ran.map(drop))
 }
 

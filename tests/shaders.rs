@@ -7,14 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
 
+use compute::adapter::half::text;
+use compute::kernel::{Access, Binding, Case, Dtype, Extent, Kernel, Variant};
+use compute::precision::Precision;
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::proc::BoundsCheckPolicies;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, ScalarKind, ShaderStage, StorageAccess, TypeInner};
-use runtime::adapter::half::text;
-use runtime::kernel::{Access, Binding, Case, Dtype, Extent, Kernel, Variant};
-use runtime::precision::Precision;
 
 const ELEMENT: &str = "alias Element = f32;";
 

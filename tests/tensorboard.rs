@@ -9,14 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runtime::item::{Image, Pixels};
-use runtime::picture::Picture;
-use runtime::plan::Plan;
-use runtime::random::Random;
-use runtime::reports::Histogram;
-use runtime::stage::RunSettings;
-use runtime::tensorboard::proto::HistogramProto;
-use runtime::tensorboard::{EventFile, cut, graph};
+use base::random::Random;
+use flow::item::{Image, Pixels};
+use flow::picture::Picture;
+use flow::plan::Plan;
+use flow::reports::Histogram;
+use flow::stage::RunSettings;
+use record::tensorboard::proto::HistogramProto;
+use record::tensorboard::{EventFile, cut, graph};
 use serde_json::{Value, json};
 use stages::model::{golden, layers};
 

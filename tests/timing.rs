@@ -5,10 +5,10 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::adapter::{Adapter, Timing};
-use runtime::graph::{Graph, Phase, TensorId};
-use runtime::kernel::{Access, Step};
-use runtime::session::Session;
+use compute::adapter::{Adapter, Timing};
+use compute::graph::{Graph, Phase, TensorId};
+use compute::kernel::{Access, Step};
+use compute::session::Session;
 
 /// The time of something that keeps an adapter busy for a while.
 fn busy(adapter: &dyn Adapter) -> Timing {

@@ -4,12 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
-use runtime::adapter::Adapter;
-use runtime::graph::{Graph, TensorId};
-use runtime::item::{Batch, Label};
-use runtime::kernel::Step;
-use runtime::session::Session;
-use runtime::verify::network;
+use compute::adapter::Adapter;
+use compute::graph::{Graph, TensorId};
+use compute::kernel::Step;
+use compute::session::Session;
+use compute::verify::network;
+use flow::item::{Batch, Label};
 use stages::model::compile::{ListedLayer, compile};
 use stages::model::layer::Layer;
 use stages::model::layers::dense::Dense;

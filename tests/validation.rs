@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base::random::Random;
 use image::{Rgb, RgbImage};
 use runs::{Place, Said};
-use runtime::random::Random;
 use serde_json::Value;
 
 const PIPELINE: &str = "

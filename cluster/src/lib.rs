@@ -6,7 +6,7 @@
 mod mpi;
 
 use anyhow::Result;
-use runtime::job::Job;
+use compute::job::Job;
 
 /// The job that this process was started as a part of; by itself if it was not, or if this program
 /// was built without the feature `mpi`.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use runtime::adapter::host::Cpu;
-use runtime::adapter::{Adapter, Lowering, Values, wgpu};
-use runtime::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
-use runtime::kernel::{Constants, Kernel, Step};
-use runtime::verify;
+use compute::adapter::host::Cpu;
+use compute::adapter::{Adapter, Lowering, Values, wgpu};
+use compute::graph::{Graph, Node, Op, Phase, Role, Tensor, TensorId};
+use compute::kernel::{Constants, Kernel, Step};
+use compute::verify;
 use shaders::{
     bias_backward, conv2d_backward_input, conv2d_backward_weights, conv2d_forward,
     dense_backward_input, dense_backward_weights, dense_forward,

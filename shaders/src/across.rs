@@ -107,7 +107,7 @@ impl Column {
 
 #[cfg(test)]
 mod tests {
-    use runtime::isa::Isa;
+    use compute::isa::Isa;
 
     use super::*;
     use crate::simd::{self, Vectorized};

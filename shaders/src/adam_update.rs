@@ -1,7 +1,7 @@
 //! Adam.
 
+use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 
 use crate::form::{CHUNK, LENGTHS, WORKGROUP, only};
 

@@ -1,6 +1,6 @@
 //! The sum of two activations.
 
-use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
 use crate::form::{WORKGROUP, lengths_per_image, only};
 use crate::simd::vectorized;

@@ -1,6 +1,6 @@
 //! What the kernels of batch normalisation share: how statistics lie in memory, and sizes to test on.
 
-use runtime::kernel::{Case, Constants};
+use compute::kernel::{Case, Constants};
 
 use crate::strips::lanes;
 

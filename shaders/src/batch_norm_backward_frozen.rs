@@ -1,6 +1,6 @@
 //! The derivative of batch normalisation's input where its statistics are given.
 
-use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, linear_workgroups};
 
 use crate::batch_norm::{cases, inverse_deviations, length};
 use crate::form::{WORKGROUP, only};

@@ -1,6 +1,6 @@
 //! The sums behind the derivative of batch normalisation.
 
-use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::PerPart, Extent::Whole, Kernel};
+use compute::kernel::{Args, Binding, Extent::PerImage, Extent::PerPart, Extent::Whole, Kernel};
 
 use crate::batch_norm::{WORKGROUP_CHANNELS, cases, inverse_deviations, length};
 use crate::form::only;

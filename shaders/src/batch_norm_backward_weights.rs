@@ -1,6 +1,6 @@
 //! The derivative of batch normalisation's scale and offset.
 
-use runtime::kernel::{
+use compute::kernel::{
     Args, Binding, Case, Extent::Summed, Extent::Whole, Kernel, linear_workgroups,
 };
 

@@ -1,6 +1,6 @@
 //! Batch normalisation with given statistics.
 
-use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, linear_workgroups};
 
 use crate::batch_norm::{cases, inverse_deviations, length};
 use crate::form::{WORKGROUP, only};

@@ -1,6 +1,6 @@
 //! Running statistics.
 
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::Whole, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Case, Constants, Extent::Whole, Kernel, linear_workgroups};
 
 use crate::form::{LENGTHS, WORKGROUP, only};
 

@@ -1,6 +1,6 @@
 //! The first half of a batch's statistics.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::PerPart, Kernel};
 
 use crate::batch_norm::{WORKGROUP_CHANNELS, part_length, sizes};
 use crate::form::only;

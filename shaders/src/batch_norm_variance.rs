@@ -1,6 +1,6 @@
 //! A batch's variance, of its parts.
 
-use runtime::kernel::{
+use compute::kernel::{
     Args, Binding, Case, Extent::Summed, Extent::Whole, Kernel, linear_workgroups,
 };
 

@@ -1,6 +1,6 @@
 //! The derivative of biases.
 
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::PerPart, Kernel};
+use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::PerPart, Kernel};
 
 use crate::form::only;
 use crate::simd::vectorized;

@@ -1,7 +1,7 @@
 //! The second half of clipping gradients by their norm.
 
+use compute::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel, linear_workgroups};
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel, linear_workgroups};
 
 use crate::form::{CHUNK, LENGTHS, WORKGROUP, only};
 

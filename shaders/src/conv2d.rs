@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use runtime::kernel::{Constants, linear_workgroups};
+use compute::kernel::{Constants, linear_workgroups};
 
 /// Invocations in a workgroup of the convolution kernels.
 const WORKGROUP: usize = 64;

@@ -1,6 +1,6 @@
 //! The derivative of a convolution by its input.
 
-use runtime::kernel::{
+use compute::kernel::{
     Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel, Variant,
 };
 

@@ -1,6 +1,6 @@
 //! Convolution.
 
-use runtime::kernel::{
+use compute::kernel::{
     Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel, Variant,
 };
 

@@ -3,7 +3,7 @@
 //! What a tile sums over is put in pairs: channels where images meet weights, positions of a row
 //! where they meet gradients. Sums are f32, and so is everything that goes in and comes out.
 
-use runtime::kernel::Args;
+use compute::kernel::Args;
 
 use crate::conv2d::Conv2d;
 use crate::conv2d_tiles::{Convolve, Padded, Panels, Planes, Weigh};

@@ -9,8 +9,8 @@
 use std::iter;
 use std::ops::Range;
 
-use runtime::kernel::Args;
-use runtime::precision::Precision;
+use compute::kernel::Args;
+use compute::precision::Precision;
 
 use crate::across::channels_across;
 use crate::conv2d::Conv2d;

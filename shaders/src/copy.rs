@@ -1,6 +1,6 @@
 //! Hands a gradient on unchanged.
 
-use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
 use crate::form::{WORKGROUP, lengths_per_image, only};
 

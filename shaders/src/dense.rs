@@ -1,6 +1,6 @@
 //! What the three dense kernels share.
 
-use runtime::kernel::{Case, Constants, linear_workgroups};
+use compute::kernel::{Case, Constants, linear_workgroups};
 
 /// Invocations in a workgroup of the dense kernels.
 const WORKGROUP: usize = 64;

@@ -1,11 +1,11 @@
 //! The derivative of a dense layer by its weights.
 
-use rayon::prelude::*;
-use runtime::isa::Isa;
-use runtime::kernel::{
+use compute::isa::Isa;
+use compute::kernel::{
     Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel, Pass, Variant,
 };
-use runtime::precision::Precision;
+use compute::precision::Precision;
+use rayon::prelude::*;
 
 use crate::dense::{by_four, cases, tile_workgroups, workgroups};
 use crate::pairs::{pair_rows, words};

@@ -1,6 +1,6 @@
 //! A dense layer.
 
-use runtime::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
+use compute::kernel::{Args, Binding, Extent::PerImage, Extent::Whole, Kernel, Variant};
 
 use crate::conv2d::Conv2d;
 use crate::conv2d_tiles::convolve;

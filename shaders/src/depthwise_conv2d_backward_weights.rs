@@ -1,7 +1,7 @@
 //! The derivative of a depthwise convolution by its weights.
 
-use runtime::kernel::linear_workgroups;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::PerPart, Kernel};
+use compute::kernel::linear_workgroups;
+use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::PerPart, Kernel};
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;

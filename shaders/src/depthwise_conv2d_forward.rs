@@ -1,7 +1,7 @@
 //! Convolution of each channel by itself.
 
-use runtime::kernel::linear_workgroups;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel};
+use compute::kernel::linear_workgroups;
+use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Extent::Whole, Kernel};
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;

@@ -1,9 +1,9 @@
 //! Dropout.
 
-use runtime::kernel::{
+use base::random::{ROUNDS, next_key, philox, products};
+use compute::kernel::{
     Args, Binding, Case, Constants, Extent::PerImage, Kernel, linear_workgroups,
 };
-use runtime::random::{ROUNDS, next_key, philox, products};
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::{MOST_LANES, vectorized};
@@ -11,7 +11,7 @@ use crate::simd::{MOST_LANES, vectorized};
 /// In training, makes numbers 0 at random and scales those that are kept; in scoring, copies.
 ///
 /// An element is kept if its random bits are at least THRESHOLD. They are those that
-/// [`runtime::random::Random::keyed`] gives for the run's seed, a purpose whose key is KEY_LOW and
+/// [`base::random::Random::keyed`] gives for the run's seed, a purpose whose key is KEY_LOW and
 /// KEY_HIGH, the sample's epoch and its index, one after the other for the elements of an image. So
 /// neither batches nor adapters matter, and the backward pass draws them again: it is the same kernel.
 ///
@@ -154,8 +154,8 @@ fn reference(args: &mut Args<'_, f64>) {
 
 #[cfg(test)]
 mod tests {
-    use runtime::kernel::{Slot, Step};
-    use runtime::random::{Random, key_of};
+    use base::random::{Random, key_of};
+    use compute::kernel::{Slot, Step};
 
     use super::*;
 

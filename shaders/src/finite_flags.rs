@@ -1,7 +1,7 @@
 //! Looks for numbers that are none.
 
+use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 
 use crate::form::only;
 

@@ -1,6 +1,6 @@
 //! What several kernels' declarations and `cpu` forms share.
 
-use runtime::kernel::{Case, Constants, Variant};
+use compute::kernel::{Case, Constants, Variant};
 
 /// Elements that a thread takes at once. Fixed, so that the number of threads changes no result.
 pub(crate) const CHUNK: usize = 1 << 16;

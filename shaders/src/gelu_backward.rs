@@ -1,6 +1,6 @@
 //! The derivative of gaussian error linear units.
 
-use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
 use crate::form::{WORKGROUP, only};
 use crate::gelu::{cases, slope, slope_exactly};

@@ -1,6 +1,6 @@
 //! Gaussian error linear units.
 
-use runtime::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Extent::PerImage, Kernel, linear_workgroups};
 
 use crate::form::{WORKGROUP, only};
 use crate::gelu::{cases, value, value_exactly};

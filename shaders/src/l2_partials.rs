@@ -1,7 +1,7 @@
 //! The first half of a decay term, and of the norm of gradients.
 
+use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 
 use crate::form::only;
 

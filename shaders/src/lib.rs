@@ -82,8 +82,8 @@ pub mod softmax_forward;
 pub mod sum_partials;
 pub mod weight_decay_backward;
 
-use runtime::bench::{Probe, Probes};
-use runtime::kernel::Kernel;
+use compute::kernel::Kernel;
+use compute::probe::{Probe, Probes};
 
 /// Every kernel, by name.
 pub const ALL: &[&Kernel] = &[

@@ -1,7 +1,7 @@
 //! What the `cpu` forms of local response normalisation share: sums over neighbouring channels, and
 //! powers of them, for strips of channels that fit vector registers.
 
-use runtime::kernel::Constants;
+use compute::kernel::Constants;
 
 use crate::simd::{MOST_LANES as LANES, Simd, Strip, inverse_roots};
 

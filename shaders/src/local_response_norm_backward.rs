@@ -1,7 +1,7 @@
 //! The derivative of local response normalisation.
 
-use runtime::kernel::linear_workgroups;
-use runtime::kernel::{Args, Binding, Constants, Extent::PerImage, Kernel, Variant};
+use compute::kernel::linear_workgroups;
+use compute::kernel::{Args, Binding, Constants, Extent::PerImage, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
 use crate::local_response_norm::{Norm, load, store};

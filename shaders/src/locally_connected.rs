@@ -3,7 +3,7 @@
 //! output height x output width x kernel height x kernel width x input channels x output channels,
 //! are others at each position.
 
-use runtime::kernel::{Constants, linear_workgroups};
+use compute::kernel::{Constants, linear_workgroups};
 
 use crate::conv2d::{Conv2d, size};
 

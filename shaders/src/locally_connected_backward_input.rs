@@ -1,6 +1,6 @@
 //! The derivative of a locally connected layer by its input.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel};
 
 use crate::conv2d::Conv2d;
 use crate::form::only;

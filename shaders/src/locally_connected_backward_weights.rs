@@ -1,7 +1,7 @@
 //! The derivative of a locally connected layer by its weights.
 
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel};
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Summed, Kernel};
 
 use crate::conv2d::Conv2d;
 use crate::form::only;

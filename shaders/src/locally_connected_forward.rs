@@ -1,6 +1,6 @@
 //! A locally connected layer: a convolution whose weights are others at each position.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Extent::Whole, Kernel};
 
 use crate::conv2d::Conv2d;
 use crate::form::only;

@@ -1,6 +1,6 @@
 //! The moving averages of the losses.
 
-use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 
 use crate::form::{WORKGROUP, only};
 

@@ -1,7 +1,7 @@
 //! The moving averages of the weights, and a look at the weights on the way.
 
+use compute::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 use rayon::prelude::*;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent, Kernel, linear_workgroups};
 
 use crate::finite_flags::{STRETCH, is_finite, stretches};
 use crate::form::{LENGTHS, only};

@@ -4,7 +4,7 @@
 //! two numbers each: tiles, planes and panels are those of numbers. A word lies in memory as the
 //! f32 of its bits, and is only moved, never computed with as that.
 
-use runtime::precision::bf16_bits;
+use compute::precision::bf16_bits;
 
 use crate::simd::vectorized;
 
@@ -64,7 +64,7 @@ vectorized! {
 
 #[cfg(test)]
 mod tests {
-    use runtime::isa::Isa;
+    use compute::isa::Isa;
 
     use super::*;
 

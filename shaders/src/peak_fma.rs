@@ -1,6 +1,6 @@
 //! How fast an adapter multiplies and adds where nothing else holds it up.
 
-use runtime::kernel::{
+use compute::kernel::{
     Args, Binding, Case, Constants, Extent::PerImage, Kernel, linear_workgroups,
 };
 

@@ -1,6 +1,6 @@
 //! How fast an adapter reads and writes memory.
 
-use runtime::kernel::{
+use compute::kernel::{
     Args, Binding, Case, Constants, Extent::PerImage, Kernel, linear_workgroups,
 };
 

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use runtime::aligned::Aligned;
-use runtime::kernel::Pass;
+use compute::aligned::Aligned;
+use compute::kernel::Pass;
 
 /// Forms of weights that a thread keeps: more than the networks of a run have convolutions.
 const MOST_KEPT: usize = 256;

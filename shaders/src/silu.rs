@@ -1,6 +1,6 @@
 //! Sigmoid linear units, one number at a time.
 
-use runtime::kernel::Case;
+use compute::kernel::Case;
 
 use crate::exp::exp;
 use crate::form::lengths_per_image;

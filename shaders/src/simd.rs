@@ -4,7 +4,7 @@
 //! instructions by themselves, see [`vectorized`]; what has to stay in registers names vectors, over
 //! [`Simd`].
 
-use runtime::isa::{Isa, Level};
+use compute::isa::{Isa, Level};
 
 use crate::simd_portable::{Portable, PortablePairs};
 #[cfg(target_arch = "x86_64")]
@@ -147,7 +147,7 @@ fn avx2(work: impl Vectorized) {
 macro_rules! vectorized {
     ($($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $body:block)+) => {$(
         $(#[$doc])*
-        $visibility fn $name(isa: runtime::isa::Isa, $($argument: $kind),*) {
+        $visibility fn $name(isa: compute::isa::Isa, $($argument: $kind),*) {
             #[inline(always)]
             fn portable($($argument: $kind),*) $body
 
@@ -166,10 +166,10 @@ macro_rules! vectorized {
             match isa.level() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: an `Isa` is only given out where the processor has the instructions.
-                runtime::isa::Level::Avx512 => unsafe { avx512($($argument),*) },
+                compute::isa::Level::Avx512 => unsafe { avx512($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                runtime::isa::Level::Avx2 => unsafe { avx2($($argument),*) },
+                compute::isa::Level::Avx2 => unsafe { avx2($($argument),*) },
                 _ => portable($($argument),*),
             }
         }

@@ -1,6 +1,6 @@
 //! The derivative of softmax.
 
-use runtime::kernel::{Args, Binding, Case, Extent::PerImage, Kernel, linear_workgroups};
+use compute::kernel::{Args, Binding, Case, Extent::PerImage, Kernel, linear_workgroups};
 
 use crate::form::{WORKGROUP, only};
 use crate::softmax_forward::sizes;

@@ -1,7 +1,7 @@
 //! The loss of a classifier.
 
-use runtime::kernel::linear_workgroups;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
+use compute::kernel::linear_workgroups;
+use compute::kernel::{Args, Binding, Case, Constants, Extent::PerImage, Kernel};
 
 use crate::form::{WORKGROUP, only};
 

@@ -1,6 +1,6 @@
 //! Softmax.
 
-use runtime::kernel::{
+use compute::kernel::{
     Args, Binding, Case, Constants, Extent::PerImage, Kernel, linear_workgroups,
 };
 

@@ -1,8 +1,8 @@
 //! Finishes a sum that was taken in parts.
 
+use compute::kernel::linear_workgroups;
+use compute::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel, Variant};
 use rayon::prelude::*;
-use runtime::kernel::linear_workgroups;
-use runtime::kernel::{Args, Binding, Case, Constants, Extent::Summed, Kernel, Variant};
 
 use crate::form::{WORKGROUP, only};
 use crate::simd::vectorized;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use runtime::kernel::Constants;
+use compute::kernel::Constants;
 
 /// The sizes of images and windows.
 pub(crate) struct Windows {

@@ -1,12 +1,12 @@
 //! Every `cpu` form in every set of instructions that the processor has, against the reference.
 
-use runtime::adapter::Adapter as _;
-use runtime::adapter::host::Cpu;
-use runtime::isa::Isa;
-use runtime::kernel::{Access, Args, Dtype, Extent, Kernel, Slot, Step};
-use runtime::precision::{Precision, to_bf16};
-use runtime::random::Random;
-use runtime::verify;
+use base::random::Random;
+use compute::adapter::Adapter as _;
+use compute::adapter::host::Cpu;
+use compute::isa::Isa;
+use compute::kernel::{Access, Args, Dtype, Extent, Kernel, Slot, Step};
+use compute::precision::{Precision, to_bf16};
+use compute::verify;
 
 #[test]
 fn every_set_of_instructions_matches_the_reference() {

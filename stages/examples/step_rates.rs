@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use runtime::adapter::host::Cpu;
-use runtime::adapter::{Adapter, Lowering, Precise};
-use runtime::graph::{Graph, Node, Op, Phase, Span};
-use runtime::item::Batch;
-use runtime::kernel::Step;
-use runtime::precision::Precision;
-use runtime::session::Session;
-use runtime::verify::network;
+use compute::adapter::host::Cpu;
+use compute::adapter::{Adapter, Lowering, Precise};
+use compute::graph::{Graph, Node, Op, Phase, Span};
+use compute::kernel::Step;
+use compute::precision::Precision;
+use compute::session::Session;
+use compute::verify::network;
+use flow::item::Batch;
 use stages::model::golden;
 
 const PHASES: [Phase; 4] = [Phase::Forward, Phase::Loss, Phase::Backward, Phase::Update];

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use compute::pass::Pass;
+use compute::reuse::{Lender, Lent};
+use flow::channel::Ports;
+use flow::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
+use flow::port::{ImageType, PixelType, Port};
+use flow::preprocessing::Preprocessing;
+use flow::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use runtime::channel::Ports;
-use runtime::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
-use runtime::onnx;
-use runtime::pass::Pass;
-use runtime::port::{ImageType, PixelType, Port};
-use runtime::preprocessing::Preprocessing;
-use runtime::reuse::{Lender, Lent};
-use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

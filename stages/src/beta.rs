@@ -1,6 +1,6 @@
 //! The distribution of shares that images are mixed by.
 
-use runtime::random::Random;
+use base::random::Random;
 
 /// A share from 0 to 1, from the beta distribution with both parameters `alpha`, above 0.
 pub fn beta(alpha: f64, random: &mut Random) -> f64 {

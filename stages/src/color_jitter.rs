@@ -4,11 +4,11 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::item::Sample;
-use runtime::port::{ImageType, PixelType, Port};
-use runtime::preprocessing::Preprocessing;
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use base::random::Random;
+use flow::item::Sample;
+use flow::port::{ImageType, PixelType, Port};
+use flow::preprocessing::Preprocessing;
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

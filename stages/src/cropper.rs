@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use base::random::Random;
 use bytes::Bytes;
-use runtime::item::{Pixels, Sample};
-use runtime::onnx::{Attribute, Builder, Value};
-use runtime::port::{ImageType, Port};
-use runtime::preprocessing::{Chance, Operation, Preprocessing};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use flow::item::{Pixels, Sample};
+use flow::port::{ImageType, Port};
+use flow::preprocessing::{Chance, Operation, Preprocessing};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use onnx::{Attribute, Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -365,7 +365,7 @@ impl Window {
 mod tests {
     use std::collections::HashSet;
 
-    use runtime::port::PixelType;
+    use flow::port::PixelType;
 
     use super::*;
     use crate::testing::{bytes_port, map, reals, sample};

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
+use base::random::Random;
 use bytes::{Bytes, BytesMut};
-use runtime::item::{Pixels, Sample};
-use runtime::port::{PixelType, Port};
-use runtime::preprocessing::{Chance, Preprocessing};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use flow::item::{Pixels, Sample};
+use flow::port::{PixelType, Port};
+use flow::preprocessing::{Chance, Preprocessing};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::item::{Sample, SampleId};
-use runtime::port::{ImageType, PixelType, Port};
-use runtime::preprocessing::{Operation, Preprocessing};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use base::random::Random;
+use flow::item::{Sample, SampleId};
+use flow::port::{ImageType, PixelType, Port};
+use flow::preprocessing::{Operation, Preprocessing};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

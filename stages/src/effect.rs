@@ -1,7 +1,7 @@
 //! What a part of a stage that changes values at random does in truth: its numbers may leave chance
 //! nothing to decide.
 
-use runtime::preprocessing::{Chance, Operation, Preprocessing};
+use flow::preprocessing::{Chance, Operation, Preprocessing};
 
 /// What such a part does to images.
 #[derive(Clone, Debug, PartialEq)]

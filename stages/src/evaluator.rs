@@ -3,13 +3,13 @@
 mod tally;
 
 use anyhow::{Result, bail};
+use flow::channel::Ports;
+use flow::event::{Event, Events};
+use flow::item::Item;
+use flow::port::Port;
+use flow::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runtime::channel::Ports;
-use runtime::event::{Event, Events};
-use runtime::item::Item;
-use runtime::port::Port;
-use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! What is switched on and changes no image, of which `check` warns.
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 
 /// A warning if a part of a stage is for no image, or does nothing to those it is for. `instead`
 /// says what to write if that is meant.

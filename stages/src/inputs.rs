@@ -1,9 +1,9 @@
 //! What the per-image stages expect of their inputs, with the same words for the same mistake.
 
 use anyhow::{Result, bail};
-use runtime::item::{Block, Item};
-use runtime::port::{ImageType, Port};
-use runtime::stage::Mismatch;
+use flow::item::{Block, Item};
+use flow::port::{ImageType, Port};
+use flow::stage::Mismatch;
 
 /// The type of the images that come in, for a stage that takes images from exactly one stage.
 ///
@@ -37,7 +37,7 @@ pub fn block(item: Item) -> Result<Block> {
 
 #[cfg(test)]
 mod tests {
-    use runtime::port::PixelType;
+    use flow::port::PixelType;
 
     use super::*;
 

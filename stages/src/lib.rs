@@ -36,8 +36,8 @@ mod testing;
 pub mod whitening;
 pub mod workers;
 
+use flow::stage::Kind;
 use model::layer::LayerKind;
-use runtime::stage::Kind;
 
 /// Every kind of stage, the model knowing these layers. A new stage is a file beside these and a
 /// line here.
@@ -64,9 +64,9 @@ pub fn kinds(layers: Vec<LayerKind>) -> Vec<Kind> {
 mod tests {
     use std::collections::HashSet;
 
-    use runtime::config::decode::{Problem, Problems};
-    use runtime::config::node::Path;
-    use runtime::config::yaml::Document;
+    use config::decode::{Problem, Problems};
+    use config::node::Path;
+    use config::yaml::Document;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! What stages and layers remark on settings that do what few people mean: all of it, in one list.
 
-use runtime::diagnostic::Severity::{Note, Warning};
-use runtime::lint::Lint;
+use config::diagnostic::Severity::{Note, Warning};
+use flow::lint::Lint;
 
 /// Numbers for pixels of 0 to 1.
 pub static NORMALIZER_RANGE: Lint = Lint {

@@ -1,14 +1,14 @@
 //! Mixes the images of a batch with each other.
 
 use anyhow::{Result, bail};
+use base::random::Random;
+use flow::channel::Ports;
+use flow::item::{Batch, Item, Label};
+use flow::port::{ImageType, Port};
+use flow::preprocessing::{Chance, Preprocessing};
+use flow::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use runtime::channel::Ports;
-use runtime::item::{Batch, Item, Label};
-use runtime::port::{ImageType, Port};
-use runtime::preprocessing::{Chance, Preprocessing};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -249,8 +249,8 @@ fn add(label: &Label, part: f32, shares: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use runtime::item::SampleId;
-    use runtime::pass::Pass;
+    use compute::pass::Pass;
+    use flow::item::SampleId;
 
     use super::*;
     use crate::testing::{bytes_port, run, settings, source};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use runtime::item::Sample;
-use runtime::lint::{Around, Note};
-use runtime::onnx::{Builder, Tensor, Value};
-use runtime::port::{ImageType, PixelType, Port};
-use runtime::preprocessing::{Operation, Preprocessing};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use base::random::Random;
+use flow::item::Sample;
+use flow::lint::{Around, Note};
+use flow::port::{ImageType, PixelType, Port};
+use flow::preprocessing::{Operation, Preprocessing};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

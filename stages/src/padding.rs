@@ -1,6 +1,6 @@
 //! Pixels put around an image.
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! The share of images that something is done to.
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 
 /// Whether a field holds a share of all images.
 ///

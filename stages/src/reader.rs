@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use fetch::{Fetcher, Interrupted};
+use flow::channel::Ports;
+use flow::event::Event;
+use flow::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
+use flow::lint::{Around, Note};
+use flow::photo::Rules;
+use flow::port::{ImageType, Port};
+use flow::preprocessing::Preprocessing;
+use flow::reports::{DataReport, Identity};
+use flow::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use runtime::channel::Ports;
-use runtime::event::Event;
-use runtime::fetch::{Fetcher, Interrupted};
-use runtime::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
-use runtime::lint::{Around, Note};
-use runtime::photo::Rules;
-use runtime::port::{ImageType, Port};
-use runtime::preprocessing::Preprocessing;
-use runtime::reports::{DataReport, Identity};
-use runtime::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -645,8 +645,9 @@ mod tests {
     use std::sync::atomic::Ordering;
     use std::thread;
 
-    use runtime::channel::{Counters, Stop, edge};
-    use runtime::event::Events;
+    use base::stop::Stop;
+    use flow::channel::{Counters, edge};
+    use flow::event::Events;
     use runtime::opened::Opened;
 
     use super::*;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use runtime::item::{Pixels, Sample};
-use runtime::onnx::{Builder, Tensor, Value};
-use runtime::port::{ImageType, PixelType, Port};
-use runtime::preprocessing::{Chance, Preprocessing};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use base::random::Random;
+use flow::item::{Pixels, Sample};
+use flow::port::{ImageType, PixelType, Port};
+use flow::preprocessing::{Chance, Preprocessing};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use base::random::Random;
+use flow::channel::{Closed, Ports};
+use flow::event::{Event, Events};
+use flow::item::{Block, Item, Position, Sample, Source};
+use flow::port::{ImageType, Port};
+use flow::preprocessing::Preprocessing;
+use flow::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use runtime::channel::{Closed, Ports};
-use runtime::event::{Event, Events};
-use runtime::item::{Block, Item, Position, Sample, Source};
-use runtime::onnx;
-use runtime::port::{ImageType, Port};
-use runtime::preprocessing::Preprocessing;
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -387,8 +386,8 @@ impl Stage for QueueShuffle {
 mod tests {
     use std::collections::HashSet;
 
-    use runtime::item::SampleId;
-    use runtime::stage::RunSettings;
+    use flow::item::SampleId;
+    use flow::stage::RunSettings;
 
     use super::*;
     use crate::testing::{blocks, bytes_port, epochs, run, settings};

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use base::random::Random;
+use base::stop::Stop;
 use bytes::Bytes;
-use runtime::channel::{Ports, Stop};
-use runtime::event::{Event, Events};
-use runtime::item::{Block, Image, Item, Label, Pixels, Position, Sample, SampleId, Source};
-use runtime::port::{ImageType, PixelType, Port};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, RunSettings, Runner};
+use flow::channel::Ports;
+use flow::event::{Event, Events};
+use flow::item::{Block, Image, Item, Label, Pixels, Position, Sample, SampleId, Source};
+use flow::port::{ImageType, PixelType, Port};
+use flow::stage::{Config, Context, RunSettings, Runner};
 
 /// Settings with blocks of this many images.
 pub(crate) fn settings(block_images: usize) -> RunSettings {

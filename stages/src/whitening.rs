@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::item::Sample;
-use runtime::onnx::{Attribute, Builder, Tensor, Value};
-use runtime::port::{ImageType, PixelType, Port};
-use runtime::preprocessing::{Operation, Preprocessing};
-use runtime::random::Random;
-use runtime::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use base::random::Random;
+use flow::item::Sample;
+use flow::port::{ImageType, PixelType, Port};
+use flow::preprocessing::{Operation, Preprocessing};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use onnx::{Attribute, Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,7 @@ impl Map for Whiten {
 
 #[cfg(test)]
 mod tests {
-    use runtime::item::Pixels;
+    use flow::item::Pixels;
 
     use super::*;
     use crate::testing::{bytes_port, map, noise, reals, sample};

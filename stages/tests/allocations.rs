@@ -3,11 +3,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use runtime::adapter::host::Cpu;
-use runtime::adapter::{Adapter, Lowering, Readback, Values};
-use runtime::graph::Phase;
-use runtime::kernel::Step;
-use runtime::verify::network;
+use compute::adapter::host::Cpu;
+use compute::adapter::{Adapter, Lowering, Readback, Values};
+use compute::graph::Phase;
+use compute::kernel::Step;
+use compute::verify::network;
 use stages::model::golden;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use runtime::adapter::host::Cpu;
-use runtime::channel::Stop;
-use runtime::diagnostic;
-use runtime::event::{Event, Message};
-use runtime::item::{Batch, Label, SampleId, Source};
-use runtime::kernel::Step;
-use runtime::pass::Pass;
-use runtime::plan::Plan;
-use runtime::reports::EvaluationReport;
-use runtime::session::Session;
-use runtime::stage::RunSettings;
+use base::stop::Stop;
+use compute::adapter::host::Cpu;
+use compute::kernel::Step;
+use compute::pass::Pass;
+use compute::session::Session;
+use config::diagnostic;
+use flow::event::{Event, Message};
+use flow::item::{Batch, Label, SampleId, Source};
+use flow::plan::Plan;
+use flow::reports::EvaluationReport;
+use flow::stage::RunSettings;
 use stages::model::compile::ListedLayer;
 use stages::model::initializer::Initializer;
 use stages::model::layers::dense::Dense;
@@ -55,7 +55,7 @@ fn run(set: &[(&str, &str)]) -> Result<Vec<EvaluationReport>, String> {
             reports.push(report);
         }
     };
-    let ran = runtime::run::run(&plan, Stop::default(), observe);
+    let ran = flow::run::run(&plan, Stop::default(), observe);
     ran.map(|_| reports).map_err(|error| format!("{error:#}"))
 }
 
@@ -69,7 +69,7 @@ fn rates(set: &[(&str, &str)]) -> Vec<f64> {
             rates.push(report.learning_rate);
         }
     };
-    runtime::run::run(&plan, Stop::default(), observe).expect("it runs");
+    flow::run::run(&plan, Stop::default(), observe).expect("it runs");
     rates
 }
 

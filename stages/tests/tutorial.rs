@@ -1,12 +1,12 @@
 //! The tutorial's own recipe is the tutorial's.
 
-use runtime::config::decode;
-use runtime::config::node::{Node, Path};
-use runtime::config::yaml::Document;
-use runtime::diagnostic::Severity;
-use runtime::plan::Plan;
-use runtime::port::Port;
-use runtime::stage::RunSettings;
+use config::decode;
+use config::diagnostic::Severity;
+use config::node::{Node, Path};
+use config::yaml::Document;
+use flow::plan::Plan;
+use flow::port::Port;
+use flow::stage::RunSettings;
 use serde_json::{Value, json};
 use stages::schedule::{RunExtent, Schedule};
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 
-use runtime::checkpoint::{self, Stored};
-use runtime::run_folder;
+use record::checkpoint::{self, Stored};
+use record::run_folder;
 use tempfile::TempDir;
 
 use super::common::{PATIENCE, within};

@@ -7,10 +7,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use runtime::adapter::Adapter;
-use runtime::adapter::host::Cpu;
-use runtime::adapter::wgpu::{self, WgpuAdapter};
-use runtime::precision::Precision;
+use compute::adapter::Adapter;
+use compute::adapter::host::Cpu;
+use compute::adapter::wgpu::{self, WgpuAdapter};
+use compute::precision::Precision;
 
 /// Says that a test has nothing to run on. With `GRADFLOW_NO_SKIP=1`, as on a machine that is
 /// known to have everything, that is a failure.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runtime::checkpoint::{self, About, Stored};
-use runtime::plan::Plan;
-use runtime::port::Port;
-use runtime::stage::RunSettings;
+use flow::plan::Plan;
+use flow::port::Port;
+use flow::stage::RunSettings;
+use record::checkpoint::{self, About, Stored};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 
-use runtime::adapter::AdapterReport;
-use runtime::channel::Stop;
-use runtime::checkpoint::{self, About};
-use runtime::event::Event;
-use runtime::item::{Progress, Weights};
-use runtime::plan::Plan;
-use runtime::stage::RunSettings;
+use base::stop::Stop;
+use compute::adapter::AdapterReport;
+use flow::event::Event;
+use flow::item::{Progress, Weights};
+use flow::plan::Plan;
+use flow::stage::RunSettings;
+use record::checkpoint::{self, About};
 use stages::data::Split;
 use stages::data::in_memory::InMemory;
 use stages::data::synthetic::Synthetic;
@@ -50,7 +50,7 @@ pub(crate) fn weights() -> Arc<Weights> {
         let loaded = Plan::load(&kinds, "test.yaml", PIPELINE, &[], &settings);
         let (plan, _) = loaded.expect("a valid pipeline");
         let mut last = None;
-        runtime::run::run(&plan, Stop::default(), |message| {
+        flow::run::run(&plan, Stop::default(), |message| {
             if let Event::Checkpoint(checkpoint) = message.event {
                 last = Some(checkpoint.weights);
             }

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use runtime::adapter::variants::Variants;
-use runtime::adapter::{Adapter, Info, Lowering, Readback, Replica, Values};
-use runtime::graph::{Graph, Phase, Role, Span, TensorId};
-use runtime::kernel::Step;
+use compute::adapter::variants::Variants;
+use compute::adapter::{Adapter, Info, Lowering, Readback, Replica, Values};
+use compute::graph::{Graph, Phase, Role, Span, TensorId};
+use compute::kernel::Step;
 
 /// A part of a step in which an adapter may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

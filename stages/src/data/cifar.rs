@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use base::regular_file;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use runtime::regular_file;
 
 use super::in_memory::InMemory;
 use super::place::{Layout, Place};
@@ -425,7 +425,7 @@ pub(crate) mod fake {
 mod tests {
     use std::fs::{create_dir, remove_file, write};
 
-    use runtime::item::{Pixels, SampleId};
+    use flow::item::{Pixels, SampleId};
     use tempfile::TempDir;
 
     use super::*;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use runtime::fetch::{Archive, Check, Download, Member};
-use runtime::port::PixelType;
+use fetch::{Archive, Check, Download, Member};
+use flow::port::PixelType;
 
 use super::cifar::{SHAPE, Variant};
 use super::dataset::Dataset;

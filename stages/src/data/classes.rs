@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -183,9 +183,9 @@ pub(super) fn labels_hint(lowest: i64, highest: i64, first: i64, classes: usize)
 
 #[cfg(test)]
 mod tests {
-    use runtime::config::decode::{Problems, decode};
-    use runtime::config::node::Path;
-    use runtime::config::yaml::Document;
+    use config::decode::{Problems, decode};
+    use config::node::Path;
+    use config::yaml::Document;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use anyhow::Result;
-use runtime::item::{Sample, SampleId};
+use flow::item::{Sample, SampleId};
 
 use super::Images;
 
@@ -25,7 +25,7 @@ use super::Images;
 ///   there is memory.
 /// - Photos that do not fit are decoded again whenever they are needed, by the workers of the stage
 ///   that first looks at pixels: [`read`](Self::read) gives samples with
-///   [`Pixels::Encoded`](runtime::item::Pixels::Encoded), which a shuffler passes on as they are.
+///   [`Pixels::Encoded`](flow::item::Pixels::Encoded), which a shuffler passes on as they are.
 ///   So neither an epoch's order nor the number of images is bounded by memory, and only what a few
 ///   batches need is there at a time.
 ///

@@ -1,10 +1,10 @@
 //! What a reader reads: a line for each format in each list.
 
-use runtime::fetch::Download;
-use runtime::lint::Note;
-use runtime::photo::Rules;
-use runtime::preprocessing::Operation;
-use runtime::stage::Mismatch;
+use fetch::Download;
+use flow::lint::Note;
+use flow::photo::Rules;
+use flow::preprocessing::Operation;
+use flow::stage::Mismatch;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
-use runtime::lint::Note;
-use runtime::port::PixelType;
-use runtime::stage::Mismatch;
+use flow::lint::Note;
+use flow::port::PixelType;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, bail};
-use runtime::photo::{self, Rules};
-use runtime::port::PixelType;
-use runtime::stage::Mismatch;
+use flow::photo::{self, Rules};
+use flow::port::PixelType;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -353,8 +353,8 @@ fn left_out_by_class(list: &List, wrong: &[(usize, Error)]) -> String {
 mod tests {
     use std::fs::{create_dir_all, read, write};
 
+    use flow::item::{Label, Pixels, SampleId};
     use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
-    use runtime::item::{Label, Pixels, SampleId};
     use tempfile::TempDir;
 
     use super::*;

@@ -5,8 +5,8 @@ use std::fmt;
 
 use anyhow::Result;
 use bytes::Bytes;
-use runtime::item::{Image, Label, Pixels, Sample, SampleId};
-use runtime::port::PixelType;
+use flow::item::{Image, Label, Pixels, Sample, SampleId};
+use flow::port::PixelType;
 
 use super::dataset::{Dataset, keys_of};
 use super::{Images, content};

@@ -23,11 +23,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use runtime::fetch::Download;
-use runtime::lint::Note;
-use runtime::photo;
-use runtime::port::PixelType;
-use runtime::stage::Mismatch;
+use fetch::Download;
+use flow::lint::Note;
+use flow::photo;
+use flow::port::PixelType;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -24,7 +24,7 @@ pub fn most_in_a_row<L: Copy + Eq + Hash>(labels: &[L]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use runtime::random::Random;
+    use base::random::Random;
 
     use super::*;
 

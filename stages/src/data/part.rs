@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::item::{Sample, SampleId};
-use runtime::reports::with_label;
+use flow::item::{Sample, SampleId};
+use flow::reports::with_label;
 
 use super::dataset::{Dataset, Shared};
 

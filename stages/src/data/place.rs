@@ -5,7 +5,7 @@ use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use runtime::regular_file;
+use base::regular_file;
 
 use super::thousands;
 

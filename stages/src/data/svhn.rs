@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use runtime::fetch::{Check, Download, Remote};
-use runtime::port::PixelType;
+use fetch::{Check, Download, Remote};
+use flow::port::PixelType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -9,10 +9,10 @@ use std::f32::consts::{FRAC_PI_4, TAU};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
+use base::random::Random;
 use bytes::Bytes;
-use runtime::port::PixelType;
-use runtime::random::Random;
-use runtime::stage::Mismatch;
+use flow::port::PixelType;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -17,8 +17,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use runtime::random::Random;
-use runtime::stage::Mismatch;
+use base::random::Random;
+use flow::stage::Mismatch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use anyhow::{Result, ensure};
-use runtime::item::{Image, Label, Pixels, SampleId, Scores};
-use runtime::reports::{Confusion, EvaluationReport, Mistake};
+use flow::item::{Image, Label, Pixels, SampleId, Scores};
+use flow::reports::{Confusion, EvaluationReport, Mistake};
 
 /// One evaluation so far.
 #[derive(Debug, Default)]
@@ -205,8 +205,8 @@ fn cross_entropy(shares: &[f64], label: &Label) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use runtime::item::{Batch, Progress};
-    use runtime::pass::Pass;
+    use compute::pass::Pass;
+    use flow::item::{Batch, Progress};
 
     use super::*;
     use crate::testing::source;

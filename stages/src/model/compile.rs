@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use runtime::graph::{Graph, GraphBuilder, TensorId};
-use runtime::stage::Mismatch;
+use compute::graph::{Graph, GraphBuilder, TensorId};
+use flow::stage::Mismatch;
 
 use super::layer::Layer;
 
@@ -167,9 +167,9 @@ fn check_ends(
 
 #[cfg(test)]
 mod tests {
-    use runtime::config::node::Path;
-    use runtime::config::yaml::Document;
-    use runtime::graph::{Node, Phase};
+    use compute::graph::{Node, Phase};
+    use config::node::Path;
+    use config::yaml::Document;
 
     use super::super::layers::{
         add, conv2d, dense, local_response_norm, relu, softmax_cross_entropy,

@@ -1,7 +1,7 @@
 //! A model's layers as nodes of an ONNX file.
 
 use anyhow::{Context as _, Result};
-use runtime::onnx::{Builder, Value};
+use onnx::{Builder, Value};
 
 use super::compile::{ListedLayer, name_of};
 

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use runtime::Golden;
-use runtime::adapter::Adapter;
-use runtime::graph::Graph;
-use runtime::verify::network;
+use cli::Golden;
+use compute::adapter::Adapter;
+use compute::graph::Graph;
+use compute::verify::network;
 
 use super::tutorial;
 use crate::reducer::update::trainable;

@@ -1,7 +1,7 @@
 //! How weights are drawn before the first step.
 
-use runtime::graph::Initial;
-use runtime::stage::Mismatch;
+use compute::graph::Initial;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

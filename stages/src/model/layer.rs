@@ -4,12 +4,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result as AnyResult, bail};
-use runtime::config::decode::Problems;
-use runtime::config::node::{Node, Path};
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::lint::{Lint, Note};
-use runtime::onnx;
-use runtime::stage::{Mismatch, Parsed, Part};
+use compute::graph::{GraphBuilder, TensorId};
+use config::decode::Problems;
+use config::node::{Node, Path};
+use flow::lint::{Lint, Note};
+use flow::stage::{Mismatch, Parsed, Part};
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -18,16 +18,15 @@ pub mod window;
 use std::sync::Arc;
 
 use anyhow::Result;
-use runtime::adapter::Lowering;
-use runtime::config::decode::{self, Problem, Problems};
-use runtime::config::entry::entry;
-use runtime::config::node::{Node, Path};
-use runtime::event::Event;
-use runtime::graph::Graph;
-use runtime::lint::{Around, Note};
-use runtime::onnx;
-use runtime::port::{ImageType, Port};
-use runtime::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
+use compute::adapter::Lowering;
+use compute::graph::Graph;
+use config::decode::{self, Problem, Problems};
+use config::entry::entry;
+use config::node::{Node, Path};
+use flow::event::Event;
+use flow::lint::{Around, Note};
+use flow::port::{ImageType, Port};
+use flow::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

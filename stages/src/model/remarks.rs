@@ -1,8 +1,8 @@
 //! What is remarked on a model's layers beside each other.
 
-use runtime::graph::Graph;
-use runtime::lint::Note;
-use runtime::stage::Mismatch;
+use compute::graph::Graph;
+use flow::lint::Note;
+use flow::stage::Mismatch;
 
 use super::compile::{ListedLayer, name_of};
 use super::layer::Linearity;

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use compute::adapter::host::Cpu;
+use compute::adapter::{Adapter, Lowering};
+use compute::graph::Graph;
+use compute::job::{Lane, Left};
+use compute::precision::Precision;
+use compute::session::{Scored, Session};
+use flow::channel::Ports;
+use flow::event::{Event, Events};
+use flow::item::{Batch, Item, Scores, Source, Weights};
+use flow::stage::Stage;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runtime::adapter::host::Cpu;
-use runtime::adapter::{Adapter, Lowering};
-use runtime::channel::Ports;
-use runtime::event::{Event, Events};
-use runtime::graph::Graph;
-use runtime::item::{Batch, Item, Scores, Source, Weights};
-use runtime::job::{Lane, Left};
-use runtime::precision::Precision;
-use runtime::session::{Scored, Session};
-use runtime::stage::Stage;
 
 use super::train::check_labels;
 use crate::data::classes::differ;
@@ -230,12 +230,12 @@ impl Stage for Score {
 
 #[cfg(test)]
 mod tests {
-    use runtime::adapter::host::Cpu;
-    use runtime::graph::{GraphBuilder, Initial, TensorId};
-    use runtime::kernel::Constants;
-    use runtime::stage::Mismatch;
+    use compute::adapter::host::Cpu;
+    use compute::graph::{GraphBuilder, Initial, TensorId};
+    use compute::kernel::Constants;
+    use flow::stage::Mismatch;
 
-    use runtime::item::Progress;
+    use flow::item::Progress;
 
     use super::*;
     use crate::model::compile::{ListedLayer, compile};

@@ -1,11 +1,11 @@
 //! A model that trains: it checks each batch and hands it to the owner of the weights.
 
 use anyhow::{Result, anyhow, bail};
+use flow::channel::Ports;
+use flow::item::{Batch, GradientTask, Item, Label};
+use flow::stage::Stage;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runtime::channel::Ports;
-use runtime::item::{Batch, GradientTask, Item, Label};
-use runtime::stage::Stage;
 
 /// Describes gradients; whoever owns the weights computes them, so that a batch can be cut over
 /// several adapters, or redone on another, without coming back here.

@@ -1,9 +1,9 @@
 //! A window that slides over an image: sizes, strides and padding.
 
 use anyhow::{Result as AnyResult, anyhow};
-use runtime::kernel::Constants;
-use runtime::onnx::{Attribute, Value};
-use runtime::stage::Mismatch;
+use compute::kernel::Constants;
+use flow::stage::Mismatch;
+use onnx::{Attribute, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

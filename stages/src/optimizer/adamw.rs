@@ -1,7 +1,7 @@
 //! Adam with a weight decay of its own.
 
-use runtime::graph::{Extension, Parameter};
-use runtime::stage::Mismatch;
+use compute::graph::{Extension, Parameter};
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

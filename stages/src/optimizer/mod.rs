@@ -5,8 +5,8 @@ pub mod adamw;
 pub mod momentum;
 pub mod sgd;
 
-use runtime::graph::{Extension, Parameter};
-use runtime::stage::Mismatch;
+use compute::graph::{Extension, Parameter};
+use flow::stage::Mismatch;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

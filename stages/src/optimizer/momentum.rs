@@ -1,8 +1,8 @@
 //! Gradient descent with momentum.
 
-use runtime::graph::{Extension, Parameter};
-use runtime::kernel::Constants;
-use runtime::stage::Mismatch;
+use compute::graph::{Extension, Parameter};
+use compute::kernel::Constants;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Plain gradient descent.
 
-use runtime::graph::{Extension, Parameter};
-use runtime::kernel::Constants;
+use compute::graph::{Extension, Parameter};
+use compute::kernel::Constants;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

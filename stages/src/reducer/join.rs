@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use runtime::item::Batch;
-use runtime::reuse::Lent;
+use compute::reuse::Lent;
+use flow::item::Batch;
 
 /// Gathers batches until they make a step.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ fn joined(batches: Vec<Batch>) -> Option<Batch> {
 
 #[cfg(test)]
 mod tests {
-    use runtime::item::{Label, SampleId, Source};
-    use runtime::pass::Pass;
+    use compute::pass::Pass;
+    use flow::item::{Label, SampleId, Source};
 
     use super::*;
 

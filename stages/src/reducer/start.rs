@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use runtime::checkpoint::{self, Stored, Taken};
-use runtime::event::Event;
-use runtime::graph::Graph;
-use runtime::item::{Source, Weights};
-use runtime::provenance;
-use runtime::reports::Began;
-use runtime::run_folder::{self, checkpoints};
-use runtime::session::untrained;
-use runtime::stage::Context;
+use compute::graph::Graph;
+use compute::session::untrained;
+use flow::event::Event;
+use flow::item::{Source, Weights};
+use flow::reports::Began;
+use flow::stage::Context;
+use record::checkpoint::{self, Stored, Taken};
+use record::provenance;
+use record::run_folder::{self, checkpoints};
 
 use crate::data::classes::differ;
 use crate::data::thousands;

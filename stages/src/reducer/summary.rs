@@ -5,15 +5,15 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Result, anyhow};
 use async_channel::{Receiver, Sender};
-use runtime::adapter::Adapter;
-use runtime::event::{Event, Events};
-use runtime::graph::Graph;
-use runtime::item::{Batch, Image, Pixels};
-use runtime::kernel::Step;
-use runtime::reports::{Histogram, Summary};
-use runtime::session::Session;
-use runtime::stage::Context;
-use runtime::towers::Trainer;
+use compute::adapter::Adapter;
+use compute::graph::Graph;
+use compute::kernel::Step;
+use compute::session::Session;
+use compute::towers::Trainer;
+use flow::event::{Event, Events};
+use flow::item::{Batch, Image, Pixels};
+use flow::reports::{Histogram, Summary};
+use flow::stage::Context;
 
 /// Images of the batch whose activations are looked at: enough for a distribution, few enough
 /// that a forward pass over them goes unnoticed.

@@ -5,9 +5,9 @@
 //! of the weights after the step, with the flags of weights that are not finite; the same for what
 //! layers keep; the averages of the losses, and their flags. What is frozen has no part in it.
 
-use runtime::graph::{Extension, Graph, Kept, Parameter, TensorId};
-use runtime::kernel::Constants;
-use runtime::stage::Mismatch;
+use compute::graph::{Extension, Graph, Kept, Parameter, TensorId};
+use compute::kernel::Constants;
+use flow::stage::Mismatch;
 
 use crate::model::compile::{ListedLayer, compile};
 use crate::optimizer::Optimizer;
@@ -229,7 +229,7 @@ impl Flags {
 
 #[cfg(test)]
 mod tests {
-    use runtime::graph::Phase;
+    use compute::graph::Phase;
 
     use super::*;
     use crate::model::tutorial;

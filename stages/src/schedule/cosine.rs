@@ -1,6 +1,6 @@
 //! A rate that changes along half a wave.
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

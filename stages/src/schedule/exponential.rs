@@ -1,6 +1,6 @@
 //! A rate that is multiplied by a factor again and again.
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

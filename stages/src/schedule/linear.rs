@@ -1,6 +1,6 @@
 //! A rate that changes in a straight line.
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -16,9 +16,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use anyhow::{Result, bail};
-use runtime::item::Limit;
-use runtime::pass::StepsAhead;
-use runtime::stage::Mismatch;
+use compute::pass::StepsAhead;
+use flow::item::Limit;
+use flow::stage::Mismatch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -301,8 +301,8 @@ impl JsonSchema for Schedule {
 
 #[cfg(test)]
 mod tests {
-    use runtime::item::Progress;
-    use runtime::pass::Pass;
+    use compute::pass::Pass;
+    use flow::item::Progress;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! A rate that rises to a peak and falls far below where it began.
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

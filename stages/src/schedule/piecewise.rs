@@ -1,6 +1,6 @@
 //! One rate after another.
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use runtime::regular_file;
+use base::regular_file;
 
 use super::list::{File, List};
 use crate::data::classes::{Classes, labels_hint};

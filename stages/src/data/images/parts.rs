@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use runtime::stage::Mismatch;
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use runtime::item::{Decode, Encoded, Image, Label, Pixels, Sample, SampleId};
+use flow::item::{Decode, Encoded, Image, Label, Pixels, Sample, SampleId};
 
 use super::survey::Seen;
 use crate::data;

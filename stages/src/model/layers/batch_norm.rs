@@ -1,11 +1,11 @@
 //! Batch normalisation.
 
 use anyhow::Result as AnyResult;
-use runtime::graph::{GraphBuilder, Initial, TensorId};
-use runtime::kernel::Constants;
-use runtime::lint::Note;
-use runtime::onnx::{Attribute, Builder, Value};
-use runtime::stage::Mismatch;
+use compute::graph::{GraphBuilder, Initial, TensorId};
+use compute::kernel::Constants;
+use flow::lint::Note;
+use flow::stage::Mismatch;
+use onnx::{Attribute, Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

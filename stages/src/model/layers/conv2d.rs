@@ -1,9 +1,9 @@
 //! Two-dimensional convolution with a bias.
 
 use anyhow::Result as AnyResult;
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::onnx::{Builder, Tensor, Value};
-use runtime::stage::Mismatch;
+use compute::graph::{GraphBuilder, TensorId};
+use flow::stage::Mismatch;
+use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

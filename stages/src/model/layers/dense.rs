@@ -1,10 +1,10 @@
 //! A fully connected layer.
 
 use anyhow::Result as AnyResult;
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::kernel::Constants;
-use runtime::onnx::{Builder, Value};
-use runtime::stage::Mismatch;
+use compute::graph::{GraphBuilder, TensorId};
+use compute::kernel::Constants;
+use flow::stage::Mismatch;
+use onnx::{Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
 //! Two-dimensional convolution of each channel by itself.
 
 use anyhow::Result as AnyResult;
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::onnx::{Attribute, Builder, Tensor, Value};
-use runtime::stage::Mismatch;
+use compute::graph::{GraphBuilder, TensorId};
+use flow::stage::Mismatch;
+use onnx::{Attribute, Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

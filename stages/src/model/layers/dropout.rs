@@ -1,11 +1,11 @@
 //! Dropout.
 
 use anyhow::Result as AnyResult;
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::lint::Lint;
-use runtime::onnx::{Builder, Value};
-use runtime::random::key_of;
-use runtime::stage::Mismatch;
+use base::random::key_of;
+use compute::graph::{GraphBuilder, TensorId};
+use flow::lint::Lint;
+use flow::stage::Mismatch;
+use onnx::{Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! A convolution whose weights are others at each position.
 
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::stage::Mismatch;
+use compute::graph::{GraphBuilder, TensorId};
+use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

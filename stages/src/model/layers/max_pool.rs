@@ -1,9 +1,9 @@
 //! Max pooling.
 
 use anyhow::Result as AnyResult;
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::onnx::{Builder, Value};
-use runtime::stage::Mismatch;
+use compute::graph::{GraphBuilder, TensorId};
+use flow::stage::Mismatch;
+use onnx::{Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

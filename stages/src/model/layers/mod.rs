@@ -17,8 +17,8 @@ pub mod silu;
 pub mod softmax;
 pub mod softmax_cross_entropy;
 
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::kernel::Constants;
+use compute::graph::{GraphBuilder, TensorId};
+use compute::kernel::Constants;
 
 use super::layer::LayerKind;
 

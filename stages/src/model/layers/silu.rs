@@ -1,11 +1,11 @@
 //! Sigmoid linear units.
 
 use anyhow::Result as AnyResult;
-use runtime::graph::{GraphBuilder, TensorId};
-use runtime::kernel::Constants;
-use runtime::lint::Lint;
-use runtime::onnx::{Builder, Value};
-use runtime::stage::Mismatch;
+use compute::graph::{GraphBuilder, TensorId};
+use compute::kernel::Constants;
+use flow::lint::Lint;
+use flow::stage::Mismatch;
+use onnx::{Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
