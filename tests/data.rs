@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::within;
+use flow::item::{Pixels, SampleId};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -77,11 +78,13 @@ fn the_pixels_are_those_that_scipy_wrote() {
         for split in [stages::data::Split::Train, stages::data::Split::Test] {
             use stages::data::Format as _;
             let place = format.find(&data, split).expect("readable").expect("there");
-            let read = format.load(&place, split).expect("loaded");
-            assert_eq!(read.labels[..12], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
+            let read = format.open(&place, split).expect("opened");
+            assert_eq!(read.labels()[..12], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
             let first: Vec<u8> =
                 serde_json::from_value(said[kind][split.name()].clone()).expect("six bytes");
-            assert_eq!(read.pixels[7 * 3072..][..6], first, "{kind} {}", split.name());
+            let samples = read.read(&[7], SampleId { epoch: 0, index: 0 }).expect("read");
+            let Pixels::U8(pixels) = &samples[0].image.pixels else { panic!("no bytes") };
+            assert_eq!(pixels[..6], first, "{kind} {}", split.name());
         }
     }
 }

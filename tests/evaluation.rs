@@ -31,7 +31,7 @@ fn expected(averaged: bool, views: usize) -> (f64, f64, f64, Vec<Vec<u64>>) {
     let mut confusion = vec![vec![0; CLASSES]; CLASSES];
     for (pixels, class) in data.pixels.chunks(size).zip(&data.labels) {
         let shares = probabilities(pixels, averaged, views);
-        let class = usize::from(*class);
+        let class = *class as usize;
         let above = shares.iter().filter(|share| **share > shares[class]).count();
         first += usize::from(above == 0);
         third += usize::from(above < 3);

@@ -87,7 +87,7 @@ fn fails(place: &Place, set: &[String], parts: &[&str]) {
 fn folders_of_too_few_classes_are_told() {
     let place = place();
     let photos = place.path().join("photos");
-    fails(&place, &classes("[ant]"), &["expected 2 to 256 classes", "found 1"]);
+    fails(&place, &classes("[ant]"), &["expected 2 to 65,536 classes", "found 1"]);
     let swap = |from: &str, to: &str| fs::rename(photos.join(from), photos.join(to));
     swap("train/bee", "bee").expect("moved");
     swap("train/cow", "cow").expect("moved");

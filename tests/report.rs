@@ -122,7 +122,7 @@ fn evaluation(number: u64, averaged: bool) -> Event {
         precision_at_k: (5, 0.99),
         loss: 0.6,
         classes: classes(),
-        confusion,
+        confusion: confusion.into(),
         mistakes: (0..18).map(mistake).collect(),
         stands_in_for: Some("CIFAR-10".to_owned()),
         averaged,

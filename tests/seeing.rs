@@ -211,7 +211,7 @@ fn the_report_shows_everything_of_a_run() {
         // The row of its accuracy, and that of its confusions.
         assert_eq!(count(&format!("<th scope=\"row\">{class}</th>")), 2, "{class}");
     }
-    let wrong = last.images - (0..10).map(|class| last.confusion[class][class]).sum::<u64>();
+    let wrong = last.images - (0..10).map(|class| last.confusion.count(class, class)).sum::<u64>();
     assert_eq!(count(", taken for ") as u64, 2 * wrong.min(12), "in words and when pointed at");
     assert_eq!(count(" alt=\"filter "), 4, "one for each channel of the first layer");
     assert_eq!(count(" of conv/weights\""), 2 * 4);

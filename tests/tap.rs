@@ -53,7 +53,7 @@ fn images_are_drawn_and_listed() {
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(lines.len(), 7, "{out}");
         for (index, line) in lines[1..6].iter().enumerate() {
-            let label = &data.classes[usize::from(data.labels[index])];
+            let label = &data.classes[data.labels[index] as usize];
             assert!(line.ends_with(label.as_str()), "{line}: {label}");
         }
         assert_eq!(lines[6], format!("5 images are in {file}"));

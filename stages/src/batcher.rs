@@ -194,7 +194,8 @@ impl Batching {
         Ok(batch)
     }
 
-    fn take_in(&mut self, sample: Sample) -> Result<()> {
+    fn take_in(&mut self, mut sample: Sample) -> Result<()> {
+        sample.image.decode()?;
         if self.ids.is_empty() {
             self.shape = sample.image.shape;
             let images = self.last.unwrap_or(self.size);
@@ -212,7 +213,7 @@ impl Batching {
         match &sample.image.pixels {
             Pixels::F32(values) => self.images.extend_from_slice(values),
             Pixels::U8(values) => self.images.extend(values.iter().map(|v| f32::from(*v))),
-            Pixels::Elsewhere => {}
+            Pixels::Encoded(_) | Pixels::Elsewhere => {}
         }
         self.ids.push(sample.id);
         self.labels.push(sample.label);

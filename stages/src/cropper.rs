@@ -279,7 +279,7 @@ impl Map for Crop {
                 Pixels::U8(Bytes::from(self.cut(values, shape, window, mirrored)))
             }
             Pixels::F32(values) => Pixels::F32(self.cut(values, shape, window, mirrored)),
-            Pixels::Elsewhere => Pixels::Elsewhere,
+            none @ (Pixels::Encoded(_) | Pixels::Elsewhere) => none.clone(),
         };
         sample.image.shape = [high, wide, channels];
         Ok(())

@@ -142,7 +142,7 @@ impl Map for Cover {
                 fill(&square, &mut values, shape, &cover);
                 *bytes = values.freeze();
             }
-            Pixels::Elsewhere => {}
+            Pixels::Encoded(_) | Pixels::Elsewhere => {}
         }
         Ok(())
     }

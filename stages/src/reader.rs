@@ -15,7 +15,7 @@ use flow::event::Event;
 use flow::item::{Block, Image, Item, Label, Limit, Pixels, Position, Sample, SampleId, Source};
 use flow::lint::{Around, Note};
 use flow::photo::Rules;
-use flow::port::{ImageType, PixelType, Port};
+use flow::port::{ImageType, Port};
 use flow::preprocessing::Preprocessing;
 use flow::reports::{DataReport, Identity};
 use flow::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
@@ -26,11 +26,13 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::data::dataset::{Dataset, Shared};
 use crate::data::format::Origin;
+use crate::data::part::Part;
 use crate::data::place::{self, Place, describe};
 use crate::data::synthetic::{self, Synthetic};
 use crate::data::validation::{Drawn, Validation};
-use crate::data::{DataSet, Format, Split, classes, format, order, thousands};
+use crate::data::{Format, Split, classes, format, listed, order, thousands};
 use crate::lints::TURNED_IMAGES;
 
 /// Reads a data set into memory and gives out its images in the order of the files, epoch after
@@ -178,7 +180,7 @@ impl Config for Reader {
             }
         }
         Ok(Some(Port::Samples(ImageType {
-            pixel: PixelType::U8,
+            pixel: images.pixel,
             shape: images.shape,
             classes: images.classes,
             whole_epochs: true,
@@ -188,13 +190,14 @@ impl Config for Reader {
 
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         let (data, stands_in_for, limit, from) = self.load(context)?;
-        let (data, identity) = self.part(data, context)?;
-        for told in self.doubts(&data, &identity.hashes) {
+        let (part, identity) = self.part(data, context)?;
+        let (data, labels) = (part.data(), part.labels());
+        for told in self.doubts(data, &labels, &identity.hashes) {
             context.events.emit(Event::Warning(told));
         }
-        let images = data.labels.len() as u64;
+        let images = part.count() as u64;
         let description =
-            format!("{} {}, {} images", data.name, self.split.name(), thousands(images));
+            format!("{} {}, {} images", data.name(), self.split.name(), thousands(images));
         if self.split == Split::Train {
             context.events.fact("data", format!("{description}{from}"));
         }
@@ -202,18 +205,18 @@ impl Config for Reader {
             stage: context.stage.to_owned(),
             description: description.clone(),
             split: self.split.name().to_owned(),
-            crc32c: data.crc32c(),
+            crc32c: part.crc32c(),
             identity: Some(identity),
         };
         let checksum = format!("{description}, CRC-32C {:08x}", report.crc32c);
         context.run.compute.job.alike(format!("data for {}", context.stage), checksum);
         context.events.emit(Event::Data(report));
-        let in_a_row = order::most_in_a_row(&data.labels);
+        let in_a_row = order::most_in_a_row(&labels);
         let source = Arc::new(Source {
             description,
             epoch_images: images,
             split: self.split.name().to_owned(),
-            classes: data.classes.clone(),
+            classes: data.classes().to_vec(),
             stands_in_for,
             limit,
             in_a_row,
@@ -236,7 +239,7 @@ impl Config for Reader {
             );
         }
         let block_images = context.run.block_images.max(1);
-        Ok(Runner::Stage(Box::new(Reading { data, source, block_images, start: samples })))
+        Ok(Runner::Stage(Box::new(Reading { part, source, block_images, start: samples })))
     }
 
     fn made_up(&self, number: u64) -> Option<Sample> {
@@ -332,7 +335,7 @@ impl Config for Reader {
 
 /// A data set, what it stands in for, the limit that it brings along, and where it was read from, to
 /// be put behind its description.
-type Loaded = (DataSet, Option<String>, Option<Limit>, String);
+type Loaded = (Arc<Shared>, Option<String>, Option<Limit>, String);
 
 /// A place that somebody named, which is the only one that is looked at.
 struct Named {
@@ -360,15 +363,16 @@ impl Reader {
         Some(there.map_or_else(|_| place::plain(&place), |there| place::plain(&there)))
     }
 
-    /// The images of the split among those that were loaded, and what tells them from others.
-    fn part(&self, all: DataSet, context: &Context<'_>) -> Result<(DataSet, Identity)> {
+    /// The images of the split among those that were opened, and what tells them from others.
+    fn part(&self, all: Arc<Shared>, context: &Context<'_>) -> Result<(Part, Identity)> {
         let contents = all.contents();
         let Some(share) = self.share(context.run.seed) else {
-            let identity = Identity::new(contents.clone(), &all.labels, &contents, None);
-            return Ok((all, identity));
+            let identity = Identity::new(contents.to_vec(), all.labels(), &contents, None);
+            drop(contents);
+            return Ok((Part::whole(all), identity));
         };
         let keys = all.keys(&contents);
-        let drawn = Drawn { keys: &keys, labels: &all.labels, classes: &all.classes };
+        let drawn = Drawn { keys: &keys, labels: all.labels(), classes: all.classes() };
         let images = share.part(drawn, self.split)?;
         let kept_back = match self.split {
             Split::Validation => images.clone(),
@@ -378,23 +382,25 @@ impl Reader {
             context.events.emit(Event::Warning(told));
         }
         let hashes = images.iter().map(|image| contents[*image]).collect();
-        let labels: Vec<u8> = images.iter().map(|image| all.labels[*image]).collect();
+        let labels: Vec<u32> = images.iter().map(|image| all.labels()[*image]).collect();
         let written = self.validation.map(|written| Validation { seed: share.seed, ..written });
         let written = written.map(|share| share.to_string());
         let identity = Identity::new(hashes, &labels, &contents, written);
-        Ok((all.pick(&images), identity))
+        drop(keys);
+        drop(contents);
+        Ok((Part::new(all, images), identity))
     }
 
     /// What is odd about the labels of images that were read from files: copies of one image with
     /// several, and classes that no image to train on has.
-    fn doubts(&self, data: &DataSet, hashes: &[u64]) -> Vec<String> {
+    fn doubts(&self, data: &dyn Dataset, labels: &[u32], hashes: &[u64]) -> Vec<String> {
         if matches!(self.format.origin(), Origin::Drawn(_)) {
             return Vec::new();
         }
-        let mut labels: HashMap<u64, u8> = HashMap::new();
+        let mut known: HashMap<u64, u32> = HashMap::new();
         let mut contradictory = HashSet::new();
-        for (hash, label) in hashes.iter().zip(&data.labels) {
-            if *labels.entry(*hash).or_insert(*label) != *label {
+        for (hash, label) in hashes.iter().zip(labels) {
+            if *known.entry(*hash).or_insert(*label) != *label {
                 contradictory.insert(*hash);
             }
         }
@@ -404,16 +410,15 @@ impl Reader {
             format!(
                 "{count} {images} in {} {split} more than once, with different labels: no model is \
                  right about all of them",
-                data.name
+                data.name()
             )
         });
-        let used: HashSet<u8> = data.labels.iter().copied().collect();
-        let unused: Vec<String> = (0..data.classes.len())
-            .filter(|class| u8::try_from(*class).is_ok_and(|class| !used.contains(&class)))
-            .map(|class| format!("`{}`", data.classes[class]))
-            .collect();
+        let mut is_used = vec![false; data.classes().len()];
+        labels.iter().for_each(|label| is_used[*label as usize] = true);
+        let unused = data.classes().iter().zip(is_used).filter(|(_, is_used)| !is_used);
+        let unused: Vec<String> = unused.map(|(class, _)| format!("`{class}`")).collect();
         let empty = (self.split == Split::Train && !unused.is_empty()).then(|| {
-            let names = unused.join(", ");
+            let names = listed(&unused);
             format!("there is no image of class {names} to train on: it is never learnt")
         });
         copies.into_iter().chain(empty).collect()
@@ -423,7 +428,7 @@ impl Reader {
         let format = match self.format.origin() {
             Origin::Files(format) => format,
             Origin::Drawn(drawings) => {
-                return Ok((drawings.draw(self.split)?, None, None, String::new()));
+                return Ok((self.drawn(drawings, context)?, None, None, String::new()));
             }
         };
         let title = format.title();
@@ -470,8 +475,31 @@ impl Reader {
             format.how_to_get()
         )));
         let limit = otherwise.epochs.map(|epochs| Limit { epochs: Some(epochs), steps: None });
-        let data = otherwise.synthetic.draw(self.split)?;
+        let data = self.drawn(&otherwise.synthetic, context)?;
         Ok((data, Some(title.to_owned()), limit, String::new()))
+    }
+
+    /// Drawings, which are drawn once for all readers.
+    fn drawn(&self, drawings: &Synthetic, context: &Context<'_>) -> Result<Arc<Shared>> {
+        let files_of = if self.split == Split::Test { Split::Test } else { Split::Train };
+        let key = serde_json::to_string(&(drawings, files_of))?;
+        let draw = || Ok(Shared(Box::new(drawings.draw(self.split)?)));
+        context.run.opened.get_or_open(&key, draw)
+    }
+
+    /// The images of a place, opened once for all readers of the same files in the same format.
+    fn opened(
+        &self,
+        format: &dyn Format,
+        place: &Place,
+        context: &Context<'_>,
+    ) -> Result<Arc<Shared>> {
+        let files_of = format.files_of(self.split);
+        let there = place.path().canonicalize().unwrap_or_else(|_| place.path().to_owned());
+        // Paths need not be UTF-8, and have to be told apart.
+        let key = format!("{} {there:?}", serde_json::to_string(&(&self.format, files_of))?);
+        let open = || Ok(Shared(format.open(place, files_of)?));
+        context.run.opened.get_or_open(&key, open)
     }
 
     fn read(
@@ -482,9 +510,11 @@ impl Reader {
         context: &Context<'_>,
     ) -> Result<Loaded> {
         let cannot = || format!("cannot use the data of {said}");
-        let data = format.load(place, self.split).with_context(cannot)?;
-        if let Some(warning) = &data.warning {
-            context.events.emit(Event::Warning(warning.clone()));
+        let data = self.opened(format, place, context).with_context(cannot)?;
+        for warning in
+            data.warning().map(str::to_owned).into_iter().chain(format.beside(place, self.split))
+        {
+            context.events.emit(Event::Warning(warning));
         }
         let from = format.reads(place, self.split).with_context(cannot)?;
         let from = std::path::absolute(&from).unwrap_or(from);
@@ -566,9 +596,9 @@ fn unexpanded(path: &Path) -> Option<String> {
     })
 }
 
-/// A data set in memory, given out.
+/// A data set, given out.
 struct Reading {
-    data: DataSet,
+    part: Part,
     source: Arc<Source>,
     block_images: usize,
     start: u64,
@@ -576,15 +606,12 @@ struct Reading {
 
 impl Reading {
     /// The blocks of one epoch, from its image `begin` on.
-    fn epoch(&self, epoch: u64, begin: usize) -> impl Iterator<Item = Block> {
-        let count = self.data.labels.len();
+    fn epoch(&self, epoch: u64, begin: usize) -> impl Iterator<Item = Result<Block>> {
+        let count = self.part.count();
         (begin..count).step_by(self.block_images).map(move |first| {
             let end = first.saturating_add(self.block_images).min(count);
-            Block {
-                source: self.source.clone(),
-                samples: (first..end).map(|index| self.data.sample(epoch, index)).collect(),
-                ends_epoch: end == count,
-            }
+            let samples = self.part.read(epoch, first..end)?;
+            Ok(Block { source: self.source.clone(), samples, ends_epoch: end == count })
         })
     }
 }
@@ -596,11 +623,11 @@ impl Stage for Reading {
 
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>> {
         async move {
-            let images = self.data.labels.len() as u64;
+            let images = self.part.count() as u64;
             let mut begin = (self.start % images) as usize;
             for epoch in self.start / images.. {
                 for block in self.epoch(epoch, mem::take(&mut begin)) {
-                    if ports.send(Item::Block(block)).await.is_err() {
+                    if ports.send(Item::Block(block?)).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -618,6 +645,7 @@ mod tests {
     use std::sync::atomic::Ordering;
     use std::thread;
 
+    use base::opened::Opened;
     use base::stop::Stop;
     use flow::channel::{Counters, edge};
     use flow::event::Events;
@@ -664,7 +692,7 @@ mod tests {
     }
 
     fn images(config: &Reader, run: &RunSettings) -> usize {
-        load(config, run).0.expect("loaded").0.labels.len()
+        load(config, run).0.expect("loaded").0.labels().len()
     }
 
     fn error(config: &Reader, run: &RunSettings) -> String {
@@ -784,7 +812,7 @@ mod tests {
     fn drawings_that_stand_in_say_so() {
         let (loaded, events) = load(&or_drawings(), &settings(4));
         let (data, stands_in_for, limit, _) = loaded.expect("drawn");
-        assert_eq!(data.labels.len(), 20);
+        assert_eq!(data.labels().len(), 20);
         assert_eq!(stands_in_for.as_deref(), Some("CIFAR-10"));
         assert_eq!(limit, Some(Limit { epochs: Some(3.0), steps: None }));
         match events.as_slice() {
@@ -795,7 +823,7 @@ mod tests {
         let config = reader(r#"{"format": {"synthetic": {"test": 30}}, "split": "test"}"#);
         let (loaded, events) = load(&config, &settings(4));
         let (data, stands_in_for, limit, _) = loaded.expect("drawn");
-        assert_eq!((data.labels.len(), stands_in_for, limit), (30, None, None));
+        assert_eq!((data.labels().len(), stands_in_for, limit), (30, None, None));
         assert!(events.is_empty());
     }
 
@@ -905,6 +933,107 @@ mod tests {
         assert_eq!(field(config(r#""split": "train", "validation": 1.5"#)), ["validation"]);
     }
 
+    /// The stage of a reader, with what it says.
+    fn build(config: &Reader, run: &RunSettings) -> (Result<Runner, String>, Vec<Event>) {
+        let (events, said) = Events::new();
+        let context = Context {
+            stage: "read",
+            inputs: &[],
+            sources: &[],
+            start: Position::default(),
+            run,
+            events,
+            stop: Stop::default(),
+        };
+        let built = config.build(&context).map_err(|error| format!("{error:#}"));
+        (built, std::iter::from_fn(|| said.try_recv().ok()).map(|said| said.event).collect())
+    }
+
+    /// How many images a reader says it reads, and their checksum.
+    fn told(events: &[Event]) -> (u64, u32) {
+        let report = events.iter().find_map(|event| match event {
+            Event::Data(report) => Some((report.identity.as_ref()?.images, report.crc32c)),
+            _ => None,
+        });
+        report.expect("the data is told")
+    }
+
+    #[test]
+    fn readers_of_the_same_photos_decode_them_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let photos: Vec<PathBuf> = (0..40)
+            .map(|at| folder.path().join(format!("photos/train/{}/{at}.png", ["a", "b"][at % 2])))
+            .collect();
+        let paint = || {
+            for (at, path) in photos.iter().enumerate() {
+                std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+                let photo = image::RgbImage::from_pixel(6, 6, image::Rgb([at as u8 * 6, 9, 100]));
+                photo.save(path).expect("written");
+            }
+        };
+        let spoil = || photos.iter().for_each(|path| write(path, "no image").expect("written"));
+        for cache in [true, false] {
+            let config = |split: &str, path: &str| {
+                reader(&format!(
+                    r#"{{"format": {{"images": {{"classes": 2, "size_px": 4, "cache": {cache}}}}},
+                        "split": "{split}", "validation": 0.25, "path": "{path}"}}"#
+                ))
+            };
+            let (train, kept) =
+                (config("train", "photos"), config("validation", "./photos/../photos"));
+            paint();
+            let run = RunSettings { folder: folder.path().to_owned(), ..settings(4) };
+            let (first, said) = build(&train, &run);
+            let first = first.expect("all are whole");
+            let both = told(&build(&kept, &run).1);
+            // What is opened now would be told as damaged.
+            spoil();
+            let (second, again) = build(&kept, &run);
+            let second = second.expect("nothing is decoded once more");
+            assert_eq!(told(&again), both);
+            assert_eq!(told(&said).0 + both.0, 40);
+            // Other fields are another data set, and so is everything in another run.
+            let other = reader(
+                r#"{"format": {"images": {"classes": 2, "size_px": 5}}, "split": "train",
+                    "path": "photos"}"#,
+            );
+            let damaged = |config: &Reader, run: &RunSettings| {
+                let told = build(config, run).0.err().expect("they are damaged");
+                assert!(told.contains("neither PNG nor JPEG"), "{told}");
+            };
+            damaged(&other, &run);
+            damaged(&train, &RunSettings { opened: Opened::default(), ..run.clone() });
+            // What no stage holds any more is let go.
+            drop(first);
+            build(&train, &run).0.expect("one of them holds it");
+            drop(second);
+            damaged(&train, &run);
+        }
+    }
+
+    #[test]
+    fn readers_of_the_same_files_share_their_pixels() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fake::write_to(folder.path());
+        let run = at(folder.path());
+        let of = |split: &str| {
+            let config = reader(&format!(
+                r#"{{"format": "cifar10", "split": "{split}", "validation": 0.2}}"#
+            ));
+            load(&config, &run).0.expect("loaded").0
+        };
+        let (train, validation, test) = (of("train"), of("validation"), of("test"));
+        assert!(Arc::ptr_eq(&train, &validation) && !Arc::ptr_eq(&train, &test));
+        let drawn = |split: &str| {
+            let config = reader(&format!(
+                r#"{{"format": {{"synthetic": {{"train": 20, "test": 10}}}}, "split": "{split}"}}"#
+            ));
+            load(&config, &run).0.expect("drawn").0
+        };
+        let (train, validation, test) = (drawn("train"), drawn("validation"), drawn("test"));
+        assert!(Arc::ptr_eq(&train, &validation) && !Arc::ptr_eq(&train, &test));
+    }
+
     #[test]
     fn drawings_stand_in_for_images_of_their_type_only() {
         let with = |format: &str| {
@@ -980,7 +1109,7 @@ mod tests {
         assert_eq!(train.labels[..10], [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]);
         assert_eq!(test.labels[..10], [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]);
         for class in 0..10 {
-            let count = |labels: &[u8]| labels.iter().filter(|label| **label == class).count();
+            let count = |labels: &[u32]| labels.iter().filter(|label| **label == class).count();
             assert_eq!((count(&train.labels), count(&test.labels)), (5_000, 1_000));
         }
         for (channel, known) in [125.307, 122.950, 113.865].into_iter().enumerate() {
@@ -988,7 +1117,7 @@ mod tests {
             let mean = values.map(|value| u64::from(*value)).sum::<u64>() as f64 / 51_200_000.0;
             assert!((mean - known).abs() < 0.000_6, "{mean} {known}");
         }
-        let sample = train.sample(0, 0);
+        let sample = train.sample(0, SampleId { epoch: 0, index: 0 });
         assert_eq!(sample.label, Label::Class(6));
         // The first pixel of the first image.
         assert!(matches!(sample.image.pixels, Pixels::U8(values) if values[..3] == [59, 62, 63]));

@@ -212,7 +212,7 @@ impl Map for Resize {
         let resized = match &sample.image.pixels {
             Pixels::U8(values) => resample(values, shape, part, size),
             Pixels::F32(values) => resample(values, shape, part, size),
-            Pixels::Elsewhere => return Ok(()),
+            Pixels::Encoded(_) | Pixels::Elsewhere => return Ok(()),
         };
         sample.image.pixels = Pixels::F32(resized);
         sample.image.shape = [size[0], size[1], channels];

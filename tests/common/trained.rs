@@ -12,8 +12,9 @@ use flow::item::{Progress, Weights};
 use flow::plan::Plan;
 use flow::stage::RunSettings;
 use record::checkpoint::{self, About};
+use stages::data::Split;
+use stages::data::in_memory::InMemory;
 use stages::data::synthetic::Synthetic;
-use stages::data::{DataSet, Split};
 
 pub(crate) const SIDE: usize = 32;
 pub(crate) const CROP: usize = 24;
@@ -87,7 +88,7 @@ pub(crate) fn write(path: &Path, weights: &Weights, pipeline: &str, steps: u64) 
 }
 
 /// The test images.
-pub(crate) fn test_images() -> DataSet {
+pub(crate) fn test_images() -> InMemory {
     let synthetic: Synthetic =
         serde_json::from_value(serde_json::json!({ "train": 200, "test": 60 })).expect("fields");
     synthetic.draw(Split::Test).expect("they are drawn")

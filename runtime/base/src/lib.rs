@@ -4,6 +4,8 @@
 pub mod cache;
 pub mod free_name;
 pub mod lock;
+pub mod memory;
+pub mod opened;
 pub mod os_path;
 pub mod random;
 pub mod record_file;

@@ -12,11 +12,13 @@ use super::output::table;
 use crate::console;
 use base::free_name::first_free;
 use base::record_file::RecordFile;
-use flow::reports::EvaluationReport;
+use flow::reports::{EvaluationReport, FEW_CLASSES};
 use record::recorder::Evaluations;
 
 /// Classes beyond which a table of confusions is wider than any screen.
 const MOST_CLASSES: usize = 20;
+/// Classes that have a row where there are more than a few.
+const WORST: usize = 20;
 
 /// The file with a line for each evaluation.
 const LINES: &str = "evaluations.jsonl";
@@ -30,7 +32,7 @@ pub(super) fn describe(report: &EvaluationReport) -> String {
         report.split,
         report.stage
     );
-    let taken: u64 = report.confusion.iter().flatten().sum();
+    let taken: u64 = report.confusion.taken().map(|(_, _, images)| images).sum();
     if taken < report.images {
         let none = report.images - taken;
         text += &format!("{none} images have scores that are no numbers and count as wrong\n");
@@ -39,12 +41,13 @@ pub(super) fn describe(report: &EvaluationReport) -> String {
     text
 }
 
-/// A row for each class: its accuracy, and how many of its images were taken for each class.
+/// A row for each class: its accuracy, and how many of its images were taken for each class. Of many
+/// classes, those of which the least is right.
 fn matrix(report: &EvaluationReport) -> String {
     let name = |class: usize| {
         report.classes.get(class).map_or_else(|| class.to_string(), ToString::to_string)
     };
-    let classes = report.confusion.len();
+    let classes = report.confusion.classes();
     let wide = classes <= MOST_CLASSES;
     let mut head = vec!["class".to_owned(), "accuracy".to_owned()];
     if wide {
@@ -52,16 +55,25 @@ fn matrix(report: &EvaluationReport) -> String {
         head.extend((0..classes).map(name));
     }
     let mut rows = vec![head];
-    for (class, accuracy) in report.class_accuracy().into_iter().enumerate() {
-        let accuracy = accuracy.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}"));
+    let few = classes <= FEW_CLASSES;
+    let shown = if few { (0..classes).collect() } else { report.confusion.worst(WORST) };
+    let (all, accuracies) = (shown.len() == classes, report.class_accuracy());
+    for class in shown {
+        let accuracy =
+            accuracies[class].map_or_else(|| "-".to_owned(), |share| format!("{share:.3}"));
         let mut row = vec![name(class), accuracy];
         if wide {
             row.push(String::new());
-            row.extend(report.confusion[class].iter().map(ToString::to_string));
+            row.extend(report.confusion.row(class).map(|images| images.to_string()));
         }
         rows.push(row);
     }
-    table(&rows)
+    let mut text = table(&rows);
+    if !all {
+        text +=
+            &format!("of {classes} classes, those of which the least is right; --json has all\n");
+    }
+    text
 }
 
 /// Everything about an evaluation on one line, with what its checkpoint was chosen by as the best
@@ -113,6 +125,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flow::reports::Confusion;
 
     fn report(step: u64) -> EvaluationReport {
         EvaluationReport {
@@ -125,7 +138,7 @@ mod tests {
             precision_at_k: (2, 0.75),
             loss: 1.5,
             classes: vec!["cat".to_owned(), "dog".to_owned()],
-            confusion: vec![vec![3, 1], vec![0, 0]],
+            confusion: vec![vec![3, 1], vec![0, 0]].into(),
             mistakes: Vec::new(),
             stands_in_for: None,
             averaged: true,
@@ -144,8 +157,18 @@ mod tests {
         assert_eq!(lines[3], "class  accuracy  taken for:  cat  dog");
         assert_eq!(lines[4], "cat    0.750                 3    1");
         assert_eq!(lines[5], "dog    -                     0    0");
-        let many = EvaluationReport { confusion: vec![vec![1; 21]; 21], ..report(7) };
+        let many = EvaluationReport { confusion: vec![vec![1; 21]; 21].into(), ..report(7) };
         assert!(describe(&many).contains("\nclass  accuracy\ncat    0.048\n"));
+        let mut confusion = Confusion::new(1_000);
+        (0..1_000).for_each(|class| confusion.add(class, class.min(990)));
+        let text = describe(&EvaluationReport { confusion, classes: Vec::new(), ..report(7) });
+        assert!(text.contains("\nclass  accuracy\n991    0.000\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "\nof 1000 classes, those of which the least is right; --json has all\n"
+            )
+        );
+        assert_eq!(text.lines().count(), 2 + 1 + WORST + 1, "{text}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use base::stop::Stop;
 
 use crate::dealer::Dealer;
 use crate::event::{Event, Events};
-use crate::item::{Block, Item, Pixels};
+use crate::item::{Block, Item, Pixels, Sample};
 use crate::reports::Tapped;
 
 /// What a stage has done so far, to be read while it runs.
@@ -204,7 +204,12 @@ impl Tap {
     /// Tells the first images of a block.
     pub fn tell(&self, block: &Block) {
         let here = block.samples.iter().filter(|s| s.image.pixels != Pixels::Elsewhere);
-        let samples = here.take(self.images).cloned().collect();
+        let decoded = |sample: &Sample| {
+            let mut sample = sample.clone();
+            // What cannot be decoded is told where it is used.
+            sample.image.decode().ok().map(|()| sample)
+        };
+        let samples = here.take(self.images).filter_map(decoded).collect();
         self.events.emit(Event::Tapped(Tapped { stage: self.stage.clone(), samples }));
     }
 }

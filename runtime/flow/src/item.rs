@@ -1,7 +1,9 @@
 //! What crosses the edges of a pipeline.
 
+use std::fmt;
 use std::sync::Arc;
 
+use anyhow::Result;
 use bytes::Bytes;
 
 pub use compute::batch::{Batch, Label, SampleId, Source};
@@ -16,8 +18,42 @@ pub enum Pixels {
     U8(Bytes),
     /// Reals; unscaled images run from 0 to 255.
     F32(Vec<f32>),
+    /// Made where they are first needed: [`Image::decode`].
+    Encoded(Encoded),
     /// None here: another process of the job has this image.
     Elsewhere,
+}
+
+/// Makes the pixels of images that are not held in memory. Workers of any number of threads call it
+/// at once.
+pub trait Decode: Send + Sync {
+    /// The pixels of the image of this number, the same each time.
+    ///
+    /// # Errors
+    /// If they cannot be made any more: names the image.
+    fn decode(&self, image: u64) -> Result<Pixels>;
+}
+
+/// An image that is still to be decoded. It takes no memory for its pixels, so that a whole epoch of
+/// them can be shuffled, and images of other processes of the job are never decoded here.
+#[derive(Clone)]
+pub struct Encoded {
+    /// What makes its pixels.
+    pub from: Arc<dyn Decode>,
+    /// Its number there.
+    pub image: u64,
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Encoded").field(&self.image).finish()
+    }
+}
+
+impl PartialEq for Encoded {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.from, &other.from) && self.image == other.image
+    }
 }
 
 /// One image.
@@ -30,18 +66,33 @@ pub struct Image {
 }
 
 impl Image {
-    /// Makes the pixels reals (0 to 255 stay 0 to 255) and gives them to be changed in place.
+    /// Makes the pixels if they are [`Pixels::Encoded`]. Whatever looks at pixels calls this first;
+    /// for a [`Map`](crate::stage::Map) its worker has done so.
+    ///
+    /// # Errors
+    /// If they cannot be made any more.
+    pub fn decode(&mut self) -> Result<()> {
+        if let Pixels::Encoded(Encoded { from, image }) = &self.pixels {
+            self.pixels = from.decode(*image)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the pixels reals (0 to 255 stay 0 to 255) and gives them to be changed in place. There
+    /// are none where none are here, or none were [decoded](Self::decode).
     pub fn as_f32(&mut self) -> &mut Vec<f32> {
         match &self.pixels {
             Pixels::U8(bytes) => {
                 self.pixels = Pixels::F32(bytes.iter().map(|byte| f32::from(*byte)).collect());
             }
-            Pixels::Elsewhere => self.pixels = Pixels::F32(Vec::new()),
+            Pixels::Encoded(_) | Pixels::Elsewhere => self.pixels = Pixels::F32(Vec::new()),
             Pixels::F32(_) => {}
         }
         match &mut self.pixels {
             Pixels::F32(values) => values,
-            Pixels::U8(_) | Pixels::Elsewhere => unreachable!("the lines above made them reals"),
+            Pixels::U8(_) | Pixels::Encoded(_) | Pixels::Elsewhere => {
+                unreachable!("the lines above made them reals")
+            }
         }
     }
 }
@@ -146,6 +197,31 @@ impl Item {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pixels that tell the number of their image.
+    struct Numbered;
+
+    impl Decode for Numbered {
+        fn decode(&self, image: u64) -> Result<Pixels> {
+            anyhow::ensure!(image < 256, "there is no image {image}");
+            Ok(Pixels::U8(vec![image as u8].into()))
+        }
+    }
+
+    #[test]
+    fn pixels_are_made_when_they_are_asked_for() {
+        let from: Arc<dyn Decode> = Arc::new(Numbered);
+        let encoded = |image| Encoded { from: Arc::clone(&from), image };
+        let image = |image| Image { shape: [1, 1, 1], pixels: Pixels::Encoded(encoded(image)) };
+        let mut seven = image(7);
+        assert_eq!(seven, image(7));
+        assert_ne!(seven, image(8));
+        seven.decode().expect("it is there");
+        assert_eq!(seven.pixels, Pixels::U8(vec![7].into()));
+        seven.decode().expect("nothing is left to do");
+        assert_eq!(seven.as_f32(), &[7.0]);
+        assert!(image(256).decode().is_err());
+    }
 
     #[test]
     fn probabilities_add_up_to_1_however_large_the_scores() {

@@ -53,7 +53,7 @@ impl Picture {
                 }
                 rgb
             }
-            Pixels::Elsewhere => vec![0; 3 * width * height],
+            Pixels::Encoded(_) | Pixels::Elsewhere => vec![0; 3 * width * height],
         };
         Self { width, height, rgb }
     }

@@ -564,8 +564,9 @@ fn map_block(link: &Link, seed: u64, block: &mut Block) -> Result<()> {
     for sample in block.samples.iter_mut().filter(here) {
         let Sample { id, .. } = *sample;
         let mut random = Random::keyed(seed, &link.id, id.epoch, id.index);
-        link.map
-            .map(sample, &mut random)
+        let decoded = sample.image.decode();
+        decoded
+            .and_then(|()| link.map.map(sample, &mut random))
             .with_context(|| format!("image {} of epoch {}", id.index, id.epoch))?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use base::opened::Opened;
 use compute::settings::ComputeSettings;
 
 use crate::item::{Limit, Weights};
@@ -28,6 +29,8 @@ pub struct RunSettings {
     pub data_default: Option<PathBuf>,
     /// Where data is downloaded from and kept; `None` for not at all.
     pub fetch: Option<fetch::Settings>,
+    /// What stages have opened and share.
+    pub opened: Opened,
     /// Images in one block.
     pub block_images: usize,
     /// Blocks waiting in one channel.

@@ -118,7 +118,7 @@ impl Found {
                 let append = |crc, value: &f32| crc32c::crc32c_append(crc, &value.to_le_bytes());
                 (values.iter().map(|v| f64::from(*v)).collect(), values.iter().fold(0, append))
             }
-            Pixels::Elsewhere => (Vec::new(), 0),
+            Pixels::Encoded(_) | Pixels::Elsewhere => (Vec::new(), 0),
         };
         let count = values.len().max(1) as f64;
         let mean = values.iter().sum::<f64>() / count;

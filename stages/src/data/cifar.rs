@@ -12,8 +12,9 @@ use base::regular_file;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
+use super::in_memory::InMemory;
 use super::place::{Layout, Place};
-use super::{DataSet, Split, thousands, zeros};
+use super::{Split, thousands, zeros};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -77,7 +78,7 @@ impl Variant {
     ///
     /// # Errors
     /// If a file is missing, cannot be read or is not what it should be.
-    pub fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
+    pub fn load(&self, place: &Place, split: Split) -> Result<InMemory> {
         let files = Files { variant: self, split };
         match place {
             Place::Folder(folder) => files.load_folder(folder),
@@ -103,20 +104,20 @@ impl Files<'_> {
         pixels: Vec<u8>,
         names: Option<Vec<String>>,
         counts: &[(String, usize)],
-    ) -> DataSet {
+    ) -> InMemory {
         let official = || self.variant.classes.iter().map(|class| (*class).to_owned()).collect();
-        DataSet {
+        InMemory {
             warning: self.unofficial(counts),
             name: self.variant.name.to_owned(),
             shape: SHAPE,
             classes: names.unwrap_or_else(official),
-            labels,
+            labels: labels.into_iter().map(u32::from).collect(),
             pixels: Bytes::from(pixels),
             originals: None,
         }
     }
 
-    fn load_folder(&self, folder: &Path) -> Result<DataSet> {
+    fn load_folder(&self, folder: &Path) -> Result<InMemory> {
         let paths: Vec<PathBuf> = self.names().iter().map(|file| folder.join(file)).collect();
         let missing: Vec<&str> = self
             .names()
@@ -273,7 +274,7 @@ impl Files<'_> {
     }
 
     /// Reads the members of an archive in the order they come, without writing any of them to disk.
-    fn load_archive(&self, path: &Path) -> Result<DataSet> {
+    fn load_archive(&self, path: &Path) -> Result<InMemory> {
         let (mut file, _) = open(path)?;
         let name = path.display();
         let mut magic = [0; 2];
@@ -424,7 +425,7 @@ pub(crate) mod fake {
 mod tests {
     use std::fs::{create_dir, remove_file, write};
 
-    use flow::item::Pixels;
+    use flow::item::{Pixels, SampleId};
     use tempfile::TempDir;
 
     use super::*;
@@ -434,7 +435,7 @@ mod tests {
     const RECORDS: usize = CIFAR_10.records[0];
     const NAMES: &str = CIFAR_10.names;
 
-    fn load(place: &Place, split: Split) -> Result<DataSet> {
+    fn load(place: &Place, split: Split) -> Result<InMemory> {
         CIFAR_10.load(place, split)
     }
 
@@ -450,7 +451,7 @@ mod tests {
     }
 
     /// The message for an archive with this content.
-    fn of_archive(content: &[u8]) -> Result<DataSet, String> {
+    fn of_archive(content: &[u8]) -> Result<InMemory, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("cifar.tar.gz");
         write(&path, content).expect("written");
@@ -474,7 +475,7 @@ mod tests {
         assert_eq!(data.classes, CLASSES);
         assert_eq!(data.labels, [9, 3, 0]);
         for (index, (_, colour)) in records.iter().enumerate() {
-            let sample = data.sample(4, index);
+            let sample = data.sample(index, SampleId { epoch: 4, index: index as u64 });
             assert_eq!((sample.id.epoch, sample.id.index), (4, index as u64));
             assert_eq!(sample.image.shape, [32, 32, 3]);
             assert_eq!(sample.image.pixels, Pixels::U8(colour.repeat(1024).into()));

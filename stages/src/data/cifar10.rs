@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use fetch::{Archive, Check, Download, Member};
+use flow::port::PixelType;
 
 use super::cifar::{SHAPE, Variant};
+use super::dataset::Dataset;
 use super::place::{self, Layout, Place};
-use super::{DataSet, Format, Images, Split};
+use super::{Format, Images, Split};
 
 /// The names of its classes.
 pub const CLASSES: [&str; 10] =
@@ -86,15 +88,15 @@ impl Format for Cifar10 {
     }
 
     fn images(&self) -> Images {
-        Images { shape: SHAPE, classes: CLASSES.len() }
+        Images { pixel: PixelType::U8, shape: SHAPE, classes: CLASSES.len() }
     }
 
     fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
         place::find(path, &LAYOUT)
     }
 
-    fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
-        CIFAR_10.load(place, split)
+    fn open(&self, place: &Place, split: Split) -> Result<Box<dyn Dataset>> {
+        Ok(Box::new(CIFAR_10.load(place, split)?))
     }
 
     fn not_read(&self, place: &Place) -> Option<PathBuf> {

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use fetch::{Archive, Check, Download, Member};
+use flow::port::PixelType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cifar::{SHAPE, Variant};
+use super::dataset::Dataset;
 use super::place::{self, Layout, Place};
-use super::{DataSet, Format, Images, Split};
+use super::{Format, Images, Split};
 
 /// 32x32 RGB photos of 100 classes in 20 groups, 50,000 to train on and 10,000 to test with.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -101,15 +103,15 @@ impl Format for Cifar100 {
     }
 
     fn images(&self) -> Images {
-        Images { shape: SHAPE, classes: self.variant().classes.len() }
+        Images { pixel: PixelType::U8, shape: SHAPE, classes: self.variant().classes.len() }
     }
 
     fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
         place::find(path, &LAYOUT)
     }
 
-    fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
-        self.variant().load(place, split)
+    fn open(&self, place: &Place, split: Split) -> Result<Box<dyn Dataset>> {
+        Ok(Box::new(self.variant().load(place, split)?))
     }
 
     fn not_read(&self, place: &Place) -> Option<PathBuf> {
@@ -256,18 +258,19 @@ mod tests {
     use std::fs::write;
 
     use super::*;
+    use crate::data::in_memory::InMemory;
 
     /// Records with these coarse and fine labels, one colour each.
     fn records(labels: &[[u8; 2]]) -> Vec<u8> {
         labels.iter().flat_map(|labels| [&labels[..], &[labels[1]; 3072]].concat()).collect()
     }
 
-    fn load(labels: Labels, train: &[u8]) -> Result<DataSet, String> {
+    fn load(labels: Labels, train: &[u8]) -> Result<InMemory, String> {
         let folder = tempfile::tempdir().expect("a folder");
         write(folder.path().join("train.bin"), train).expect("written");
         let format = Cifar100 { labels };
         let place = format.find(folder.path(), Split::Train).expect("readable").expect("there");
-        format.load(&place, Split::Train).map_err(|error| format!("{error:#}"))
+        format.variant().load(&place, Split::Train).map_err(|error| format!("{error:#}"))
     }
 
     #[test]

@@ -9,8 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Labels are bytes.
-const MOST: usize = 256;
+use super::thousands;
+
+/// Models score every class, and some things are kept for each: more than these are no classes.
+const MOST: usize = 1 << 16;
 
 /// How many classes there are, or their names in the order of their labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,8 +50,12 @@ impl Classes {
     pub fn check(&self) -> Option<Mismatch> {
         let count = self.count();
         if !(2..=MOST).contains(&count) {
-            let message = format!("expected 2 to {MOST} classes, found {count}");
-            let help = "with a single class there is nothing to tell apart";
+            let [most, found] = [MOST, count].map(|classes| thousands(classes as u64));
+            let message = format!("expected 2 to {most} classes, found {found}");
+            let help = match count {
+                0 | 1 => "with a single class there is nothing to tell apart",
+                _ => "a model has a score for each class: group them, or use fewer",
+            };
             return Some(Mismatch::field("classes", message).help(help));
         }
         let Self::Names(names) = self else { return None };
@@ -164,9 +170,9 @@ fn first_of(classes: &[String]) -> Option<usize> {
 
 /// What a label that is no class should make a person think of: `lowest` and `highest` are the
 /// ends of all labels found, and `first` is the label of the first class.
-pub(super) fn labels_hint(lowest: u64, highest: u64, first: u64, classes: usize) -> String {
-    let last = first + classes as u64 - 1;
-    if lowest.abs_diff(first) == 1 && highest - lowest == last - first {
+pub(super) fn labels_hint(lowest: i64, highest: i64, first: i64, classes: usize) -> String {
+    let last = first + classes as i64 - 1;
+    if lowest.abs_diff(first) == 1 && highest.abs_diff(lowest) == last.abs_diff(first) {
         return format!(
             "labels run from {lowest} to {highest} where {first} to {last} are expected: they are \
              off by one"
@@ -219,10 +225,10 @@ mod tests {
     fn impossible_classes_are_told() {
         let names = |names: &[&str]| Classes::Names(names.iter().map(|n| (*n).into()).collect());
         assert_eq!(names(&["cat", "dog"]).check(), None);
-        assert_eq!(Classes::Count(256).check(), None);
+        assert_eq!(Classes::Count(65_536).check(), None);
         for (wrong, part) in [
             (Classes::Count(1), "found 1"),
-            (Classes::Count(257), "found 257"),
+            (Classes::Count(65_537), "expected 2 to 65,536 classes, found 65,537"),
             (names(&["cat"]), "found 1"),
             (names(&["cat", "dog", "cat"]), "`cat` is named twice"),
         ] {

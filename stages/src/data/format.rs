@@ -36,7 +36,9 @@ pub enum Kind {
     Idx(Idx),
     /// One's own photos: PNG and JPEG files of up to 100 megapixels, of which the largest middle
     /// part that has the right proportions is scaled to `size_px`, as `runtime predict` does. All are
-    /// decoded at the start, on all processors, and kept: height x width x channels bytes each.
+    /// decoded at the start, on all processors, and kept, height x width x channels bytes each, while
+    /// they fit into half of the memory that is free; beyond it they are decoded anew by the workers
+    /// (`cache`).
     /// Files that end in their middle are damaged, and PNG files with wrong bytes; a JPEG has no
     /// checksum, so that wrong bytes in its middle may go unseen.
     ///
@@ -119,9 +121,9 @@ impl Kind {
 
 /// Fields that say which images are read, where they are, or what they are called, and nothing of
 /// the pixels or the numbers of the classes. The size is compared as that of the images, of whatever format.
-const NO_RULES: [&str; 11] = [
-    "classes", "damaged", "extra", "folders", "labels", "lists", "prefix", "seed", "size_px",
-    "test", "train",
+const NO_RULES: [&str; 12] = [
+    "cache", "classes", "damaged", "extra", "folders", "labels", "lists", "prefix", "seed",
+    "size_px", "test", "train",
 ];
 
 impl Kind {

@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 use flow::lint::Note;
+use flow::port::PixelType;
 use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::classes::{Classes, labels_hint};
+use super::dataset::Dataset;
+use super::in_memory::InMemory;
 use super::place::{Place, look, open, same_bytes, the_one};
-use super::{DataSet, Format, Images, Split, content, thousands};
+use super::{Format, Images, Split, content, thousands};
 use crate::extent::Extent;
 use crate::lints::TURNED_IMAGES;
 
-/// The second half of the first four bytes: bytes, in so many dimensions.
-const BYTES: u8 = 8;
 /// Bytes of images that are read into memory at most.
 const MOST: u64 = 1 << 34;
 /// How many times smaller gzip makes a file at most (Deflate's limit is 1,032).
@@ -29,8 +30,47 @@ const RAW: &str = "raw";
 /// What the names of EMNIST's files begin with.
 const EMNIST: &str = "emnist-";
 
-const IMAGES: &str = "images-idx3-ubyte";
-const LABELS: &str = "labels-idx1-ubyte";
+/// What files hold, as their names say, and the ends of these names.
+const IMAGES: &str = "images";
+const LABELS: &str = "labels";
+const OF_IMAGES: &[&str] = &["idx3-ubyte"];
+const OF_LABELS: &[&str] = &["idx1-ubyte", "idx1-short", "idx1-int"];
+
+/// How numbers are stored, as the third byte of a file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    U8 = 0x08,
+    I8 = 0x09,
+    I16 = 0x0b,
+    I32 = 0x0c,
+}
+
+impl Stored {
+    /// How labels may be stored. Up to 256 classes have bytes.
+    const LABELS: &'static [Self] = &[Self::U8, Self::I8, Self::I16, Self::I32];
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 => 1,
+            Self::I16 => 2,
+            Self::I32 => 4,
+        }
+    }
+
+    /// The numbers in these bytes, the highest byte of each first.
+    fn numbers(self, bytes: &[u8]) -> Vec<i64> {
+        match self {
+            Self::U8 => bytes.iter().map(|byte| i64::from(*byte)).collect(),
+            Self::I8 => bytes.iter().map(|byte| i64::from(byte.cast_signed())).collect(),
+            Self::I16 => {
+                bytes.as_chunks().0.iter().map(|two| i16::from_be_bytes(*two).into()).collect()
+            }
+            Self::I32 => {
+                bytes.as_chunks().0.iter().map(|four| i32::from_be_bytes(*four).into()).collect()
+            }
+        }
+    }
+}
 
 /// MNIST and its family: grey images and their labels in IDX files, `train-images-idx3-ubyte` and
 /// so on, with or without `.gz`, in the folder that `path` names, in `raw` below it, or in `raw` of
@@ -48,7 +88,7 @@ pub struct Idx {
     #[schemars(extend("enum" = [1, 3]))]
     pub channels: usize,
     /// The label of the first class: 1 for EMNIST's letters.
-    pub first_label: u8,
+    pub first_label: u32,
     /// What the files' names begin with, such as `emnist-letters-`.
     pub prefix: String,
     /// Whether rows and columns change places. EMNIST's files hold every image turned like this:
@@ -85,11 +125,12 @@ impl Names {
     /// Unpacked files first.
     fn all(&self) -> impl Iterator<Item = String> + '_ {
         let forms = [("-", ""), (".", ""), ("-", ".gz"), (".", ".gz")];
-        let names =
-            forms.into_iter().flat_map(move |form| self.split.iter().map(move |s| (form, s)));
-        names.map(move |((dash, ending), split)| {
+        let kinds = if self.what == IMAGES { OF_IMAGES } else { OF_LABELS };
+        let forms =
+            forms.into_iter().flat_map(move |form| kinds.iter().map(move |kind| (form, kind)));
+        let names = forms.flat_map(move |form| self.split.iter().map(move |split| (form, split)));
+        names.map(move |(((dash, ending), kind), split)| {
             let Self { what, prefix, .. } = self;
-            let (what, kind) = what.split_once('-').unwrap_or((what, ""));
             format!("{prefix}{split}-{what}{dash}{kind}{ending}")
         })
     }
@@ -213,7 +254,8 @@ impl Format for Idx {
 
     fn images(&self) -> Images {
         let Extent { height, width } = self.size_px;
-        Images { shape: [height, width, self.channels], classes: self.classes.count() }
+        let shape = [height, width, self.channels];
+        Images { pixel: PixelType::U8, shape, classes: self.classes.count() }
     }
 
     fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
@@ -238,7 +280,37 @@ impl Format for Idx {
         Ok(found.map(Place::Folder))
     }
 
-    fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
+    fn open(&self, place: &Place, split: Split) -> Result<Box<dyn Dataset>> {
+        Ok(Box::new(self.load(place, split)?))
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let is_emnist = self.prefix.to_ascii_lowercase().starts_with(EMNIST);
+        let note = || {
+            let why = "EMNIST's files hold images with rows and columns changed over, and a model \
+                       that is trained on them takes upright photos for something else";
+            let what = Mismatch::field("transpose", why);
+            TURNED_IMAGES
+                .note(what.help("add `transpose: true`; `transpose: false` reads them as they are"))
+        };
+        (is_emnist && self.transpose.is_none()).then(note).into_iter().collect()
+    }
+
+    fn how_to_get(&self) -> String {
+        let names = |what, split| self.names(what, split).all().next().unwrap_or_default();
+        format!(
+            "Put {}, {} and the two of the test images ({}, {}), packed or unpacked, into one \
+             folder, and say where it is: `path` in the pipeline, or --data FOLDER.",
+            names(IMAGES, Split::Train),
+            names(LABELS, Split::Train),
+            names(IMAGES, Split::Test),
+            names(LABELS, Split::Test)
+        )
+    }
+}
+
+impl Idx {
+    fn load(&self, place: &Place, split: Split) -> Result<InMemory> {
         let Place::Folder(folder) = place else { bail!("IDX files are given by their folder") };
         let (images, labels) =
             (self.needed(folder, IMAGES, split)?, self.needed(folder, LABELS, split)?);
@@ -268,10 +340,10 @@ impl Format for Idx {
                 colours
             }
         };
-        Ok(DataSet {
+        Ok(InMemory {
             name: format!("{}IDX images", self.prefix),
             shape: self.images().shape,
-            classes: self.classes.names_from(self.first_label.into()),
+            classes: self.classes.names_from(self.first_label as usize),
             labels: found,
             pixels: pixels.into(),
             warning: None,
@@ -279,35 +351,9 @@ impl Format for Idx {
         })
     }
 
-    fn notes(&self) -> Vec<Note> {
-        let is_emnist = self.prefix.to_ascii_lowercase().starts_with(EMNIST);
-        let note = || {
-            let why = "EMNIST's files hold images with rows and columns changed over, and a model \
-                       that is trained on them takes upright photos for something else";
-            let what = Mismatch::field("transpose", why);
-            TURNED_IMAGES
-                .note(what.help("add `transpose: true`; `transpose: false` reads them as they are"))
-        };
-        (is_emnist && self.transpose.is_none()).then(note).into_iter().collect()
-    }
-
-    fn how_to_get(&self) -> String {
-        let names = |what, split| self.names(what, split).all().next().unwrap_or_default();
-        format!(
-            "Put {}, {} and the two of the test images ({}, {}), packed or unpacked, into one \
-             folder, and say where it is: `path` in the pipeline, or --data FOLDER.",
-            names(IMAGES, Split::Train),
-            names(LABELS, Split::Train),
-            names(IMAGES, Split::Test),
-            names(LABELS, Split::Test)
-        )
-    }
-}
-
-impl Idx {
     fn read_images(&self, path: &Path) -> Result<(usize, Vec<u8>)> {
         let Extent { height, width } = self.size_px;
-        let (sizes, bytes) = read(path, 3)?;
+        let (_, sizes, bytes) = read(path, 3, &[Stored::U8])?;
         let [high, wide] =
             if self.is_turned() { [sizes[2], sizes[1]] } else { [sizes[1], sizes[2]] };
         ensure!(
@@ -320,24 +366,23 @@ impl Idx {
         Ok((usize::try_from(sizes[0])?, bytes))
     }
 
-    fn read_labels(&self, path: &Path) -> Result<Vec<u8>> {
-        let (_, mut labels) = read(path, 1)?;
-        let (first, classes) = (self.first_label, self.classes.count());
-        let wrong = labels
-            .iter()
-            .position(|label| label.checked_sub(first).is_none_or(|l| usize::from(l) >= classes));
-        if let Some(at) = wrong {
-            let ends = (labels.iter().min(), labels.iter().max());
-            let (lowest, highest) = (ends.0.unwrap_or(&0), ends.1.unwrap_or(&0));
-            let hint = labels_hint((*lowest).into(), (*highest).into(), first.into(), classes);
+    fn read_labels(&self, path: &Path) -> Result<Vec<u32>> {
+        let (stored, _, bytes) = read(path, 1, Stored::LABELS)?;
+        let labels = stored.numbers(&bytes);
+        let (first, classes) = (i64::from(self.first_label), self.classes.count());
+        let class = |label: i64| u32::try_from(label - first).ok();
+        let class = |label: i64| class(label).filter(|class| (*class as usize) < classes);
+        if let Some(at) = labels.iter().position(|label| class(*label).is_none()) {
+            let lowest = labels.iter().copied().min().unwrap_or_default();
+            let highest = labels.iter().copied().max().unwrap_or_default();
+            let hint = labels_hint(lowest, highest, first, classes);
             bail!(
                 "label {at} (counted from 0) is {}, and there are {classes} classes from \
                  {first} on; {hint}. Set `classes` and `first_label` to fit",
                 labels[at]
             );
         }
-        labels.iter_mut().for_each(|label| *label -= first);
-        Ok(labels)
+        Ok(labels.into_iter().filter_map(class).collect())
     }
 }
 
@@ -372,23 +417,35 @@ fn unpacked(path: &Path) -> Result<Box<dyn Read>> {
     })
 }
 
-/// The sizes and bytes of a file with so many dimensions.
-fn read(path: &Path, dimensions: u8) -> Result<(Vec<u64>, Vec<u8>)> {
+/// How the numbers of a file with so many dimensions are stored, its sizes, and all bytes of the numbers.
+fn read(
+    path: &Path,
+    dimensions: u8,
+    kinds: &'static [Stored],
+) -> Result<(Stored, Vec<u64>, Vec<u8>)> {
     let mut from = unpacked(path)?;
     let mut head = [0; 4];
     from.read_exact(&mut head).context("it is shorter than the four bytes it should begin with")?;
-    ensure!(
-        head == [0, 0, BYTES, dimensions],
-        "it begins with {head:02x?}, and an IDX file of bytes in {dimensions} dimensions with \
-         [00, 00, 08, {dimensions:02x}]"
-    );
+    let stored = kinds.iter().find(|kind| head == [0, 0, **kind as u8, dimensions]);
+    let stored = *stored.with_context(|| {
+        let [first, others @ ..] = kinds else { return String::new() };
+        let others: Vec<String> =
+            others.iter().map(|kind| format!(", or {:02x} for {kind:?}", *kind as u8)).collect();
+        format!(
+            "it begins with {head:02x?}, and an IDX file of bytes in {dimensions} dimensions with \
+             [00, 00, {:02x}, {dimensions:02x}]{}",
+            *first as u8,
+            others.concat()
+        )
+    })?;
     let mut sizes = Vec::new();
     for _ in 0..dimensions {
         let mut size = [0; 4];
         from.read_exact(&mut size).context("it ends within its sizes")?;
         sizes.push(u64::from(u32::from_be_bytes(size)));
     }
-    let wanted = sizes.iter().try_fold(1_u64, |product, size| product.checked_mul(*size));
+    let number = stored.bytes() as u64;
+    let wanted = sizes.iter().try_fold(number, |product, size| product.checked_mul(*size));
     let wanted = wanted.filter(|wanted| *wanted <= MOST);
     let wanted = wanted.with_context(|| {
         format!("its sizes are {sizes:?}: more than the {} GiB that are read", MOST >> 30)
@@ -406,7 +463,7 @@ fn read(path: &Path, dimensions: u8) -> Result<(Vec<u64>, Vec<u8>)> {
         thousands(wanted),
         if found > wanted { "more".to_owned() } else { thousands(found) }
     );
-    Ok((sizes, bytes))
+    Ok((stored, sizes, bytes))
 }
 
 #[cfg(test)]
@@ -453,7 +510,7 @@ mod tests {
         }
     }
 
-    fn load(format: &Idx, folder: &TempDir) -> Result<DataSet, String> {
+    fn load(format: &Idx, folder: &TempDir) -> Result<InMemory, String> {
         let place = format.find(folder.path(), Split::Train).expect("readable").expect("there");
         format.load(&place, Split::Train).map_err(|error| format!("{error:#}"))
     }
@@ -493,6 +550,39 @@ mod tests {
             ("emnist-letters-train-labels-idx1-ubyte", self::labels(&[1, 3, 2])),
         ];
         assert_eq!(load(&letters, &folder(&files)).expect("loaded").labels, [0, 2, 1]);
+    }
+
+    #[test]
+    fn labels_of_more_than_256_classes_have_several_bytes() {
+        let of_labels = |kind: u8, bytes: Vec<u8>| {
+            let mut file = vec![0, 0, kind, 1, 0, 0, 0, 3];
+            file.extend(bytes);
+            file
+        };
+        let shorts = |labels: [i16; 3]| of_labels(0x0b, labels.map(i16::to_be_bytes).concat());
+        let ints = |labels: [i32; 3]| of_labels(0x0c, labels.map(i32::to_be_bytes).concat());
+        let thousand = Idx { classes: Classes::Count(1_000), ..small() };
+        let loaded = |format: &Idx, name: &str, labels: Vec<u8>| {
+            load(format, &folder(&[(IMAGES, images()), (name, labels)])).map(|data| data.labels)
+        };
+        for name in [LABELS, "train-labels-idx1-short", "train-labels.idx1-int.gz"] {
+            assert_eq!(loaded(&thousand, name, shorts([999, 0, 256])), Ok(vec![999, 0, 256]));
+            assert_eq!(loaded(&thousand, name, ints([999, 0, 256])), Ok(vec![999, 0, 256]));
+        }
+        let signed = of_labels(0x09, vec![2, 127, 0]);
+        assert_eq!(loaded(&thousand, LABELS, signed), Ok(vec![2, 127, 0]));
+        let far = Idx { first_label: 70_000, ..thousand.clone() };
+        assert_eq!(loaded(&far, LABELS, ints([70_999, 70_000, 70_001])), Ok(vec![999, 0, 1]));
+        let told = loaded(&thousand, LABELS, ints([5, -1, 7])).expect_err("below 0");
+        assert!(told.contains("label 1 (counted from 0) is -1"), "{told}");
+        assert!(told.contains("run from -1 to 7; expected are 0 to 999"), "{told}");
+        let told = loaded(&thousand, LABELS, ints([1, 1_000, 7])).expect_err("too large");
+        assert!(told.contains("is 1000, and there are 1000 classes"), "{told}");
+        let told = loaded(&thousand, LABELS, shorts([1, 2, 3])[..13].to_vec()).expect_err("cut");
+        assert!(told.contains("make 6 bytes, and it has 5"), "{told}");
+        let reals = of_labels(0x0d, vec![0; 12]);
+        let told = loaded(&thousand, LABELS, reals).expect_err("reals");
+        assert!(told.contains("[00, 00, 08, 01]") && told.contains("0c for I32"), "{told}");
     }
 
     #[test]
@@ -559,7 +649,7 @@ mod tests {
     #[test]
     fn an_image_is_the_same_however_it_is_read() {
         let files = || folder(&[(IMAGES, images()), (LABELS, labels(&[2, 0, 1]))]);
-        let expected = load(&small(), &files()).expect("loaded").contents();
+        let expected = load(&small(), &files()).expect("loaded").contents().into_owned();
         let size_px = Extent { height: 3, width: 2 };
         for other in [
             Idx { transpose: Some(true), size_px, ..small() },
@@ -605,6 +695,7 @@ mod tests {
         assert_eq!(field(Idx { channels: 2, ..Idx::default() }), ["channels"]);
         assert_eq!(field(Idx { classes: Classes::Count(1), ..Idx::default() }), ["classes"]);
         assert_eq!(field(Idx { size_px: Extent::square(0), ..Idx::default() }), ["size_px"]);
-        assert_eq!(Idx::default().images(), Images { shape: [28, 28, 1], classes: 10 });
+        let images = Images { pixel: PixelType::U8, shape: [28, 28, 1], classes: 10 };
+        assert_eq!(Idx::default().images(), images);
     }
 }

@@ -3,23 +3,30 @@
 mod csv_list;
 mod list;
 mod parts;
+mod photos;
+mod survey;
 
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::sync::Arc;
 
-use anyhow::{Context as _, Error, Result, ensure};
+use anyhow::{Context as _, Error, Result, bail};
 use flow::photo::{self, Rules};
+use flow::port::PixelType;
 use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::classes::Classes;
+use super::dataset::Dataset;
+use super::in_memory::InMemory;
 use super::place::Place;
-use super::{DataSet, Format, Split, content, thousands};
+use super::{Format, Split, content, listed, thousands};
 use crate::extent::Extent;
+use list::{File, List};
+use photos::{Files, Photos};
+use survey::Survey;
 
 pub use parts::Parts;
 
@@ -47,6 +54,10 @@ pub struct Images {
     /// Whether light and dark change places: of photos of ink on paper, say, beside others of chalk
     /// on a board. `runtime predict` does the same with the photos that it is given.
     pub invert: bool,
+    /// Whether decoded photos stay in memory: with `false` they are decoded each time they are used,
+    /// by the workers of the stage behind the reader or the shuffler. If absent, they stay while they take
+    /// no more than half of the memory that is free. What is learnt is the same.
+    pub cache: Option<bool>,
     /// The folders below `path`, if they are not `train` and `test`: `{ train: train, test: val }`, or
     /// `{ train: train, validation: val, test: test }`, by which `split: validation` reads all of `val`
     /// in place of a share of `train`. `.` is `path` itself.
@@ -101,16 +112,6 @@ pub enum Damaged {
     Skip,
 }
 
-/// What became of all files.
-struct Decoded {
-    /// All pixels, one image after the other; zeros where a file could not be decoded.
-    pixels: Vec<u8>,
-    /// [`content`] of each image before it was scaled.
-    originals: Vec<u64>,
-    /// What was wrong with which files, in their order.
-    wrong: Vec<(usize, Error)>,
-}
-
 /// What cannot be, as fields are checked before anything is read.
 const NO_CLASSES: &str = "the classes are not written down";
 /// Files that are named where some are left out.
@@ -119,6 +120,12 @@ const NAMED: usize = 3;
 impl Images {
     fn size(&self) -> Extent {
         self.size_px.unwrap_or(Extent::square(1))
+    }
+
+    /// Height, width, channels of the images.
+    fn shape(&self) -> [usize; 3] {
+        let Extent { height, width } = self.size();
+        [height, width, self.channels.0]
     }
 
     /// The folder and the CSV file that are named for a split.
@@ -150,71 +157,6 @@ impl Images {
             _ => pixels.copy_from_slice(&photo.rgb),
         }
         Ok(original)
-    }
-
-    /// The pixels of all files, and what was wrong with some.
-    fn decode_all(&self, files: &[list::File]) -> Result<Decoded> {
-        let size: usize = self.images().shape.iter().product();
-        let too_large = || {
-            format!(
-                "{} images of {size} bytes do not fit into memory: make `size_px` smaller",
-                thousands(files.len() as u64)
-            )
-        };
-        let total = files.len().checked_mul(size).with_context(too_large)?;
-        let mut pixels: Vec<u8> = Vec::new();
-        pixels.try_reserve_exact(total).with_context(too_large)?;
-        pixels.resize(total, 0);
-        let mut originals = vec![0; files.len()];
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        // Photos differ in size: short shares are taken in turn.
-        let share = files.len().div_ceil(16 * threads).max(1);
-        let stopped = AtomicUsize::new(usize::MAX);
-        let found = pixels.chunks_mut(share * size).zip(originals.chunks_mut(share));
-        let shares: Vec<_> = files.chunks(share).zip(found).collect();
-        let count = shares.len();
-        let shares = std::sync::Mutex::new(shares.into_iter().enumerate());
-        let mut wrong = thread::scope(|scope| -> Result<Vec<(usize, Error)>> {
-            let work = || {
-                let mut wrong = Vec::new();
-                loop {
-                    let next = shares.lock().map(|mut shares| shares.next());
-                    let Ok(Some((number, (files, (pixels, originals))))) = next else {
-                        return wrong;
-                    };
-                    let found = pixels.chunks_exact_mut(size).zip(originals);
-                    for (at, (file, (pixels, original))) in files.iter().zip(found).enumerate() {
-                        let at = number * share + at;
-                        // Those before the first that is wrong are read, so that it is the first.
-                        if stopped.load(Ordering::Relaxed) < at {
-                            break;
-                        }
-                        match self.decode(&file.path, pixels) {
-                            Ok(content) => *original = content,
-                            Err(error) => {
-                                wrong.push((at, error));
-                                if self.damaged == Damaged::Stop {
-                                    stopped.fetch_min(at, Ordering::Relaxed);
-                                }
-                            }
-                        }
-                    }
-                }
-            };
-            let mut workers = Vec::new();
-            for _ in 0..threads.min(count) {
-                let worker = thread::Builder::new().spawn_scoped(scope, work);
-                // Those that are at work already need not end it.
-                let worker = worker.inspect_err(|_| stopped.store(0, Ordering::Relaxed));
-                workers.push(worker.context("could not start a thread")?);
-            }
-            let joined = workers.into_iter().map(|worker| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            Ok(joined.flatten().collect())
-        })?;
-        wrong.sort_by_key(|(at, _)| *at);
-        Ok(Decoded { pixels, originals, wrong })
     }
 }
 
@@ -274,77 +216,65 @@ impl Format for Images {
     }
 
     fn images(&self) -> super::Images {
-        let Extent { height, width } = self.size();
         let classes = self.classes.as_ref().map_or(0, Classes::count);
-        super::Images { shape: [height, width, self.channels.0], classes }
+        super::Images { pixel: PixelType::U8, shape: self.shape(), classes }
     }
 
     fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
         list::find(path, self, self.classes.as_ref().context(NO_CLASSES)?)
     }
 
-    fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
+    fn open(&self, place: &Place, split: Split) -> Result<Box<dyn Dataset>> {
         let classes = self.classes.as_ref().context(NO_CLASSES)?;
         let mut list = list::list(place, split, self, classes)?;
         let mut notes = mem::take(&mut list.notes);
-        let Decoded { pixels, originals, mut wrong } = self.decode_all(&list.files)?;
+        let Survey { pixels, seen, mut wrong } = self.survey(&list.files)?;
         if self.damaged == Damaged::Stop && !wrong.is_empty() {
             let (at, error) = wrong.swap_remove(0);
-            let cause = error.root_cause().downcast_ref::<io::Error>();
-            let missing = cause.is_some_and(|cause| cause.kind() == ErrorKind::NotFound);
-            let repair =
-                if missing { "put it there, or do not list it" } else { "repair or remove it" };
-            return Err(error.context(format!(
-                "cannot use {}: {repair}, or leave such files out with `damaged: skip`",
-                list.name_of(at)
-            )));
+            return Err(unusable(&list, at, error));
         }
-        if !wrong.is_empty() {
-            let named: Vec<String> = wrong
-                .iter()
-                .take(NAMED)
-                .map(|(at, error)| format!("{}: {error:#}", list.name_of(*at)))
-                .collect();
-            let more = if wrong.len() > NAMED { "; .." } else { "" };
-            let (left_out, all) = (wrong.len() as u64, list.files.len() as u64);
+        notes.extend(left_out(&list, &wrong));
+        let mut is_whole = vec![true; list.files.len()];
+        wrong.iter().for_each(|(at, _)| is_whole[*at] = false);
+        let whole: Vec<usize> = (0..is_whole.len()).filter(|at| is_whole[*at]).collect();
+        let labels: Vec<u32> = whole.iter().map(|at| list.files[*at].label).collect();
+        some_of_each(&list, &labels, &notes)?;
+        let name = format!("images of {}", place.path().display());
+        let shape = self.shape();
+        let size: usize = shape.iter().product();
+        if pixels.is_none() && self.cache.is_none() {
             notes.push(format!(
-                "{} of {} images are left out ({}): {}{more}",
-                thousands(left_out),
-                thousands(all),
-                left_out_by_class(&list, &wrong).join(", "),
-                named.join("; ")
+                "{} images of {} bytes take more than half of the memory that is free: they are decoded                  each time they are used, unless `cache: true` is written",
+                thousands(whole.len() as u64),
+                thousands(size as u64)
             ));
         }
-        let data = DataSet {
-            name: format!("images of {}", place.path().display()),
-            shape: self.images().shape,
-            labels: list.files.iter().map(|file| file.label).collect(),
-            classes: list.classes,
+        let warning = (!notes.is_empty()).then(|| notes.join("\n"));
+        let classes = list.classes;
+        let Some(mut pixels) = pixels else {
+            let mut paths: Vec<_> = list.files.into_iter().map(|file| Some(file.path)).collect();
+            let all = whole.iter().filter_map(|at| Some((paths[*at].take()?, seen[*at]))).collect();
+            let files = Arc::new(Files { format: self.clone(), all });
+            return Ok(Box::new(Photos { name, classes, labels, warning, files }));
+        };
+        // What is left closes up where files were left out.
+        for (to, from) in whole.iter().enumerate().filter(|(to, from)| to != *from) {
+            pixels.copy_within(from * size..(from + 1) * size, to * size);
+        }
+        pixels.truncate(whole.len() * size);
+        Ok(Box::new(InMemory {
+            name,
+            shape,
+            classes,
+            labels,
             pixels: pixels.into(),
-            warning: None,
-            originals: Some(originals),
-        };
-        let bad: Vec<usize> = wrong.into_iter().map(|(at, _)| at).collect();
-        let mut data = match bad.as_slice() {
-            [] => data,
-            bad => {
-                let kept = (0..data.labels.len()).filter(|at| bad.binary_search(at).is_err());
-                data.pick(&kept.collect::<Vec<_>>())
-            }
-        };
-        for (class, name) in data.classes.iter().enumerate() {
-            let some = data.labels.iter().any(|label| usize::from(*label) == class);
-            ensure!(
-                some,
-                "no image of class `{name}` is left in {}: {}",
-                list.folder.display(),
-                notes.join("; ")
-            );
-        }
-        if !notes.is_empty() {
-            data.warning = Some(notes.join("\n"));
-        }
-        Ok(data)
+            warning,
+            originals: Some(whole.iter().map(|at| seen[*at].original).collect()),
+        }))
+    }
+
+    fn beside(&self, place: &Place, split: Split) -> Option<String> {
+        list::validation_not_read(place, split, self, self.classes.as_ref()?)
     }
 
     fn how_to_get(&self) -> String {
@@ -357,11 +287,57 @@ impl Format for Images {
     }
 }
 
+/// That a file ends the run.
+fn unusable(list: &List, at: usize, error: Error) -> Error {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    let missing = cause.is_some_and(|cause| cause.kind() == ErrorKind::NotFound);
+    let repair = if missing { "put it there, or do not list it" } else { "repair or remove it" };
+    error.context(format!(
+        "cannot use {}: {repair}, or leave such files out with `damaged: skip`",
+        list.name_of(at)
+    ))
+}
+
+/// That some files are left out.
+fn left_out(list: &List, wrong: &[(usize, Error)]) -> Option<String> {
+    let named: Vec<String> = wrong
+        .iter()
+        .take(NAMED)
+        .map(|(at, error)| format!("{}: {error:#}", list.name_of(*at)))
+        .collect();
+    let more = if wrong.len() > NAMED { "; .." } else { "" };
+    let (left_out, all) = (wrong.len() as u64, list.files.len() as u64);
+    (left_out > 0).then(|| {
+        format!(
+            "{} of {} images are left out ({}): {}{more}",
+            thousands(left_out),
+            thousands(all),
+            left_out_by_class(list, wrong),
+            named.join("; ")
+        )
+    })
+}
+
+/// Each class needs an image.
+fn some_of_each(list: &List, labels: &[u32], notes: &[String]) -> Result<()> {
+    let mut is_there = vec![false; list.classes.len()];
+    labels.iter().for_each(|label| is_there[*label as usize] = true);
+    let empty = list.classes.iter().zip(is_there).find(|(_, is_there)| !is_there);
+    match empty {
+        None => Ok(()),
+        Some((name, _)) => bail!(
+            "no image of class `{name}` is left in {}: {}",
+            list.folder.display(),
+            notes.join("; ")
+        ),
+    }
+}
+
 /// `3 of 500 of \`cat\`` for each class that lost some.
-fn left_out_by_class(list: &list::List, wrong: &[(usize, Error)]) -> Vec<String> {
-    let count = |files: &mut dyn Iterator<Item = &list::File>| {
+fn left_out_by_class(list: &List, wrong: &[(usize, Error)]) -> String {
+    let count = |files: &mut dyn Iterator<Item = &File>| {
         let mut counts = vec![0_u64; list.classes.len()];
-        files.for_each(|file| counts[usize::from(file.label)] += 1);
+        files.for_each(|file| counts[file.label as usize] += 1);
         counts
     };
     let all = count(&mut list.files.iter());
@@ -370,13 +346,14 @@ fn left_out_by_class(list: &list::List, wrong: &[(usize, Error)]) -> Vec<String>
     let told = classes.filter(|(_, (lost, _))| *lost > 0).map(|(name, (lost, all))| {
         format!("{} of {} of `{name}`", thousands(lost), thousands(all))
     });
-    told.collect()
+    listed(&told.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{create_dir_all, read, write};
 
+    use flow::item::{Label, Pixels, SampleId};
     use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
     use tempfile::TempDir;
 
@@ -420,19 +397,63 @@ mod tests {
         folder
     }
 
-    fn load(format: &Images, path: &Path, split: Split) -> Result<DataSet, String> {
+    /// What is read, by the means that all formats have.
+    #[derive(Debug, PartialEq)]
+    struct Loaded {
+        shape: [usize; 3],
+        classes: Vec<String>,
+        labels: Vec<u32>,
+        pixels: Vec<u8>,
+        warning: Option<String>,
+        contents: Vec<u64>,
+        keys: Vec<u64>,
+        crc32c: u32,
+    }
+
+    impl Loaded {
+        fn of(data: &dyn Dataset) -> Result<Self> {
+            let all: Vec<usize> = (0..data.labels().len()).collect();
+            let mut pixels = Vec::new();
+            for mut sample in data.read(&all, SampleId { epoch: 0, index: 0 })? {
+                sample.image.decode()?;
+                let Pixels::U8(bytes) = sample.image.pixels else { bail!("no bytes") };
+                pixels.extend_from_slice(&bytes);
+            }
+            assert_eq!(data.crc32c(&all), crc32c::crc32c(&pixels));
+            Ok(Self {
+                shape: data.images().shape,
+                classes: data.classes().to_vec(),
+                labels: data.labels().to_vec(),
+                pixels,
+                warning: data.warning().map(str::to_owned),
+                contents: data.contents().into_owned(),
+                keys: data.keys(&data.contents()).into_owned(),
+                crc32c: data.crc32c(&all[all.len() / 2..]),
+            })
+        }
+    }
+
+    /// What is loaded, which is the same whether photos are kept or decoded when they are used.
+    fn load(format: &Images, path: &Path, split: Split) -> Result<Loaded, String> {
         let place = format.find(path, split).expect("readable").expect("something is there");
-        format.load(&place, split).map_err(|error| format!("{error:#}"))
+        let by = |cache| {
+            let opened = Images { cache, ..format.clone() }.open(&place, split);
+            opened.and_then(|data| Loaded::of(&*data)).map_err(|error| format!("{error:#}"))
+        };
+        let loaded = by(Some(true));
+        assert_eq!(loaded, by(Some(false)));
+        assert_eq!(loaded, by(None));
+        loaded
     }
 
     #[track_caller]
-    fn says(loaded: Result<DataSet, String>, parts: &[&str]) {
+    fn says(loaded: Result<Loaded, String>, parts: &[&str]) {
         let told = loaded.expect_err("there is something wrong");
         assert!(parts.iter().all(|part| told.contains(part)), "{parts:?}: {told}");
     }
 
     /// The first value of each image that stands out.
-    fn values(data: &DataSet) -> Vec<u8> {
+    fn values(data: &Loaded) -> Vec<u8> {
         let size: usize = data.shape.iter().product();
         data.pixels.chunks(size).map(|image| image[0].max(image[1])).collect()
     }
@@ -591,7 +612,8 @@ mod tests {
         assert_eq!(field(Images { size_px: Some(Extent::square(0)), ..format() }), ["size_px"]);
         assert_eq!(field(Images { classes: names(&["one"]), ..format() }), ["classes"]);
         assert!(format().check().is_ok());
-        assert_eq!(format().images(), crate::data::Images { shape: [8, 12, 3], classes: 2 });
+        let images = crate::data::Images { pixel: PixelType::U8, shape: [8, 12, 3], classes: 2 };
+        assert_eq!(format().images(), images);
     }
 
     #[test]
@@ -707,8 +729,10 @@ mod tests {
         let folder = folder();
         let path = folder.path();
         std::fs::rename(path.join("test"), path.join("val")).expect("renamed");
-        let share = load(&format(), path, Split::Validation).expect("a share of train");
-        let told = share.warning.expect("val is not read");
+        load(&format(), path, Split::Validation).expect("a share of train");
+        let place = Place::Folder(path.to_owned());
+        let told = format().beside(&place, Split::Validation).expect("val is not read");
+        assert_eq!(format().beside(&place, Split::Train), None);
         assert!(told.contains("val is there and is not read"), "{told}");
         assert!(told.contains("folders: { train: train, validation: val }"), "{told}");
         assert_eq!(load(&format(), path, Split::Train).expect("train").warning, None);
@@ -719,6 +743,7 @@ mod tests {
         let validation = with_parts(r#"{"validation": "val"}"#, "{}");
         let kept = load(&validation, path, Split::Validation).expect("val");
         assert_eq!((kept.labels.len(), kept.warning), (2, None));
+        assert_eq!(validation.beside(&place, Split::Validation), None);
         assert_eq!(load(&validation, path, Split::Train).expect("train").labels.len(), 5);
         assert!(validation.divides_validation() && !test.divides_validation());
 
@@ -738,6 +763,53 @@ mod tests {
         write(path.join("labels.csv"), "a,red\ntrain/green/2,green\nb,red").expect("written");
         let data = load(&with_parts(names[0], names[1]), path, Split::Train).expect("listed");
         assert_eq!(data.labels, [0, 1, 0]);
+    }
+
+    #[test]
+    fn photos_that_are_not_kept_are_decoded_when_they_are_used_and_have_to_stay_the_same() {
+        let folder = folder();
+        let path = folder.path();
+        let format = Images { cache: Some(false), ..format() };
+        let place = format.find(path, Split::Train).expect("readable").expect("there");
+        let data = format.open(&place, Split::Train).expect("all are whole");
+        let read = |images: &[usize]| {
+            let first = SampleId { epoch: 2, index: 7 };
+            let mut samples = data.read(images, first).expect("nothing is decoded");
+            let decoded = samples.iter_mut().try_for_each(|sample| sample.image.decode());
+            decoded.map(|()| samples).map_err(|error| format!("{error:#}"))
+        };
+        let samples = read(&[3, 0]).expect("they are there");
+        let ids: Vec<u64> = samples.iter().map(|sample| sample.id.index).collect();
+        assert_eq!((ids, samples[0].id.epoch), (vec![7, 8], 2));
+        assert_eq!(samples[0].label, Label::Class(1));
+        let red = path.join("train/red");
+        paint(&red.join("a.png"), GREEN);
+        let told = read(&[0]).expect_err("it is another photo");
+        assert!(told.contains("a.png shows something else than at the start"), "{told}");
+        std::fs::remove_file(red.join("b.png")).expect("removed");
+        let told = read(&[1]).expect_err("it is gone");
+        assert!(told.contains("b.png was read at the start of the run"), "{told}");
+        read(&[2]).expect("the others are as they were");
+    }
+
+    #[test]
+    fn a_thousand_folders_are_a_thousand_classes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for class in 0..1_000_u32 {
+            let colour = [(class % 250) as u8, (class / 250) as u8, 9];
+            let path = folder.path().join(format!("train/{class:04}/1.png"));
+            create_dir_all(path.parent().expect("a folder")).expect("made");
+            RgbImage::from_pixel(2, 2, Rgb(colour)).save(path).expect("written");
+        }
+        let format = Images {
+            classes: Some(Classes::Count(1_000)),
+            size_px: Some(Extent::square(2)),
+            ..Images::default()
+        };
+        assert!(format.check().is_ok());
+        let data = load(&format, folder.path(), Split::Train).expect("loaded");
+        assert_eq!(data.labels, (0..1_000).collect::<Vec<u32>>());
+        assert_eq!((data.pixels[12 * 999], data.pixels[12 * 999 + 1]), (249, 3));
     }
 
     #[test]

@@ -1,37 +1,37 @@
-//! Images of one split of a data set, in memory, and the formats they are read from: a file each,
-//! and a line each in [`format`].
+//! Data sets, and the formats they are read from: a file each, and a line each in [`format`].
 
 pub mod cifar;
 pub mod cifar10;
 pub mod cifar100;
 pub mod classes;
 mod csv;
+pub mod dataset;
 pub mod format;
 pub mod idx;
 pub mod images;
+pub mod in_memory;
 mod mat;
 pub mod order;
+pub mod part;
 pub mod place;
 pub mod svhn;
 pub mod synthetic;
 pub mod validation;
 mod xxhash;
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use bytes::Bytes;
 use fetch::Download;
-use flow::item::{Image, Label, Pixels, Sample, SampleId};
 use flow::lint::Note;
 use flow::photo;
+use flow::port::PixelType;
 use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use dataset::Dataset;
 use place::Place;
 
 /// Which part of a data set.
@@ -60,6 +60,8 @@ impl Split {
 /// What is known of a data set's images before any is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Images {
+    /// The type of the values.
+    pub pixel: PixelType,
     /// Height, width, channels.
     pub shape: [usize; 3],
     /// The number of classes.
@@ -89,12 +91,12 @@ pub trait Format: fmt::Debug {
     /// If something is there that cannot be looked at.
     fn find(&self, path: &Path, split: Split) -> Result<Option<Place>>;
 
-    /// Reads the images to train on, for `validation` all of them as well, or those to test with.
+    /// Opens the images to train on, for `validation` all of them as well, or those to test with.
     ///
     /// # Errors
     /// If a file is missing, cannot be read or is not what it should be: names the file, the
     /// record, what was expected, and what to do.
-    fn load(&self, place: &Place, split: Split) -> Result<DataSet>;
+    fn open(&self, place: &Place, split: Split) -> Result<Box<dyn Dataset>>;
 
     /// What a person may want to change of its fields; opens no file.
     fn notes(&self) -> Vec<Note> {
@@ -104,6 +106,19 @@ pub trait Format: fmt::Debug {
     /// Whether the images of `split: validation` are files of their own, and no share of others.
     fn divides_validation(&self) -> bool {
         false
+    }
+
+    /// The split whose files those of another are a share of, if they have none of their own.
+    fn files_of(&self, split: Split) -> Split {
+        match split {
+            Split::Validation if !self.divides_validation() => Split::Train,
+            split => split,
+        }
+    }
+
+    /// What a person should know of what lies beside a split's images.
+    fn beside(&self, _: &Place, _: Split) -> Option<String> {
+        None
     }
 
     /// How photos are taken that come in place of the images: as this format takes its own.
@@ -138,105 +153,10 @@ pub trait Format: fmt::Debug {
     }
 }
 
-/// All images of one split.
-#[derive(Clone)]
-pub struct DataSet {
-    /// For people, such as `CIFAR-10`.
-    pub name: String,
-    /// Height, width, channels.
-    pub shape: [usize; 3],
-    /// The names of the classes.
-    pub classes: Vec<String>,
-    /// The class of each image.
-    pub labels: Vec<u8>,
-    /// All pixels, one image after the other.
-    pub pixels: Bytes,
-    /// What a person should know of them, such as that there are fewer than expected.
-    pub warning: Option<String>,
-    /// [`content`] of each image before it was scaled, where a format scales: an image is the same
-    /// one whatever size it is read in.
-    pub originals: Option<Vec<u64>>,
-}
-
 /// What tells an image from others, by its pixels alone: neither its name, its label nor the images
 /// around it count.
 pub fn content(pixels: &[u8], height: usize, width: usize) -> u64 {
     xxhash::xxh64(pixels, (width as u64) << 32 | height as u64)
-}
-
-// Without the pixels, of which there are millions.
-impl fmt::Debug for DataSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let images = self.labels.len();
-        f.debug_struct("DataSet").field("name", &self.name).field("images", &images).finish()
-    }
-}
-
-impl DataSet {
-    /// The CRC-32C of all pixels, then all labels: whether two runs read the same.
-    pub fn crc32c(&self) -> u32 {
-        crc32c::crc32c_append(crc32c::crc32c(&self.pixels), &self.labels)
-    }
-
-    /// Only these images, in this order.
-    ///
-    /// # Panics
-    /// If there is no such image.
-    pub fn pick(&self, images: &[usize]) -> Self {
-        let size: usize = self.shape.iter().product();
-        let mut pixels = Vec::with_capacity(images.len() * size);
-        for index in images {
-            pixels.extend_from_slice(&self.pixels[index * size..(index + 1) * size]);
-        }
-        Self {
-            labels: images.iter().map(|index| self.labels[*index]).collect(),
-            pixels: pixels.into(),
-            originals: self
-                .originals
-                .as_ref()
-                .map(|originals| images.iter().map(|index| originals[*index]).collect()),
-            ..self.clone()
-        }
-    }
-
-    /// [`content`] of each image, before it was scaled.
-    pub fn contents(&self) -> Vec<u64> {
-        self.originals.clone().unwrap_or_else(|| self.read())
-    }
-
-    /// [`content`] of each image as it was read.
-    fn read(&self) -> Vec<u64> {
-        let [height, width, channels] = self.shape;
-        let images = self.pixels.chunks_exact((height * width * channels).max(1));
-        images.map(|pixels| content(pixels, height, width)).collect()
-    }
-
-    /// What a share of the images is drawn by, given their [`contents`](Self::contents). Images that
-    /// are alike as they were read have the same key, even if they differed before they were scaled.
-    pub fn keys<'a>(&self, contents: &'a [u64]) -> Cow<'a, [u64]> {
-        let Some(originals) = &self.originals else { return contents.into() };
-        let read = self.read();
-        let mut keys: HashMap<u64, u64> = HashMap::new();
-        for (read, original) in read.iter().zip(originals) {
-            let key = keys.entry(*read).or_insert(*original);
-            *key = (*key).min(*original);
-        }
-        read.iter().map(|read| keys[read]).collect::<Vec<_>>().into()
-    }
-
-    /// The image of this number in this pass over the data; its pixels are shared, not copied.
-    ///
-    /// # Panics
-    /// If there is no such image.
-    pub fn sample(&self, epoch: u64, index: usize) -> Sample {
-        let size: usize = self.shape.iter().product();
-        let pixels = self.pixels.slice(index * size..(index + 1) * size);
-        Sample {
-            id: SampleId { epoch, index: index as u64 },
-            label: Label::Class(self.labels[index].into()),
-            image: Image { shape: self.shape, pixels: Pixels::U8(pixels) },
-        }
-    }
 }
 
 /// So many zeros, or an error where an allocation of that size would end the program.
@@ -247,6 +167,15 @@ pub(crate) fn zeros(bytes: usize) -> Result<Vec<u8>> {
     drop(room);
     // Memory of zeros is there at once, which filling what was reserved is not.
     Ok(vec![0; bytes])
+}
+
+/// Names for people; of many the first, and how many more there are.
+pub(crate) fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    match names.len() {
+        0..=MOST => names.join(", "),
+        all => format!("{} and {} more", names[..MOST].join(", "), thousands((all - MOST) as u64)),
+    }
 }
 
 /// `50,000` for 50000.
@@ -267,34 +196,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_is_told_from_others_by_its_pixels() {
-        let data = DataSet {
-            name: String::new(),
-            shape: [1, 2, 1],
-            classes: Vec::new(),
-            labels: vec![0, 1, 0],
-            pixels: vec![1, 2, 1, 2, 3, 4].into(),
-            warning: None,
-            originals: None,
-        };
-        let contents = data.contents();
-        assert_eq!(contents[0], contents[1]);
-        assert_ne!(contents[0], contents[2]);
-        assert_eq!(content(&[1, 2], 1, 2), contents[0]);
-        assert_eq!(*data.keys(&contents), *contents);
-        assert_ne!(content(&[1, 2], 2, 1), contents[0]);
-        // Two that were unlike before they were scaled, and are alike now.
-        let scaled = DataSet { originals: Some(vec![8, 7, 9]), ..data };
-        assert_eq!(scaled.contents(), [8, 7, 9]);
-        assert_eq!(*scaled.keys(&[8, 7, 9]), [7, 7, 9]);
-        assert_eq!(scaled.pick(&[2, 0]).contents(), [9, 8]);
-    }
-
-    #[test]
     fn what_does_not_fit_into_memory_is_an_error() {
         assert_eq!(zeros(3).expect("they fit"), [0; 3]);
         let told = zeros(isize::MAX as usize).expect_err("too many").to_string();
         assert!(told.ends_with("bytes do not fit into memory"), "{told}");
+    }
+
+    #[test]
+    fn of_many_names_the_first_are_listed() {
+        let names = |count: usize| (0..count).map(|name| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(listed(&names(3)), "0, 1, 2");
+        assert!(listed(&names(20)).ends_with("18, 19"));
+        assert!(listed(&names(1_021)).ends_with("18, 19 and 1,001 more"));
     }
 
     #[test]

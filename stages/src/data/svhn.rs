@@ -6,12 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fetch::{Check, Download, Remote};
+use flow::port::PixelType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::dataset::Dataset;
+use super::in_memory::InMemory;
 use super::mat::{self, Array, Stored};
 use super::place::{Place, open, same_files, the_one, with_files};
-use super::{DataSet, Format, Images, Split, thousands};
+use super::{Format, Images, Split, thousands};
 
 const SIDE: usize = 32;
 const PIXELS: usize = SIDE * SIDE * 3;
@@ -84,7 +87,7 @@ impl Format for Svhn {
     }
 
     fn images(&self) -> Images {
-        Images { shape: [SIDE, SIDE, 3], classes: DIGITS.len() }
+        Images { pixel: PixelType::U8, shape: [SIDE, SIDE, 3], classes: DIGITS.len() }
     }
 
     fn find(&self, path: &Path, _: Split) -> Result<Option<Place>> {
@@ -95,22 +98,8 @@ impl Format for Svhn {
         Ok(found.map(Place::Folder))
     }
 
-    fn load(&self, place: &Place, split: Split) -> Result<DataSet> {
-        let Place::Folder(folder) = place else { bail!("SVHN is a folder of .mat files") };
-        let mut all = Digits::default();
-        for file in self.files(split) {
-            let path = folder.join(file);
-            read(&path, &mut all).with_context(|| format!("cannot use {}", path.display()))?;
-        }
-        Ok(DataSet {
-            name: if self.extra { "SVHN with extra digits" } else { "SVHN" }.to_owned(),
-            shape: [SIDE, SIDE, 3],
-            classes: DIGITS.map(str::to_owned).to_vec(),
-            labels: all.labels,
-            pixels: all.pixels.into(),
-            warning: None,
-            originals: None,
-        })
+    fn open(&self, place: &Place, split: Split) -> Result<Box<dyn Dataset>> {
+        Ok(Box::new(self.load(place, split)?))
     }
 
     fn how_to_get(&self) -> String {
@@ -130,9 +119,29 @@ impl Format for Svhn {
     }
 }
 
+impl Svhn {
+    fn load(&self, place: &Place, split: Split) -> Result<InMemory> {
+        let Place::Folder(folder) = place else { bail!("SVHN is a folder of .mat files") };
+        let mut all = Digits::default();
+        for file in self.files(split) {
+            let path = folder.join(file);
+            read(&path, &mut all).with_context(|| format!("cannot use {}", path.display()))?;
+        }
+        Ok(InMemory {
+            name: if self.extra { "SVHN with extra digits" } else { "SVHN" }.to_owned(),
+            shape: [SIDE, SIDE, 3],
+            classes: DIGITS.map(str::to_owned).to_vec(),
+            labels: all.labels,
+            pixels: all.pixels.into(),
+            warning: None,
+            originals: None,
+        })
+    }
+}
+
 #[derive(Default)]
 struct Digits {
-    labels: Vec<u8>,
+    labels: Vec<u32>,
     pixels: Vec<u8>,
 }
 
@@ -196,7 +205,7 @@ fn read_images(array: &mut Array<'_>, pixels: &mut Vec<u8>) -> Result<usize> {
     Ok(count)
 }
 
-fn read_labels(array: &mut Array<'_>) -> Result<Vec<u8>> {
+fn read_labels(array: &mut Array<'_>) -> Result<Vec<u32>> {
     ensure!(
         array.sizes.iter().filter(|size| **size != 1).count() <= 1,
         "expected [N, 1], found {}",
@@ -206,7 +215,7 @@ fn read_labels(array: &mut Array<'_>) -> Result<Vec<u8>> {
     array.numbers(|at, label| {
         labels.push(match label {
             10.0 => 0,
-            label if (1.0..10.0).contains(&label) && label.fract() == 0.0 => label as u8,
+            label if (1.0..10.0).contains(&label) && label.fract() == 0.0 => label as u32,
             label => {
                 let hint = if label == 0.0 {
                     "; the digit 0 has label 10 in SVHN's own files: write it so"
@@ -290,7 +299,7 @@ mod tests {
         array("y", 9, &[labels.len() as u32, 1], 2, labels, false)
     }
 
-    fn load(content: &[u8]) -> Result<DataSet, String> {
+    fn load(content: &[u8]) -> Result<InMemory, String> {
         let folder = tempfile::tempdir().expect("a folder");
         write(folder.path().join(TEST), content).expect("written");
         let format = Svhn::default();

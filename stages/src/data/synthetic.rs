@@ -11,15 +11,18 @@ use std::thread;
 use anyhow::{Context as _, Result, bail};
 use base::random::Random;
 use bytes::Bytes;
+use flow::port::PixelType;
 use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DataSet, Images, Split, zeros};
+use super::in_memory::InMemory;
+use super::{Images, Split, zeros};
 
 const SIDE: usize = 32;
 /// The type of the drawings.
-pub const IMAGES: Images = Images { shape: [SIDE, SIDE, 3], classes: CLASSES.len() };
+pub const IMAGES: Images =
+    Images { pixel: PixelType::U8, shape: [SIDE, SIDE, 3], classes: CLASSES.len() };
 const PIXELS: usize = SIDE * SIDE * 3;
 const CLASSES: [&str; 10] = [
     "disc",
@@ -86,7 +89,7 @@ impl Synthetic {
     ///
     /// # Errors
     /// If the set is too large.
-    pub fn draw(&self, split: Split) -> Result<DataSet> {
+    pub fn draw(&self, split: Split) -> Result<InMemory> {
         let count = match split {
             Split::Train | Split::Validation => self.train,
             Split::Test => self.test,
@@ -114,11 +117,11 @@ impl Synthetic {
             }
             Ok(())
         })?;
-        Ok(DataSet {
+        Ok(InMemory {
             name: NAME.to_owned(),
             shape: IMAGES.shape,
             classes: CLASSES.map(str::to_owned).to_vec(),
-            labels: (0..count).map(|number| (number % CLASSES.len()) as u8).collect(),
+            labels: (0..count).map(|number| (number % CLASSES.len()) as u32).collect(),
             pixels: Bytes::from(pixels),
             warning: None,
             originals: None,
@@ -247,7 +250,7 @@ mod tests {
         for split in [Split::Train, Split::Test] {
             let data = drawings.draw(split).expect("drawn");
             let (class, image) = drawings.image(split, 11);
-            assert_eq!(class, u32::from(data.labels[11]));
+            assert_eq!(class, data.labels[11]);
             assert_eq!(image, data.pixels[11 * PIXELS..]);
         }
     }
@@ -261,7 +264,7 @@ mod tests {
     }
 
     /// Middle windows, whitened as for the network.
-    fn windows(data: &DataSet) -> Vec<Vec<f32>> {
+    fn windows(data: &InMemory) -> Vec<Vec<f32>> {
         let window = |image: &[u8]| -> Vec<f32> {
             let rows = image.chunks(SIDE * 3).skip(4).take(24);
             let values: Vec<f32> =
@@ -282,12 +285,12 @@ mod tests {
         scores
     }
 
-    fn accuracy(weights: &[[f32; 10]], data: &DataSet) -> f64 {
+    fn accuracy(weights: &[[f32; 10]], data: &InMemory) -> f64 {
         let windows = windows(data);
         let right = windows.iter().zip(&data.labels).filter(|(image, label)| {
             let scores = scores(weights, image);
             let best = (0..10).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-            best == Some(usize::from(**label))
+            best == Some(**label as usize)
         });
         right.count() as f64 / windows.len() as f64
     }
@@ -307,7 +310,7 @@ mod tests {
                 let mut slopes = scores(&weights, image).map(f32::exp);
                 let sum: f32 = slopes.iter().sum();
                 slopes.iter_mut().for_each(|slope| *slope /= sum);
-                slopes[usize::from(train.labels[*at])] -= 1.0;
+                slopes[train.labels[*at] as usize] -= 1.0;
                 for (value, weights) in image.iter().zip(&mut weights) {
                     for (weight, slope) in weights.iter_mut().zip(slopes) {
                         *weight -= 2e-4 * (slope * value + 0.01 * *weight);

@@ -24,7 +24,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Split;
+use super::{Split, listed};
 
 /// A share of the images, `0.1`, or that with a seed: `{ fraction: 0.1, seed: 3 }`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -144,10 +144,10 @@ impl fmt::Display for Validation {
 /// What the images of a data set are drawn by.
 #[derive(Clone, Copy, Debug)]
 pub struct Drawn<'a> {
-    /// What tells each image from others: [`super::DataSet::keys`].
+    /// What tells each image from others: [`super::dataset::Dataset::keys`].
     pub keys: &'a [u64],
     /// The class of each.
-    pub labels: &'a [u8],
+    pub labels: &'a [u32],
     /// The names of the classes.
     pub classes: &'a [String],
 }
@@ -200,14 +200,14 @@ impl Validation {
     pub fn missing(&self, all: Drawn<'_>, kept_back: &[usize]) -> Option<String> {
         let classes = all.classes.len();
         let (mut images, mut kept) = (vec![0_usize; classes], vec![0_usize; classes]);
-        all.labels.iter().for_each(|label| images[usize::from(*label)] += 1);
-        kept_back.iter().for_each(|image| kept[usize::from(all.labels[*image])] += 1);
+        all.labels.iter().for_each(|label| images[*label as usize] += 1);
+        kept_back.iter().for_each(|image| kept[all.labels[*image] as usize] += 1);
         let named = |is_one: &dyn Fn(usize) -> bool| {
             let names: Vec<String> = (0..classes)
                 .filter(|class| images[*class] > 0 && is_one(*class))
                 .map(|class| format!("`{}` ({})", all.classes[class], images[class]))
                 .collect();
-            (!names.is_empty()).then(|| names.join(", "))
+            (!names.is_empty()).then(|| listed(&names))
         };
         let none = named(&|class| kept[class] == 0);
         let all_of_it = named(&|class| kept[class] == images[class]);
@@ -235,7 +235,7 @@ impl Validation {
             Some(true) => all.labels[image],
             _ => 0,
         };
-        let mut grouped: Vec<(u64, u8)> =
+        let mut grouped: Vec<(u64, u32)> =
             draws.iter().enumerate().map(|(image, draw)| (*draw, group(image))).collect();
         grouped.sort_unstable();
         // A copy of an image does not count.
@@ -243,9 +243,10 @@ impl Validation {
         let mut groups_of: HashMap<u64, usize> = HashMap::new();
         grouped.iter().for_each(|(draw, _)| *groups_of.entry(*draw).or_default() += 1);
         let is_shared = |draw: u64| groups_of.get(&draw).is_some_and(|groups| *groups > 1);
-        let mut borders = [border; 256];
+        let groups = grouped.iter().map(|(_, group)| *group as usize + 1).max().unwrap_or(0);
+        let mut borders = vec![border; groups];
         let mut by_group = vec![Vec::new(); borders.len()];
-        grouped.iter().for_each(|(draw, group)| by_group[usize::from(*group)].push(*draw));
+        grouped.iter().for_each(|(draw, group)| by_group[*group as usize].push(*draw));
         for (of_group, border) in by_group.into_iter().zip(&mut borders) {
             let natural = of_group.iter().filter(|draw| **draw < *border).count();
             let (least, most) = limits(self.fraction, of_group.len());
@@ -261,7 +262,7 @@ impl Validation {
         }
         let is_kept = |(image, draw): (usize, &u64)| match is_shared(*draw) {
             true => *draw < border,
-            false => *draw < borders[usize::from(group(image))],
+            false => *draw < borders[group(image) as usize],
         };
         let mut kept: Vec<bool> = draws.iter().enumerate().map(is_kept).collect();
         // Of two images that are not alike, each side has one.
@@ -317,7 +318,7 @@ mod tests {
     fn part(
         validation: Validation,
         keys: &[u64],
-        labels: &[u8],
+        labels: &[u32],
         split: Split,
     ) -> anyhow::Result<Vec<usize>> {
         validation.part(Drawn { keys, labels, classes: &[] }, split)
@@ -412,7 +413,7 @@ mod tests {
             200..204 => 2,
             _ => 3,
         };
-        let labels: Vec<u8> = (0..205).map(class).collect();
+        let labels: Vec<u32> = (0..205).map(class).collect();
         for seed in 0..200 {
             let validation = Validation { stratified: Some(true), ..share(0.2, seed) };
             let images = part(validation, &keys[..205], &labels, Split::Validation).expect("some");
@@ -434,7 +435,7 @@ mod tests {
 
     #[test]
     fn more_is_kept_back_of_each_class_by_a_larger_fraction() {
-        let (keys, labels) = (keys(60), (0..60).map(|image| image % 7).collect::<Vec<u8>>());
+        let (keys, labels) = (keys(60), (0..60).map(|image| image % 7).collect::<Vec<u32>>());
         for seed in 0..20 {
             let mut before: Vec<usize> = Vec::new();
             for percent in 8..95 {

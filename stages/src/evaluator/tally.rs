@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 
 use anyhow::{Result, ensure};
 use flow::item::{Image, Label, Pixels, SampleId, Scores};
-use flow::reports::{EvaluationReport, Mistake};
+use flow::reports::{Confusion, EvaluationReport, Mistake};
 
 /// One evaluation so far.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct Tally {
     loss: f64,
     // Of each image, how many classes come before its own.
     ranks: Vec<Option<usize>>,
-    confusion: Vec<Vec<u64>>,
+    confusion: Confusion,
     // The most confident first.
     mistakes: Vec<Mistake>,
 }
@@ -27,21 +27,29 @@ pub(super) struct Tally {
 #[derive(Debug)]
 struct Seen {
     views: usize,
-    /// Of each class, the sum over the views.
+    /// Of each class, the sum over the views; none where there is one view, as they would take more
+    /// memory than the images.
     probabilities: Vec<f64>,
 }
 
 impl Tally {
     /// Counts the images of one batch, keeping this many mistakes.
     pub(super) fn add(&mut self, scores: &Scores, mistakes: usize) -> Result<()> {
-        self.confusion.resize(scores.classes, vec![0; scores.classes]);
+        if self.confusion.classes() == 0 {
+            self.confusion = Confusion::new(scores.classes);
+        }
         let images = scores.batch.ids.iter().zip(&scores.batch.labels);
         for (at, ((id, label), probabilities)) in images.zip(scores.probabilities()).enumerate() {
-            self.see(*id, probabilities)?;
+            let shares = if scores.views == 1 {
+                self.see(*id, Vec::new())?;
+                probabilities
+            } else {
+                self.see(*id, probabilities)?;
+                self.mean(id.index)
+            };
             if self.views + 1 < scores.views {
                 continue;
             }
-            let shares = self.mean(id.index);
             self.loss += match scores.views {
                 1 => f64::from(scores.image_loss[at]),
                 _ => cross_entropy(&shares, label),
@@ -96,7 +104,7 @@ impl Tally {
         };
         self.ranks.push(Some(rank(shares, class)));
         let taken_for = first_highest(shares);
-        self.confusion[class][taken_for] += 1;
+        self.confusion.add(class, taken_for);
         if taken_for == class {
             return;
         }
@@ -248,7 +256,7 @@ mod tests {
         let found = report(&[scores(0, &[2, 0, 1], 1)], 5, 12).expect("a whole pass");
         assert_eq!((found.images, found.precision_at_1, found.loss), (3, 1.0, 0.5));
         assert_eq!(found.precision_at_k, (2, 1.0), "there are only two classes");
-        assert_eq!(found.confusion, [[0, 0], [0, 3]]);
+        assert_eq!(found.confusion, vec![vec![0, 0], vec![0, 3]].into());
         assert!(found.mistakes.is_empty() && found.stage == "evaluate");
         assert!(message(&[scores(0, &[0, 1], 1)]).starts_with("2 images were scored"));
         assert_eq!(message(&[scores(0, &[0, 1, 1], 1)]), "image 1 came twice in one evaluation");
@@ -289,7 +297,7 @@ mod tests {
         let wrong =
             Scores { logits: vec![2.0, 0.0, 3.0, 0.0, 2.0, 0.0], ..scores(0, &[2, 1, 0], 1) };
         let found = report(&[wrong], 1, 2).expect("a whole pass");
-        assert_eq!(found.confusion, [[0, 0], [3, 0]]);
+        assert_eq!(found.confusion, vec![vec![0, 0], vec![3, 0]].into());
         let mistakes: Vec<_> =
             found.mistakes.iter().map(|m| (m.id.index, m.class, m.taken_for)).collect();
         // Of equally confident ones the lower number.
@@ -313,7 +321,7 @@ mod tests {
         let found = report(&[wrong], 2, 12).expect("a whole pass");
         assert!((found.precision_at_1 - 1.0 / 3.0).abs() < 1e-12, "{found:?}");
         assert_eq!(found.precision_at_k, (2, found.precision_at_1));
-        assert_eq!(found.confusion, [[0, 0], [0, 1]]);
+        assert_eq!(found.confusion, vec![vec![0, 0], vec![0, 1]].into());
         assert!(found.mistakes.is_empty());
     }
 

@@ -64,15 +64,7 @@ impl Cpu {
 /// The memory that a model may take, in bytes: three quarters of what the system has to spare, as
 /// data and batches need some as well. `None` where the system does not tell.
 fn free_memory() -> Option<u64> {
-    let available = available_memory(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
-    Some(available / 4 * 3)
-}
-
-/// The memory available according to Linux's `/proc/meminfo`, in bytes.
-fn available_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
+    Some(base::memory::available()? / 4 * 3)
 }
 
 impl Adapter for Cpu {
@@ -350,18 +342,5 @@ impl<T: Number> Replica for Host<T> {
 
     fn wait(&mut self) -> Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_available_memory_is_read() {
-        let text = "MemTotal:       32000000 kB\nMemFree:  5 kB\nMemAvailable:   23206436 kB\n";
-        assert_eq!(available_memory(text), Some(23_206_436 * 1024));
-        assert_eq!(available_memory("MemTotal: 1 kB"), None);
-        assert_eq!(available_memory("MemAvailable: many kB"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::real;
+use super::{Confusion, real};
 use crate::item::{Image, SampleId};
 
 /// One evaluation.
@@ -31,7 +31,7 @@ pub struct EvaluationReport {
     pub classes: Vec<String>,
     /// Of each class (row), how many of its images were taken for each class (column). An image
     /// with a score that is no finite number was taken for none.
-    pub confusion: Vec<Vec<u64>>,
+    pub confusion: Confusion,
     /// The mistakes made with the greatest confidence, the greatest first.
     #[serde(skip)]
     pub mistakes: Vec<Mistake>,
@@ -46,12 +46,7 @@ pub struct EvaluationReport {
 impl EvaluationReport {
     /// Of each class, the share of its images that was taken for it; `None` without images.
     pub fn class_accuracy(&self) -> Vec<Option<f64>> {
-        let rows = self.confusion.iter().enumerate();
-        rows.map(|(class, row)| {
-            let images: u64 = row.iter().sum();
-            (images > 0).then(|| row[class] as f64 / images as f64)
-        })
-        .collect()
+        self.confusion.accuracy()
     }
 }
 

@@ -2,6 +2,7 @@
 //! files. Nothing here knows who reports or who listens.
 
 mod began;
+mod confusion;
 mod data;
 mod evaluation;
 mod flow;
@@ -18,11 +19,12 @@ use serde::{Deserialize, Deserializer};
 pub use compute::towers::report::{Change, TowerReport, TowerStep, TowersStep};
 
 pub use self::began::Began;
+pub use self::confusion::{Confusion, FEW_CLASSES};
 pub use self::data::{DataReport, TRAIN};
 pub use self::evaluation::{EvaluationReport, Mistake};
 pub use self::flow::{EdgeReport, Outcome, QueueReport, StageReport};
 pub use self::histogram::{Buckets, Histogram};
-pub use self::identity::Identity;
+pub use self::identity::{Identity, with_label};
 pub use self::image_set::ImageSet;
 pub use self::step::{LossTerm, StepReport};
 pub use self::summary::Summary;

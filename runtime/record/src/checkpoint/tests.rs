@@ -7,7 +7,7 @@ use super::*;
 use compute::graph::{Initial, Kept, Parameter, Role, Tensor, TensorId};
 use compute::kernel::{Dtype, Extent};
 use flow::item::Position;
-use flow::reports::EvaluationReport;
+use flow::reports::{Confusion, EvaluationReport};
 
 /// A model of one weight and one number that its optimiser keeps.
 fn graph(name: &str, shape: &[usize]) -> Arc<Graph> {
@@ -196,7 +196,7 @@ fn report(step: u64, precision_at_1: f64, split: &str) -> EvaluationReport {
         precision_at_k: (1, precision_at_1),
         loss: 1.0,
         classes: Vec::new(),
-        confusion: Vec::new(),
+        confusion: Confusion::default(),
         mistakes: Vec::new(),
         stands_in_for: None,
         averaged: true,

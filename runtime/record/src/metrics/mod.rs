@@ -181,7 +181,7 @@ pub(crate) mod tests {
             precision_at_k: (2, 2.0 / 3.0),
             loss: 2.3,
             classes: vec!["cat".to_owned(), "dog".to_owned()],
-            confusion: vec![vec![1, 1], vec![1, 0]],
+            confusion: vec![vec![1, 1], vec![1, 0]].into(),
             mistakes: Vec::new(),
             stands_in_for: None,
             averaged: true,

@@ -13,7 +13,7 @@ use crate::tensorboard::proto::GraphDef;
 use crate::tensorboard::{EventFile, cut, folders};
 use flow::event::{Event, Message};
 use flow::picture::Picture;
-use flow::reports::{EvaluationReport, StepReport, Summary};
+use flow::reports::{EvaluationReport, FEW_CLASSES, StepReport, Summary};
 
 /// The folder of the training's curves.
 const TRAIN: &str = "train";
@@ -211,7 +211,9 @@ fn write_evaluation(file: &mut EventFile, report: &EvaluationReport) -> Result<(
         file.scalar(step, now, &format!("precision @ {k}"), at_k)?;
     }
     file.scalar(step, now, "losses/cross_entropy", report.loss)?;
-    for (class, accuracy) in report.classes.iter().zip(report.class_accuracy()) {
+    // Hundreds of curves are not looked at one by one, and TensorBoard draws them all.
+    let few = report.classes.len() <= FEW_CLASSES;
+    for (class, accuracy) in report.classes.iter().zip(report.class_accuracy()).filter(|_| few) {
         if let Some(accuracy) = accuracy {
             file.scalar(step, now, &format!("accuracy/{class}"), accuracy)?;
         }

@@ -5,12 +5,14 @@ use maud::{Markup, html};
 
 use super::figures::{count, percent, plain};
 use super::pictures::{class_name, picture};
-use flow::reports::{EvaluationReport, Mistake};
+use flow::reports::{EvaluationReport, FEW_CLASSES, Mistake};
 
 /// Classes up to which all confusions are shown.
 const CLASSES: usize = 40;
 /// The most confusions that are listed where there are more classes.
 const PAIRS: usize = 40;
+/// The most classes that are listed where there are more than a few.
+const WORST: usize = 40;
 /// The most mistakes that are shown.
 const MISTAKES: usize = 30;
 
@@ -109,10 +111,9 @@ pub(super) fn table(groups: &[Group<'_>]) -> Markup {
 
 /// The latest evaluation of a kind in full.
 pub(super) fn details(report: &EvaluationReport) -> Result<Markup> {
-    let sides = report.confusion.len();
-    let square = sides > 0 && report.confusion.iter().all(|row| row.len() == sides);
+    let sides = report.confusion.classes();
     Ok(html! {
-        @if square {
+        @if sides > 0 {
             h3 { "Classes" }
             (bars(report))
             h3 { "Confusion" }
@@ -143,7 +144,17 @@ fn wrong(mistake: &Mistake, classes: &[String]) -> Result<Markup> {
 }
 
 fn bars(report: &EvaluationReport) -> Markup {
+    let all = report.confusion.classes();
+    let shown: Vec<usize> =
+        if all <= FEW_CLASSES { (0..all).collect() } else { report.confusion.worst(WORST) };
+    let accuracy = report.class_accuracy();
     html! {
+        @if shown.len() < all {
+            p.note {
+                "Those " (shown.len()) " of " (count(all as u64))
+                " classes of which the least is right."
+            }
+        }
         div.scroll tabindex="0" role="region" aria-label="Accuracy of each class" {
             table.bars {
                 thead {
@@ -155,14 +166,14 @@ fn bars(report: &EvaluationReport) -> Markup {
                     }
                 }
                 tbody {
-                    @for (class, share) in report.class_accuracy().into_iter().enumerate() {
+                    @for (class, share) in shown.into_iter().map(|class| (class, accuracy[class])) {
                         tr {
                             th scope="row" { (class_name(class, &report.classes)) }
                             td.wide {
                                 div.bar { div style={ "width:" (css(share.unwrap_or(0.0))) "%" } {} }
                             }
                             td.number { (share.map_or_else(|| "–".to_owned(), percent)) }
-                            td.number { (count(report.confusion[class].iter().sum())) }
+                            td.number { (count(report.confusion.images(class))) }
                         }
                     }
                 }
@@ -189,21 +200,21 @@ fn matrix(report: &EvaluationReport) -> Markup {
                 thead {
                     tr {
                         td {}
-                        @for class in 0..report.confusion.len() { th scope="col" { (name(class)) } }
+                        @for class in 0..report.confusion.classes() { th scope="col" { (name(class)) } }
                     }
                 }
                 tbody {
-                    @for (class, row) in report.confusion.iter().enumerate() {
-                        @let sum = row.iter().sum::<u64>().max(1);
+                    @for class in 0..report.confusion.classes() {
+                        @let sum = report.confusion.images(class).max(1);
                         tr {
                             th scope="row" { (name(class)) }
-                            @for (taken_for, images) in row.iter().enumerate() {
+                            @for (taken_for, images) in report.confusion.row(class).enumerate() {
                                 @let right = class == taken_for;
-                                @let heat = *images as f64 / if right { sum } else { most } as f64;
-                                td.right[right].zero[*images == 0]
-                                    style=[(*images > 0).then(|| format!("--heat:{heat:.3}"))]
+                                @let heat = images as f64 / if right { sum } else { most } as f64;
+                                td.right[right].zero[images == 0]
+                                    style=[(images > 0).then(|| format!("--heat:{heat:.3}"))]
                                     title={ (name(class)) " taken for " (name(taken_for)) ": "
-                                        (percent(*images as f64 / sum as f64)) } { (images) }
+                                        (percent(images as f64 / sum as f64)) } { (images) }
                             }
                         }
                     }
@@ -215,14 +226,11 @@ fn matrix(report: &EvaluationReport) -> Markup {
 
 /// Class, what it was taken for, and how often, where that is wrong.
 fn mistaken(report: &EvaluationReport) -> impl Iterator<Item = (usize, usize, u64)> {
-    report.confusion.iter().enumerate().flat_map(|(class, row)| {
-        let wrong = row.iter().enumerate().filter(move |(taken_for, _)| *taken_for != class);
-        wrong.map(move |(taken_for, images)| (class, taken_for, *images))
-    })
+    report.confusion.taken().filter(|(class, taken_for, _)| class != taken_for)
 }
 
 fn pairs(report: &EvaluationReport) -> Markup {
-    let mut pairs: Vec<_> = mistaken(report).filter(|(_, _, images)| *images > 0).collect();
+    let mut pairs: Vec<_> = mistaken(report).collect();
     pairs.sort_by_key(|(class, taken_for, images)| (u64::MAX - images, *class, *taken_for));
     pairs.truncate(PAIRS);
     html! {
@@ -254,6 +262,7 @@ fn pairs(report: &EvaluationReport) -> Markup {
 mod tests {
     use super::*;
     use crate::metrics::tests::evaluation;
+    use flow::reports::Confusion;
 
     #[test]
     fn evaluations_are_grouped_by_what_they_are_of() {
@@ -289,6 +298,7 @@ mod tests {
         let mut confusion = vec![vec![0; 50]; 50];
         confusion[3][4] = 9;
         confusion[7][1] = 12;
+        let confusion = confusion.into();
         let report = EvaluationReport { confusion, classes: Vec::new(), ..evaluation(1) };
         let page = details(&report).expect("a page").into_string();
         let (first, second) = (page.find("class 1</td>"), page.find("class 4</td>"));
@@ -296,8 +306,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_thousand_classes_the_worst_are_shown() {
+        let mut confusion = Confusion::new(1_000);
+        for class in 0..1_000 {
+            confusion.add(class, class);
+            (0..class % 10).for_each(|other| confusion.add(class, other));
+        }
+        let classes = (0..1_000).map(|class| format!("no. {class}")).collect();
+        let report = EvaluationReport { confusion, classes, ..evaluation(1) };
+        let page = details(&report).expect("a page").into_string();
+        assert!(page.contains("Those 40 of 1,000 classes"), "{page}");
+        assert_eq!(page.matches("scope=\"row\"").count(), WORST + PAIRS);
+        // A tenth of these is right, and of the others more.
+        assert!(page.contains("<th scope=\"row\">no. 9</th>") && !page.contains("no. 998<"));
+        assert!(page.len() < 30_000, "{}", page.len());
+    }
+
+    #[test]
     fn a_confusion_that_is_no_square_is_not_drawn() {
-        let report = EvaluationReport { confusion: vec![vec![], vec![1]], ..evaluation(1) };
+        let confusion = vec![vec![], vec![1]].into();
+        let report = EvaluationReport { confusion, ..evaluation(1) };
         assert!(details(&report).expect("a page").into_string().contains("is not known"));
     }
 }

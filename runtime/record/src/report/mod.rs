@@ -26,7 +26,7 @@ use self::steps::Steps;
 use crate::metrics::History;
 use crate::run_folder::write_whole;
 use flow::event::Event;
-use flow::reports::{DataReport, EvaluationReport, Outcome, Tapped, TrainerReport};
+use flow::reports::{Confusion, DataReport, EvaluationReport, Outcome, Tapped, TrainerReport};
 
 /// The page may show what is in it and fetch nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
@@ -137,7 +137,7 @@ impl Report {
         self.learn(&report.classes, report.stands_in_for.as_ref());
         for older in self.evaluations.iter_mut().filter(|older| evaluation::alike(older, report)) {
             older.mistakes = Vec::new();
-            older.confusion = Vec::new();
+            older.confusion = Confusion::default();
             older.classes = Vec::new();
         }
         self.evaluations.push(report.clone());
@@ -405,7 +405,7 @@ mod tests {
         report.observe(&Event::Evaluation(wrong(3)));
         let kept: Vec<usize> = report.evaluations.iter().map(|e| e.mistakes.len()).collect();
         assert_eq!(kept, [0, 1, 1]);
-        let kept: Vec<usize> = report.evaluations.iter().map(|e| e.confusion.len()).collect();
+        let kept: Vec<usize> = report.evaluations.iter().map(|e| e.confusion.classes()).collect();
         assert_eq!(kept, [0, 2, 2]);
         assert_eq!(page(&report).matches("image 3: cat, taken for dog").count(), 4);
     }

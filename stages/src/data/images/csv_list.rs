@@ -32,7 +32,7 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
     let mut files: Vec<File> = Vec::new();
     let mut listed: HashMap<PathBuf, usize> = HashMap::new();
     let mut unknown: Option<(usize, String)> = None;
-    let mut ends: Option<(u64, u64)> = None;
+    let mut ends: Option<(i64, i64)> = None;
     let mut again = 0;
     let text = text.trim_start_matches('\u{feff}');
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -58,7 +58,7 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
             ));
             continue;
         }
-        if let Ok(number) = label.parse::<u64>() {
+        if let Ok(number) = label.parse::<i64>() {
             let (low, high) = ends.unwrap_or((number, number));
             ends = Some((low.min(number), high.max(number)));
         }
@@ -68,7 +68,7 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
         };
         // One that is not there is told when it is read.
         let path = found.unwrap_or_else(|| folder.join(file));
-        let (label, line) = (u8::try_from(number)?, Some(at + 1));
+        let (label, line) = (u32::try_from(number)?, Some(at + 1));
         // The same line twice may be meant so, to see an image more often.
         let before = &files.get(*listed.entry(path.clone()).or_insert(files.len()));
         again += usize::from(before.is_some());
@@ -77,7 +77,7 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
                 "{}: {file} is of class `{}` in line {} and of class `{}` in line {}: leave one of \
                  the lines",
                 csv.display(),
-                names[usize::from(before.label)],
+                names[before.label as usize],
                 before.line.unwrap_or_default(),
                 names[number],
                 at + 1
@@ -87,7 +87,7 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
     }
     if let Some((line, label)) = unknown {
         let hint = match (classes, ends) {
-            (Classes::Count(count), Some((low, high))) if label.parse::<u64>().is_ok() => {
+            (Classes::Count(count), Some((low, high))) if label.parse::<i64>().is_ok() => {
                 let hint = labels_hint(low, high, 0, *count);
                 format!("{hint}; write them so, or name the classes")
             }
@@ -98,9 +98,10 @@ pub(super) fn of_csv(csv: &Path, images: Option<&Path>, classes: &Classes) -> Re
         };
         bail!("{}, line {line}: the label `{label}` is no class; {hint}", csv.display());
     }
-    for (number, name) in names.iter().enumerate() {
-        let some = files.iter().any(|file| usize::from(file.label) == number);
-        ensure!(some, "{}: class `{name}` is empty: no line has it", csv.display());
+    let mut is_there = vec![false; names.len()];
+    files.iter().for_each(|file| is_there[file.label as usize] = true);
+    for (name, is_there) in names.iter().zip(is_there) {
+        ensure!(is_there, "{}: class `{name}` is empty: no line has it", csv.display());
     }
     if again > 0 {
         notes.push(format!(

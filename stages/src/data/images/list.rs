@@ -1,5 +1,6 @@
 //! Which files there are, with their labels.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -18,7 +19,7 @@ const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) path: PathBuf,
-    pub(super) label: u8,
+    pub(super) label: u32,
     /// The line of the CSV file that lists it, if one does.
     pub(super) line: Option<usize>,
 }
@@ -97,24 +98,32 @@ pub(super) fn list(
     format: &Images,
     classes: &Classes,
 ) -> Result<List> {
-    let mut list = match origin(place, split, format, classes)? {
-        Origin::Folders(folder) => of_folders(&folder, classes)?,
-        Origin::Csv { csv, images } => of_csv(&csv, images.as_deref(), classes)?,
-    };
-    if let Place::Folder(root) = place
-        && split == Split::Validation
-        && !format.names_validation()
-        && let Some(beside) = validation_beside(root)
-    {
-        list.notes.push(format!(
-            "{} is there and is not read: `validation` keeps back a share of {}. To validate on it, \
-             write `folders: {{ train: train, validation: {} }}` and remove `validation`",
-            root.join(beside).display(),
-            list.folder.display(),
-            beside
-        ));
+    match origin(place, split, format, classes)? {
+        Origin::Folders(folder) => of_folders(&folder, classes),
+        Origin::Csv { csv, images } => of_csv(&csv, images.as_deref(), classes),
     }
-    Ok(list)
+}
+
+/// That images to validate on lie beside those of which a share is kept back.
+pub(super) fn validation_not_read(
+    place: &Place,
+    split: Split,
+    format: &Images,
+    classes: &Classes,
+) -> Option<String> {
+    let Place::Folder(root) = place else { return None };
+    if split != Split::Validation || format.names_validation() {
+        return None;
+    }
+    let beside = validation_beside(root)?;
+    let read = origin(place, split, format, classes).ok()?.path();
+    Some(format!(
+        "{} is there and is not read: `validation` keeps back a share of {}. To validate on it, \
+         write `folders: {{ train: train, validation: {} }}` and remove `validation`",
+        root.join(beside).display(),
+        read.display(),
+        beside
+    ))
 }
 
 fn validation_beside(root: &Path) -> Option<&'static str> {
@@ -258,8 +267,12 @@ fn lacks(root: &Path, kind: &str, name: &Path, field: &str, split: Split) -> Str
 /// classes have no names. Those that divide a data set are none.
 fn class_folders(folder: &Path, classes: &Classes) -> Result<usize> {
     let divides = |name: &str| ["train", "test"].contains(&name) || VALIDATION.contains(&name);
+    let names: HashSet<&String> = match classes {
+        Classes::Names(names) => names.iter().collect(),
+        Classes::Count(_) => HashSet::new(),
+    };
     let is_class = |entry: &Entry| match classes {
-        Classes::Names(names) => names.contains(&entry.name),
+        Classes::Names(_) => names.contains(&entry.name),
         Classes::Count(_) => has_image(&entry.path),
     };
     let entries = entries(folder)?;
@@ -352,8 +365,8 @@ fn of_folders(folder: &Path, classes: &Classes) -> Result<List> {
     };
     let mut list =
         List { folder: folder.to_owned(), files: Vec::new(), classes: names, notes: Vec::new() };
-    let unknown: Vec<&str> =
-        there.iter().filter(|name| !list.classes.iter().any(|n| n == *name)).copied().collect();
+    let known: HashSet<&str> = list.classes.iter().map(String::as_str).collect();
+    let unknown: Vec<&str> = there.iter().filter(|name| !known.contains(*name)).copied().collect();
     ensure!(
         unknown.is_empty(),
         "{} has folders that are none of the classes: {}; name them in `classes`, or move them away",
@@ -372,7 +385,7 @@ fn of_folders(folder: &Path, classes: &Classes) -> Result<List> {
         let before = list.files.len();
         for entry in entries(&below)? {
             if is_image(&entry.path) && !entry.is_folder && !entry.is_special {
-                let label = u8::try_from(label)?;
+                let label = u32::try_from(label)?;
                 list.files.push(File { path: entry.path, label, line: None });
             } else {
                 passed_over.push(entry.path);
