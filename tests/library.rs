@@ -20,7 +20,7 @@ fn pipeline(folder: &Path) -> PathBuf {
 fn photo(folder: &Path, name: &str, width: u32) -> PathBuf {
     let path = folder.join(name);
     let stripes = image::RgbImage::from_fn(48, 40, |x, y| {
-        image::Rgb([if x / width % 2 == 0 { 220 } else { 30 }, (y * 6) as u8, 90])
+        image::Rgb([if (x / width).is_multiple_of(2) { 220 } else { 30 }, (y * 6) as u8, 90])
     });
     stripes.save(&path).expect("written");
     path

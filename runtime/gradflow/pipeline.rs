@@ -158,7 +158,7 @@ impl Pipeline {
     /// If the pipeline is wrong or trains nothing, the run's folder is taken, or the run fails.
     pub fn run(self, observe: impl FnMut(&Event) + Send + 'static) -> Result<Run> {
         let (mut plan, warnings) = self.plan()?;
-        plan.check_end(&self.name).map_err(|wrong| Error::from(vec![wrong]))?;
+        plan.check_end(&self.name)?;
         if plan.trainer().is_none() {
             return Err(Error::Usage(format!("{}: no stage of it trains", self.name)));
         }

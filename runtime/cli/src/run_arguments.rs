@@ -110,5 +110,5 @@ pub(super) fn stay_offline(plan: &mut Plan, arguments: &Arguments) {
 }
 
 pub(super) fn needs_an_end(plan: &Plan, file: &str) -> Result<(), Failure> {
-    plan.check_end(file).map_err(|wrong| Failure::Pipeline(vec![wrong]))
+    plan.check_end(file).map_err(Failure::Pipeline)
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use async_channel::{Receiver, Sender, bounded};
 
 use base::stop::Stop;
-use flow::event::Event;
+use flow::event::{Event, Message};
 use flow::item::{Item, Scores, Weights};
 use flow::picture::Picture;
 use flow::plan::Plan;
@@ -53,11 +53,12 @@ impl Predictor {
         let stop = Stop::default();
         let its = stop.clone();
         let run = move || {
-            let warned = |event: &Event| match event {
-                Event::Warning(text) => warn(text),
-                _ => {}
+            let observe = |message: Message| {
+                if let Event::Warning(text) = &message.event {
+                    warn(text);
+                }
             };
-            flow::run::run(&plan, its, |message| warned(&message.event)).map(drop)
+            flow::run::run(&plan, its, observe).map(drop)
         };
         let flow = thread::Builder::new().name("predictor".to_owned()).spawn(run)?;
         Ok(Self {

@@ -2,6 +2,7 @@
 
 mod csv_list;
 mod list;
+mod listed;
 mod parts;
 mod photos;
 mod survey;
@@ -24,7 +25,7 @@ use super::in_memory::InMemory;
 use super::place::Place;
 use super::{Format, Split, content, listed, thousands};
 use crate::extent::Extent;
-use list::{File, List};
+use listed::{File, List};
 use photos::{Files, Photos};
 use survey::Survey;
 

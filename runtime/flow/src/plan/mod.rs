@@ -87,14 +87,14 @@ impl Plan {
     ///
     /// # Errors
     /// If the pipeline has no limit.
-    pub fn check_end(&self, file: &str) -> Result<(), Diagnostic> {
+    pub fn check_end(&self, file: &str) -> Result<(), Vec<Diagnostic>> {
         let limit = &self.settings.limit;
         if limit.epochs.is_some() || limit.steps.is_some() {
             return Ok(());
         }
         let message = format!("{file}: a run needs `epochs` or `steps` to know when to end");
         let help = format!("write `epochs: 10` into {file}, or give `--set epochs=10`");
-        Err(Diagnostic::error(message).help(help))
+        Err(vec![Diagnostic::error(message).help(help)])
     }
 
     /// Whether a stage is part of the training: the stage that trains, or one that it reads from.

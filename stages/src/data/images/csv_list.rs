@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use base::regular_file;
 
-use super::list::{File, List};
+use super::listed::{File, List};
 use crate::data::classes::{Classes, labels_hint};
 use crate::data::csv;
 use crate::data::place::{is_image, shortened};

@@ -8,46 +8,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Images;
 use super::csv_list::of_csv;
+use super::listed::{File, List};
 use crate::data::classes::Classes;
 use crate::data::place::{Place, is_image, look, shortened};
 use crate::data::{Split, thousands};
 
 /// What people call the folder of images to validate on.
 const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
-
-/// A photo.
-#[derive(Debug)]
-pub(super) struct File {
-    pub(super) path: PathBuf,
-    pub(super) label: u32,
-    /// The line of the CSV file that lists it, if one does.
-    pub(super) line: Option<usize>,
-}
-
-/// All photos of a split.
-#[derive(Debug)]
-pub(super) struct List {
-    /// Their folder, or the CSV file that lists them.
-    pub(super) folder: PathBuf,
-    /// In the order of their names within each class, or as the CSV file has them.
-    pub(super) files: Vec<File>,
-    pub(super) classes: Vec<String>,
-    /// What a person should know.
-    pub(super) notes: Vec<String>,
-}
-
-impl List {
-    /// A file for people, with the line that lists it.
-    pub(super) fn name_of(&self, at: usize) -> String {
-        let File { path, line, .. } = &self.files[at];
-        match line {
-            Some(line) => {
-                format!("{} ({}, line {line})", path.display(), self.folder.display())
-            }
-            None => path.display().to_string(),
-        }
-    }
-}
 
 /// What the photos of a split are read from.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Context as _, Error, Result, bail};
 use base::memory;
 
-use super::list::File;
+use super::listed::File;
 use super::{Damaged, Images};
 use crate::data::{content, thousands, zeros};
 
