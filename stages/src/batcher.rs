@@ -9,7 +9,7 @@ use flow::channel::Ports;
 use flow::item::{Batch, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use flow::port::{ImageType, PixelType, Port};
 use flow::preprocessing::Preprocessing;
-use flow::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
+use flow::stage::{Config, Context, Exports, Kind, Mismatch, Offset, Prepares, Runner, Stage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
@@ -94,11 +94,6 @@ impl Config for Batcher {
         true
     }
 
-    /// One image or many is the same there.
-    fn onnx(&self, _: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
-        Ok(images.clone())
-    }
-
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         // Behind a queue no epoch ends, and all batches are full.
         let ends = matches!(context.inputs, [Port::Samples(image)] if image.whole_epochs);
@@ -106,6 +101,23 @@ impl Config for Batcher {
         Ok(Runner::Stage(Box::new(Batching::new(self.size, partial, context.start))))
     }
 
+    fn as_exports(&self) -> Option<&dyn Exports> {
+        Some(self)
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Exports for Batcher {
+    /// One image or many is the same there.
+    fn onnx(&self, _: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
+        Ok(images.clone())
+    }
+}
+
+impl Prepares for Batcher {
     fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
         Some(Preprocessing::default())
     }

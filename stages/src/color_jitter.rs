@@ -8,7 +8,7 @@ use base::random::Random;
 use flow::item::Sample;
 use flow::port::{ImageType, PixelType, Port};
 use flow::preprocessing::Preprocessing;
-use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Prepares, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +123,24 @@ impl Config for ColorJitter {
         Ok(Runner::Map { map: Arc::new(Jitter(self.clone())), workers: self.workers.count() })
     }
 
+    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
+        let hue = self.hue.on();
+        let saturation = self.saturation.on();
+        let both_off = (hue.is_none() && saturation.is_none())
+            .then(|| Mismatch::new("it changes nothing with both off").help("leave the stage out"));
+        let hue = hue.and_then(|on| idle::switched_on("hue", on.probability, on.max_turn == 0.0));
+        let saturation = saturation.and_then(|on| {
+            idle::switched_on("saturation", on.probability, (on.lower, on.upper) == (1.0, 1.0))
+        });
+        [hue, saturation, both_off].into_iter().flatten().collect()
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Prepares for ColorJitter {
     fn offset(&self) -> Offset {
         Offset::Stays
     }
@@ -136,18 +154,6 @@ impl Config for ColorJitter {
             Effect::of_factor("saturation", on.lower, on.upper, on.probability)
         });
         Some(effect::preprocessing([hue, saturation]))
-    }
-
-    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
-        let hue = self.hue.on();
-        let saturation = self.saturation.on();
-        let both_off = (hue.is_none() && saturation.is_none())
-            .then(|| Mismatch::new("it changes nothing with both off").help("leave the stage out"));
-        let hue = hue.and_then(|on| idle::switched_on("hue", on.probability, on.max_turn == 0.0));
-        let saturation = saturation.and_then(|on| {
-            idle::switched_on("saturation", on.probability, (on.lower, on.upper) == (1.0, 1.0))
-        });
-        [hue, saturation, both_off].into_iter().flatten().collect()
     }
 }
 

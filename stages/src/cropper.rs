@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flow::item::{Pixels, Sample};
 use flow::port::{ImageType, Port};
 use flow::preprocessing::{Chance, Operation, Preprocessing};
-use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use flow::stage::{Config, Context, Exports, Kind, Map, Mismatch, Offset, Prepares, Runner};
 use onnx::{Attribute, Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,26 +110,29 @@ impl Config for Cropper {
         Ok(Runner::Map { map, workers: self.workers.count() })
     }
 
-    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
-        let [height, width, _] = inputs::one_samples("cropper", inputs).ok()?.shape;
-        let padded = [height, width].map(|side| side + 2 * self.border());
-        let is_whole = padded == [self.size.height, self.size.width];
-        let chance = (self.mode == Mode::Random && !is_whole)
-            .then_some(Chance { field: "mode", instead: "set `mode: central`" });
-        // A window that is larger than the image shows padding wherever it lies.
-        let shown = self.padding.filter(|_| self.size.height > height || self.size.width > width);
-        let padding = shown.map(|padding| Operation::of("padding").with("mode", padding.mode));
-        let operations = padding.into_iter().collect();
-        Some(Preprocessing { operations, chance, ..Preprocessing::default() })
-    }
-
-    fn offset(&self) -> Offset {
-        match self.padding {
-            Some(Padding { mode: Border::Zero, .. }) => Offset::Matters,
-            _ => Offset::Stays,
+    fn warnings(&self, inputs: &[Port]) -> Vec<Mismatch> {
+        let Ok(image) = inputs::one_samples("cropper", inputs) else { return Vec::new() };
+        let [height, width, _] = image.shape;
+        let inside = self.size.height <= height && self.size.width <= width;
+        if self.padding.is_some() && self.mode == Mode::Central && self.views < 10 && inside {
+            let message = "a window in the middle shows nothing of the padding".to_owned();
+            return vec![
+                Mismatch::field("padding", message).help("leave it out, or set `mode: random`"),
+            ];
         }
+        Vec::new()
     }
 
+    fn as_exports(&self) -> Option<&dyn Exports> {
+        Some(self)
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Exports for Cropper {
     fn onnx(&self, file: &mut Builder, images: &Value) -> Result<Value> {
         ensure!(
             self.mode == Mode::Central,
@@ -186,18 +189,27 @@ impl Config for Cropper {
         let size = self.size;
         Some(format!("{padded}a window of {size} (height x width) is cut out, {place}"))
     }
+}
 
-    fn warnings(&self, inputs: &[Port]) -> Vec<Mismatch> {
-        let Ok(image) = inputs::one_samples("cropper", inputs) else { return Vec::new() };
-        let [height, width, _] = image.shape;
-        let inside = self.size.height <= height && self.size.width <= width;
-        if self.padding.is_some() && self.mode == Mode::Central && self.views < 10 && inside {
-            let message = "a window in the middle shows nothing of the padding".to_owned();
-            return vec![
-                Mismatch::field("padding", message).help("leave it out, or set `mode: random`"),
-            ];
+impl Prepares for Cropper {
+    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
+        let [height, width, _] = inputs::one_samples("cropper", inputs).ok()?.shape;
+        let padded = [height, width].map(|side| side + 2 * self.border());
+        let is_whole = padded == [self.size.height, self.size.width];
+        let chance = (self.mode == Mode::Random && !is_whole)
+            .then_some(Chance { field: "mode", instead: "set `mode: central`" });
+        // A window that is larger than the image shows padding wherever it lies.
+        let shown = self.padding.filter(|_| self.size.height > height || self.size.width > width);
+        let padding = shown.map(|padding| Operation::of("padding").with("mode", padding.mode));
+        let operations = padding.into_iter().collect();
+        Some(Preprocessing { operations, chance, ..Preprocessing::default() })
+    }
+
+    fn offset(&self) -> Offset {
+        match self.padding {
+            Some(Padding { mode: Border::Zero, .. }) => Offset::Matters,
+            _ => Offset::Stays,
         }
-        Vec::new()
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use flow::item::{Pixels, Sample};
 use flow::port::{PixelType, Port};
 use flow::preprocessing::{Chance, Preprocessing};
-use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Prepares, Runner};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -99,16 +99,22 @@ impl Config for Cutout {
         Ok(Runner::Map { map: Arc::new(Cover(self.clone())), workers: self.workers.count() })
     }
 
+    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
+        idle::warning("", self.probability, false, "leave the stage out").into_iter().collect()
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Prepares for Cutout {
     fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
         let chance = Chance { field: "", instead: "leave the stage out" };
         Some(match self.probability {
             0.0 => Preprocessing::default(),
             _ => Preprocessing::random(chance),
         })
-    }
-
-    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
-        idle::warning("", self.probability, false, "leave the stage out").into_iter().collect()
     }
 
     fn offset(&self) -> Offset {

@@ -7,7 +7,7 @@ use base::random::Random;
 use flow::item::{Sample, SampleId};
 use flow::port::{ImageType, PixelType, Port};
 use flow::preprocessing::{Operation, Preprocessing};
-use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Prepares, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -153,25 +153,6 @@ impl Config for Distorter {
         Ok(Runner::Map { map, workers: self.workers.count() })
     }
 
-    fn offset(&self) -> Offset {
-        Offset::Stays
-    }
-
-    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
-        let flip = self.flip.on().map_or(Effect::None, |on| match on.probability {
-            1.0 if !on.alternating => Effect::Always(Operation::of("flip")),
-            probability => Effect::random(probability),
-        });
-        let brightness = self.brightness.on().map_or(Effect::None, |on| match on.max_delta {
-            0.0 => Effect::None,
-            _ => Effect::random(on.probability),
-        });
-        let contrast = self.contrast.on().map_or(Effect::None, |on| {
-            Effect::of_factor("contrast", on.lower, on.upper, on.probability)
-        });
-        Some(effect::preprocessing([flip, brightness, contrast]))
-    }
-
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
         let flip = self.flip.on().filter(|flip| !flip.alternating);
         let flip = flip.and_then(|flip| idle::switched_on("flip", flip.probability, false));
@@ -189,6 +170,31 @@ impl Config for Distorter {
             Mismatch::new("it changes nothing with all three off").help("leave the stage out")
         });
         [flip, brightness, contrast, all_off].into_iter().flatten().collect()
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Prepares for Distorter {
+    fn offset(&self) -> Offset {
+        Offset::Stays
+    }
+
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        let flip = self.flip.on().map_or(Effect::None, |on| match on.probability {
+            1.0 if !on.alternating => Effect::Always(Operation::of("flip")),
+            probability => Effect::random(probability),
+        });
+        let brightness = self.brightness.on().map_or(Effect::None, |on| match on.max_delta {
+            0.0 => Effect::None,
+            _ => Effect::random(on.probability),
+        });
+        let contrast = self.contrast.on().map_or(Effect::None, |on| {
+            Effect::of_factor("contrast", on.lower, on.upper, on.probability)
+        });
+        Some(effect::preprocessing([flip, brightness, contrast]))
     }
 
     fn adds_offset(&self) -> Option<&'static str> {

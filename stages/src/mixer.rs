@@ -6,7 +6,7 @@ use flow::channel::Ports;
 use flow::item::{Batch, Item, Label};
 use flow::port::{ImageType, Port};
 use flow::preprocessing::{Chance, Preprocessing};
-use flow::stage::{Config, Context, Kind, Mismatch, Runner, Stage};
+use flow::stage::{Config, Context, Kind, Mismatch, Prepares, Runner, Stage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
@@ -122,10 +122,6 @@ impl Config for Mixer {
         Ok(Some(Port::Batches(ImageType { whole_epochs: false, ..image }, size)))
     }
 
-    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
-        Some(Preprocessing::random(Chance { field: "", instead: "leave the stage out" }))
-    }
-
     fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
         let mixup = self.mixup.map(|mixup| ("mixup", mixup.probability));
         let cutmix = self.cutmix.map(|cutmix| ("cutmix", cutmix.probability));
@@ -145,6 +141,16 @@ impl Config for Mixer {
             stage: context.stage.to_owned(),
             seed: context.run.seed,
         })))
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Prepares for Mixer {
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::random(Chance { field: "", instead: "leave the stage out" }))
     }
 }
 

@@ -8,7 +8,7 @@ use flow::item::Sample;
 use flow::lint::{Around, Note};
 use flow::port::{ImageType, PixelType, Port};
 use flow::preprocessing::{Operation, Preprocessing};
-use flow::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use flow::stage::{Config, Context, Exports, Kind, Map, Mismatch, Prepares, Runner};
 use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,14 +92,6 @@ impl Config for Normalizer {
         Ok(Some(Port::Samples(ImageType { pixel: PixelType::F32, ..image })))
     }
 
-    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
-        let channels = inputs::one_samples("normalizer", inputs).ok()?.shape[2];
-        let operation = Operation::default()
-            .with("mean", self.mean.plain(channels))
-            .with("deviation", self.deviation.plain(channels));
-        Some(Preprocessing::always(operation.rescaling()))
-    }
-
     fn notes(&self, around: &Around<'_>) -> Vec<Note> {
         let small = |numbers: &Channels| numbers.written().iter().all(|n| n.abs() <= 1.0);
         let is = |numbers: &Channels, one: f64| numbers.written().iter().all(|n| *n == one);
@@ -126,6 +118,16 @@ impl Config for Normalizer {
         Ok(Runner::Map { map, workers: self.workers.count() })
     }
 
+    fn as_exports(&self) -> Option<&dyn Exports> {
+        Some(self)
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Exports for Normalizer {
     fn onnx(&self, file: &mut Builder, images: &Value) -> Result<Value> {
         let channels = images.shape.last().copied().unwrap_or_default();
         let mut constant = |name: &str, numbers: &Channels| {
@@ -148,6 +150,16 @@ impl Config for Normalizer {
             "of each channel {mean:?} is subtracted, and what is left is divided by {deviation:?} (one \
              number is for all channels)"
         ))
+    }
+}
+
+impl Prepares for Normalizer {
+    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
+        let channels = inputs::one_samples("normalizer", inputs).ok()?.shape[2];
+        let operation = Operation::default()
+            .with("mean", self.mean.plain(channels))
+            .with("deviation", self.deviation.plain(channels));
+        Some(Preprocessing::always(operation.rescaling()))
     }
 }
 

@@ -18,7 +18,7 @@ use flow::photo::Rules;
 use flow::port::{ImageType, Port};
 use flow::preprocessing::Preprocessing;
 use flow::reports::{DataReport, Identity};
-use flow::stage::{Config, Context, Kind, Mismatch, RunSettings, Runner, Stage};
+use flow::stage::{Config, Context, Kind, Mismatch, Prepares, Reads, RunSettings, Runner, Stage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -242,6 +242,44 @@ impl Config for Reader {
         Ok(Runner::Stage(Box::new(Reading { part, source, block_images, start: samples })))
     }
 
+    fn adjustable(&self) -> &'static [&'static str] {
+        &["path"]
+    }
+
+    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
+        let made_up = matches!(self.format.origin(), Origin::Drawn(_));
+        [("path", self.path.is_some()), ("otherwise", self.otherwise.is_some())]
+            .into_iter()
+            .filter(|(_, set)| made_up && *set)
+            .map(|(field, _)| {
+                (field, "changes nothing with format `synthetic`, which reads no file")
+            })
+            .chain(
+                (self.split == Split::Test && self.validation.is_some())
+                    .then_some(("validation", "changes nothing with split `test`")),
+            )
+            .chain((self.path.is_some() && self.otherwise.is_some() && !made_up).then_some((
+                "otherwise",
+                "changes nothing beside `path`: where that holds no data, it is an error",
+            )))
+            .map(|(field, why)| Mismatch::field(field, why).help("remove it"))
+            .collect()
+    }
+
+    fn notes(&self, _: &Around<'_>) -> Vec<Note> {
+        self.format.notes()
+    }
+
+    fn as_reads(&self) -> Option<&dyn Reads> {
+        Some(self)
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Reads for Reader {
     fn made_up(&self, number: u64) -> Option<Sample> {
         let images = self.format.check().ok()?;
         let drawn = synthetic::IMAGES;
@@ -263,17 +301,9 @@ impl Config for Reader {
         self.format.photo_rules()
     }
 
-    fn adjustable(&self) -> &'static [&'static str] {
-        &["path"]
-    }
-
     fn meant_before(&self) -> Vec<(&'static str, &'static str)> {
         // The share was drawn by the number of images.
         self.validation.map(|_| ("validation.by", "count")).into_iter().collect()
-    }
-
-    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
-        Some(Preprocessing::always(self.format.rules()))
     }
 
     fn check_beside(&self, other: &dyn Config, run: &RunSettings) -> Result<(), Mismatch> {
@@ -307,29 +337,11 @@ impl Config for Reader {
             _ => Ok(()),
         }
     }
+}
 
-    fn warnings(&self, _: &[Port]) -> Vec<Mismatch> {
-        let made_up = matches!(self.format.origin(), Origin::Drawn(_));
-        [("path", self.path.is_some()), ("otherwise", self.otherwise.is_some())]
-            .into_iter()
-            .filter(|(_, set)| made_up && *set)
-            .map(|(field, _)| {
-                (field, "changes nothing with format `synthetic`, which reads no file")
-            })
-            .chain(
-                (self.split == Split::Test && self.validation.is_some())
-                    .then_some(("validation", "changes nothing with split `test`")),
-            )
-            .chain((self.path.is_some() && self.otherwise.is_some() && !made_up).then_some((
-                "otherwise",
-                "changes nothing beside `path`: where that holds no data, it is an error",
-            )))
-            .map(|(field, why)| Mismatch::field(field, why).help("remove it"))
-            .collect()
-    }
-
-    fn notes(&self, _: &Around<'_>) -> Vec<Note> {
-        self.format.notes()
+impl Prepares for Reader {
+    fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
+        Some(Preprocessing::always(self.format.rules()))
     }
 }
 

@@ -7,7 +7,7 @@ use base::random::Random;
 use flow::item::{Pixels, Sample};
 use flow::port::{ImageType, PixelType, Port};
 use flow::preprocessing::{Chance, Preprocessing};
-use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use flow::stage::{Config, Context, Exports, Kind, Map, Mismatch, Offset, Prepares, Runner};
 use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,19 +101,26 @@ impl Config for Resizer {
         Ok(Runner::Map { map: Arc::new(Resize(self.clone())), workers: self.workers.count() })
     }
 
-    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
-        let [height, width, _] = inputs::one_samples("resizer", inputs).ok()?.shape;
-        let scale = self.scale(height, width);
-        let [high, wide] = scale;
-        let chance = (self.mode == Mode::Random && [high, wide].iter().any(|[a, b]| a != b))
-            .then_some(Chance { field: "mode", instead: "set `mode: whole`" });
-        Some(Preprocessing { scale, chance, ..Preprocessing::default() })
+    fn warnings(&self, inputs: &[Port]) -> Vec<Mismatch> {
+        let Ok(image) = inputs::one_samples("resizer", inputs) else { return Vec::new() };
+        let [height, width, _] = image.shape;
+        if self.mode == Mode::Whole && self.size == (Extent { height, width }) {
+            let message = format!("the images have the size {} already", self.size);
+            return vec![Mismatch::field("size", message).help("leave the stage out")];
+        }
+        Vec::new()
     }
 
-    fn offset(&self) -> Offset {
-        Offset::Stays
+    fn as_exports(&self) -> Option<&dyn Exports> {
+        Some(self)
     }
 
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Exports for Resizer {
     /// As products with the weights of rows and of columns: `Resize` with `antialias` is of a later
     /// version of ONNX, and rounds otherwise from one program to the next.
     fn onnx(&self, file: &mut Builder, images: &Value) -> Result<Value> {
@@ -149,15 +156,20 @@ impl Config for Resizer {
             self.size
         ))
     }
+}
 
-    fn warnings(&self, inputs: &[Port]) -> Vec<Mismatch> {
-        let Ok(image) = inputs::one_samples("resizer", inputs) else { return Vec::new() };
-        let [height, width, _] = image.shape;
-        if self.mode == Mode::Whole && self.size == (Extent { height, width }) {
-            let message = format!("the images have the size {} already", self.size);
-            return vec![Mismatch::field("size", message).help("leave the stage out")];
-        }
-        Vec::new()
+impl Prepares for Resizer {
+    fn preprocessing(&self, inputs: &[Port]) -> Option<Preprocessing> {
+        let [height, width, _] = inputs::one_samples("resizer", inputs).ok()?.shape;
+        let scale = self.scale(height, width);
+        let [high, wide] = scale;
+        let chance = (self.mode == Mode::Random && [high, wide].iter().any(|[a, b]| a != b))
+            .then_some(Chance { field: "mode", instead: "set `mode: whole`" });
+        Some(Preprocessing { scale, chance, ..Preprocessing::default() })
+    }
+
+    fn offset(&self) -> Offset {
+        Offset::Stays
     }
 }
 

@@ -11,7 +11,7 @@ use flow::event::{Event, Events};
 use flow::item::{Block, Item, Position, Sample, Source};
 use flow::port::{ImageType, Port};
 use flow::preprocessing::Preprocessing;
-use flow::stage::{Config, Context, Kind, Mismatch, Offset, Runner, Stage};
+use flow::stage::{Config, Context, Exports, Kind, Mismatch, Offset, Prepares, Runner, Stage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
@@ -135,11 +135,6 @@ impl Config for Shuffler {
             .collect()
     }
 
-    /// The images are the same there, whatever their order.
-    fn onnx(&self, _: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
-        Ok(images.clone())
-    }
-
     fn build(&self, context: &Context<'_>) -> Result<Runner> {
         let source = context.sources.first().cloned().flatten();
         let in_a_row = source.as_ref().and_then(|source| source.in_a_row);
@@ -177,6 +172,23 @@ impl Config for Shuffler {
         }))
     }
 
+    fn as_exports(&self) -> Option<&dyn Exports> {
+        Some(self)
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Exports for Shuffler {
+    /// The images are the same there, whatever their order.
+    fn onnx(&self, _: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
+        Ok(images.clone())
+    }
+}
+
+impl Prepares for Shuffler {
     fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
         Some(Preprocessing::default())
     }

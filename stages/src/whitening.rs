@@ -7,7 +7,7 @@ use base::random::Random;
 use flow::item::Sample;
 use flow::port::{ImageType, PixelType, Port};
 use flow::preprocessing::{Operation, Preprocessing};
-use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Runner};
+use flow::stage::{Config, Context, Exports, Kind, Map, Mismatch, Offset, Prepares, Runner};
 use onnx::{Attribute, Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,16 @@ impl Config for Whitening {
         Ok(Runner::Map { map: Arc::new(Whiten), workers: self.workers.count() })
     }
 
+    fn as_exports(&self) -> Option<&dyn Exports> {
+        Some(self)
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Exports for Whitening {
     fn onnx(&self, file: &mut Builder, images: &Value) -> Result<Value> {
         let mean_of = |file: &mut Builder, from: &str| {
             file.node("ReduceMean", &[from], &[("axes", Attribute::Ints(vec![1, 2, 3]))])
@@ -68,7 +78,9 @@ impl Config for Whitening {
                 .to_owned(),
         )
     }
+}
 
+impl Prepares for Whitening {
     fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
         Some(Preprocessing::always(Operation::default().of_whole_image().rescaling()))
     }

@@ -7,7 +7,7 @@ use gradflow::extend::item::Sample;
 use gradflow::extend::port::{ImageType, PixelType, Port};
 use gradflow::extend::preprocessing::{Chance, Operation, Preprocessing};
 use gradflow::extend::random::Random;
-use gradflow::extend::stage::{Config, Context, Kind, Map, Mismatch, Runner};
+use gradflow::extend::stage::{Config, Context, Kind, Map, Mismatch, Prepares, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use gradflow::extend::inputs;
@@ -54,6 +54,16 @@ impl Config for Posterizer {
         Ok(Some(Port::Samples(ImageType { pixel: PixelType::F32, ..image })))
     }
 
+    fn build(&self, _: &Context<'_>) -> Result<Runner> {
+        Ok(Runner::Map { map: Arc::new(Posterize(self.clone())), workers: self.workers.count() })
+    }
+
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        Some(self)
+    }
+}
+
+impl Prepares for Posterizer {
     /// What it does to images, for `check` to compare training with evaluation: with `probability: 1`
     /// the same to each, which an evaluation then needs too; else it is augmentation.
     fn preprocessing(&self, _: &[Port]) -> Option<Preprocessing> {
@@ -65,10 +75,6 @@ impl Config for Posterizer {
                 instead: "set it to 1, or leave the stage out",
             }),
         })
-    }
-
-    fn build(&self, _: &Context<'_>) -> Result<Runner> {
-        Ok(Runner::Map { map: Arc::new(Posterize(self.clone())), workers: self.workers.count() })
     }
 }
 

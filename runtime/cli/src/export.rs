@@ -151,7 +151,7 @@ fn in_words(before: &[&PlannedStage]) -> String {
     let line = |stage: &&PlannedStage| {
         let words = match (&stage.output, stage.from.is_empty()) {
             (Some(Port::Samples(image)), true) => Some(photo::in_words(image)),
-            _ => stage.config.in_words(&stage.inputs),
+            _ => stage.config.as_exports()?.in_words(&stage.inputs),
         };
         words.map(|words| format!("{}: {words}", stage.id))
     };
@@ -174,7 +174,10 @@ fn encode(
     let (mut file, mut value) = Builder::new(image, trained.weights(plan)?, averaged);
     for (at, stage) in inside.iter().chain([&model]).enumerate() {
         file.begin(&stage.id);
-        let next = stage.config.onnx(&mut file, &value);
+        let next = match stage.config.as_exports() {
+            Some(exports) => exports.onnx(&mut file, &value),
+            None => Err(anyhow!("what it does to images has no form in ONNX")),
+        };
         value = next.with_context(|| {
             let behind: Vec<String> =
                 inside.iter().skip(at + 1).map(|stage| format!("`{}`", stage.id)).collect();

@@ -38,10 +38,10 @@ fn sample(trial: &Trial, plan: &Plan, source: usize) -> Result<Sample> {
     let stage = &plan.stages[source];
     match &trial.image {
         Input::Drawing(number) => {
-            let mut sample = stage
-                .config
-                .made_up(*number)
-                .with_context(|| format!("`{}` reads what there are no drawings of", stage.id))?;
+            let mut sample =
+                stage.config.as_reads().and_then(|reads| reads.made_up(*number)).with_context(
+                    || format!("`{}` reads what there are no drawings of", stage.id),
+                )?;
             sample.id.epoch = trial.epoch;
             Ok(sample)
         }

@@ -2,11 +2,15 @@
 //! built from it. Writing a stage means implementing [`Config`] and one of [`Map`] and [`Stage`],
 //! and adding one [`Kind`] to a list.
 
+mod exports;
+mod prepares;
+mod reads;
+
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
@@ -18,13 +22,15 @@ use crate::item::{Position, Sample, Source};
 use crate::lint::{self, Around, Lint, Note};
 use crate::photo;
 use crate::port::Port;
-use crate::preprocessing::Preprocessing;
 use base::random::Random;
 use base::stop::Stop;
 use config::decode::{self, Problem, Problems};
 use config::node::{Node, Path};
 use fetch::Download;
 
+pub use self::exports::Exports;
+pub use self::prepares::{Offset, Prepares};
+pub use self::reads::Reads;
 pub use crate::settings::{Checkpoints, Evaluation, Resume, RunSettings, Summaries};
 pub use config::mismatch::Mismatch;
 
@@ -57,25 +63,9 @@ pub trait Config: Any + Debug + Send + Sync {
         &["workers", "adapter"]
     }
 
-    /// Fields that came later, each with the value in YAML that stands for what was done before it
-    /// was there: what a run is to go on with that began without it.
-    fn meant_before(&self) -> Vec<(&'static str, &'static str)> {
-        Vec::new()
-    }
-
     /// The stages' fields that change nothing here, said as warnings by `check`.
     fn warnings(&self, _inputs: &[Port]) -> Vec<Mismatch> {
         Vec::new()
-    }
-
-    /// What is wrong with this stage beside another of the same pipeline; each is asked about each
-    /// other. A stage knows others of its own kind by asking the config what it is. What is said of
-    /// the run tells which places fields mean.
-    ///
-    /// # Errors
-    /// If the two together do what nobody can want.
-    fn check_beside(&self, _other: &dyn Config, _run: &RunSettings) -> Result<(), Mismatch> {
-        Ok(())
     }
 
     /// What a person may want to know of fields that are as they wrote them, told by `check` and
@@ -84,65 +74,33 @@ pub trait Config: Any + Debug + Send + Sync {
         Vec::new()
     }
 
-    /// What is done to images, for `check` to compare the flow that trains a model with those that
-    /// evaluate it; `None` if nothing is known. The fields of a stage of which nothing is known are
-    /// compared as they are, but for those that are [adjustable](Config::adjustable).
-    fn preprocessing(&self, _inputs: &[Port]) -> Option<Preprocessing> {
-        None
-    }
-
-    /// An image such as this stage puts out, made up without opening anything, another one for each
-    /// number: what tests in the YAML begin with. Only what begins a flow may have some.
-    fn made_up(&self, _number: u64) -> Option<Sample> {
-        None
-    }
-
-    /// How photos are taken that come in place of the images that this stage reads, as `runtime
-    /// predict` and tests in the YAML have them.
-    fn photo_rules(&self) -> photo::Rules {
-        photo::Rules::default()
-    }
-
-    /// What becomes of a number that a stage before this one added to all values of an image.
-    fn offset(&self) -> Offset {
-        Offset::Matters
-    }
-
-    /// The field by which this stage adds one number to all values of an image, if it does so. Where
-    /// that vanishes before anything sees it, `check` says that the field changes nothing.
-    fn adds_offset(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Appends what this stage makes of images to an ONNX file: other images, or class scores.
-    ///
-    /// # Errors
-    /// If it has no form in ONNX.
-    fn onnx(&self, _file: &mut onnx::Builder, _images: &onnx::Value) -> Result<onnx::Value> {
-        bail!("what it does to images has no form in ONNX")
-    }
-
-    /// What is done to each image, as a sentence with its numbers, for people who do the same in
-    /// another program: it goes into the metadata of ONNX files. `None` if that is nothing.
-    fn in_words(&self, _inputs: &[Port]) -> Option<String> {
-        None
-    }
-
     /// What a person should see of this stage before anything runs, beside its ports.
     fn summary(&self, _inputs: &[Port]) -> Option<String> {
         None
     }
+
+    /// What is asked of it beside that if it reads a data set.
+    fn as_reads(&self) -> Option<&dyn Reads> {
+        None
+    }
+
+    /// How the same is done by another program, if it can be.
+    fn as_exports(&self) -> Option<&dyn Exports> {
+        None
+    }
+
+    /// What it does to images, if that is known. The fields of a stage of which nothing is known are
+    /// compared as they are, but for those that are [adjustable](Config::adjustable).
+    fn as_prepares(&self) -> Option<&dyn Prepares> {
+        None
+    }
 }
 
-/// What a stage does to a number that was added to all values of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offset {
-    /// What is put out depends on it in some other way, or nothing is known of that.
-    Matters,
-    /// What is put out has the same number added.
-    Stays,
-    /// What is put out is the same with any such number.
-    Vanishes,
+impl dyn Config {
+    /// How photos are taken in place of the images that this stage reads.
+    pub fn photo_rules(&self) -> photo::Rules {
+        self.as_reads().map(Reads::photo_rules).unwrap_or_default()
+    }
 }
 
 /// What a stage may know of its run when it is built.

@@ -25,7 +25,7 @@ use config::node::{Node, Path};
 use flow::event::Event;
 use flow::lint::{Around, Note};
 use flow::port::{ImageType, Port};
-use flow::stage::{Config, Context, Kind, Mismatch, Parsed, Runner};
+use flow::stage::{Config, Context, Exports, Kind, Mismatch, Parsed, Runner};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -325,10 +325,6 @@ impl Config for Model {
         true
     }
 
-    fn onnx(&self, file: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
-        export::export(&self.layers, file, images)
-    }
-
     fn notes(&self, around: &Around<'_>) -> Vec<Note> {
         let of_layer = |(place, listed): (usize, &ListedLayer)| {
             let place = place.to_string();
@@ -394,6 +390,16 @@ impl Config for Model {
     fn summary(&self, inputs: &[Port]) -> Option<String> {
         let Ok(Reads::Training(image, _)) = self.reads(inputs) else { return None };
         self.compile(image).ok().map(|graph| table(&graph))
+    }
+
+    fn as_exports(&self) -> Option<&dyn Exports> {
+        Some(self)
+    }
+}
+
+impl Exports for Model {
+    fn onnx(&self, file: &mut onnx::Builder, images: &onnx::Value) -> Result<onnx::Value> {
+        export::export(&self.layers, file, images)
     }
 }
 

@@ -328,14 +328,15 @@ fn infer(
     outputs
 }
 
-/// Asks each stage about each other that can be read.
+/// Asks each stage that reads about each other that can be read.
 fn tell_beside(stages: &[Read], run: &RunSettings, errors: &mut Vec<Finding>) {
     for stage in stages {
         for other in stages.iter().filter(|other| other.id != stage.id) {
             let (Some((_, own)), Some((_, beside))) = (&stage.parsed, &other.parsed) else {
                 continue;
             };
-            if let Err(mismatch) = own.value.check_beside(&*beside.value, run) {
+            let Some(reads) = own.value.as_reads() else { continue };
+            if let Err(mismatch) = reads.check_beside(&*beside.value, run) {
                 let mut finding = finding(stage, &[], mismatch);
                 finding.notes.push(format!("the other stage is {}", other.id));
                 errors.push(finding);

@@ -105,7 +105,7 @@ impl Plan {
     fn follow(&self, at: usize, flow: &mut Flow) {
         let stage = &self.stages[at];
         let [height, width, _] = stage.inputs.first().and_then(shape).unwrap_or_default();
-        let done = stage.config.preprocessing(&stage.inputs);
+        let done = stage.config.as_prepares().and_then(|it| it.preprocessing(&stage.inputs));
         let unknown = done.is_none();
         let Preprocessing { scale, operations, chance } =
             done.unwrap_or_else(|| Preprocessing::always(self.fields_of(at)));

@@ -3,6 +3,7 @@
 use super::finding::STAGES;
 use super::{Plan, PlannedStage};
 use crate::reports::DataReport;
+use crate::stage::Reads;
 use config::node::{Node, Path};
 
 impl Plan {
@@ -23,7 +24,8 @@ impl Plan {
         &'a self,
         stage: &'a PlannedStage,
     ) -> impl Iterator<Item = (String, String)> + 'a {
-        let meant = stage.config.meant_before().into_iter();
+        let meant =
+            stage.config.as_reads().map(Reads::meant_before).unwrap_or_default().into_iter();
         let placed = meant.map(|(field, value)| {
             (format!("{STAGES}.{}.{}.{field}", stage.id, stage.kind), value.to_owned())
         });

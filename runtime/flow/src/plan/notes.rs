@@ -5,7 +5,7 @@ use super::flows::{Called, Difference, Flow, Spot};
 use super::{Plan, PlannedStage};
 use crate::lint::{Around, CANCELLED, FLOWS_DIFFER, NO_EFFECT, Note, RANDOM_EVALUATION};
 use crate::port::Port;
-use crate::stage::{Mismatch, Offset};
+use crate::stage::{Mismatch, Offset, Prepares};
 
 /// Adds what stages have to say of themselves, and what shows only in several of them.
 pub(super) fn tell(plan: &Plan, places: &Places, checked: &mut Checked) {
@@ -33,7 +33,7 @@ pub(super) fn tell(plan: &Plan, places: &Places, checked: &mut Checked) {
 
 /// Whether the values of images may have another range behind a stage than before it.
 fn rescales(stage: &PlannedStage) -> bool {
-    let done = stage.config.preprocessing(&stage.inputs);
+    let done = stage.config.as_prepares().and_then(|it| it.preprocessing(&stage.inputs));
     done.is_none_or(|done| done.operations.iter().any(|operation| operation.rescales))
 }
 
@@ -95,7 +95,7 @@ impl Plan {
     /// What is said of a number that this stage adds to all values, if it vanishes before anything
     /// sees it.
     fn cancelled(&self, at: usize) -> Option<Note> {
-        let field = self.stages[at].config.adds_offset()?;
+        let field = self.stages[at].config.as_prepares()?.adds_offset()?;
         let vanishes = self.vanishes(at)?;
         let ids: Vec<String> =
             vanishes.iter().map(|at| format!("`{}`", self.stages[*at].id)).collect();
@@ -113,7 +113,7 @@ impl Plan {
             |of| (0..self.stages.len()).filter(move |at| self.stages[*at].from.contains(&of));
         let mut waiting: Vec<usize> = readers(stage).collect();
         while let Some(at) = waiting.pop() {
-            match self.stages[at].config.offset() {
+            match self.stages[at].config.as_prepares().map_or(Offset::Matters, Prepares::offset) {
                 Offset::Matters => return None,
                 Offset::Stays => waiting.extend(readers(at)),
                 Offset::Vanishes if found.contains(&at) => {}

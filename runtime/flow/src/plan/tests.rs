@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::port::{ImageType, PixelType};
-use crate::stage::{Context, Kind, Mismatch, Runner};
+use crate::stage::{Context, Kind, Mismatch, Reads, Runner};
 use config::diagnostic::{self, Diagnostic};
 use config::token::floor;
 
@@ -46,6 +46,12 @@ impl Config for Reader {
         nothing_runs()
     }
 
+    fn as_reads(&self) -> Option<&dyn Reads> {
+        Some(self)
+    }
+}
+
+impl Reads for Reader {
     fn check_beside(&self, other: &dyn Config, _: &RunSettings) -> Result<(), Mismatch> {
         let other = (other as &dyn std::any::Any).downcast_ref::<Self>();
         match other {

@@ -87,7 +87,7 @@ pub(super) fn check(plan: &Plan, problems: &mut Problems) {
             Ok(source) => {
                 let source = &plan.stages[source];
                 if let Input::Drawing(number) = trial.image
-                    && source.config.made_up(number).is_none()
+                    && source.config.as_reads().and_then(|reads| reads.made_up(number)).is_none()
                 {
                     let message = format!("there are no drawings of what `{}` reads", source.id);
                     tell("image", message, Some("name a file".to_owned()));
