@@ -1,7 +1,7 @@
 //! The kernels of Gradflow: one WGSL file and one Rust file of the same name each.
 //!
 //! The Rust file holds the kernel's declaration, its form for the `cpu` adapter and its
-//! reference in f64. What the WGSL of several has in common is a [prelude](prelude).
+//! reference in f64. What the WGSL of several has in common is a [`prelude`].
 
 mod across;
 mod batch_norm;

@@ -1,4 +1,4 @@
-//! Data sets, and the formats they are read from: a file each, and a line each in [`format`].
+//! Data sets, and the formats they are read from: a file each, and a line each in [`mod@format`].
 
 pub mod cifar;
 pub mod cifar10;
@@ -69,7 +69,7 @@ pub struct Images {
 }
 
 /// A format that data sets are kept in. A new one is a file beside these, and a line in each list
-/// of [`format`].
+/// of [`mod@format`].
 pub trait Format: fmt::Debug {
     /// How people call it, such as `CIFAR-10`.
     fn title(&self) -> &str;

@@ -165,7 +165,7 @@ impl Files {
 }
 
 /// Event files of evaluations: one for each stage that evaluates, in a folder of its name, or of
-/// the name that [`folders`] gives it.
+/// the name that `folders` gives it.
 pub struct Evaluations {
     folder: PathBuf,
     folders: HashMap<String, String>,
