@@ -1,6 +1,7 @@
 //! The product of two matrices on the thread at hand.
 
-use gemm::{Parallelism, gemm};
+use gemm_common::Parallelism;
+use gemm_f32::gemm::f32::get_gemm_fn;
 
 /// A matrix over part of a tensor.
 #[derive(Clone, Copy)]
@@ -35,16 +36,21 @@ impl<'a> Matrix<'a> {
 pub(crate) fn product(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
     assert_eq!(left.columns, right.rows, "the inner sizes of a product");
     assert_eq!(out.len(), left.rows * right.columns, "the size of a product");
+    // What is called takes products whose columns lie side by side. One whose rows do so is that of the
+    // transposed factors in turn.
+    let out_columns = right.columns;
+    let (left, right) =
+        if out_columns > 1 { (right.transposed(), left.transposed()) } else { (left, right) };
     // SAFETY: every matrix has its rows x columns elements inside the slice it was made of, at
     // these strides, and `out`, borrowed for writing, overlaps neither factor.
     unsafe {
-        gemm(
+        get_gemm_fn()(
             left.rows,
             right.columns,
             left.columns,
             out.as_mut_ptr(),
+            out_columns as isize,
             1,
-            right.columns as isize,
             false,
             left.values.as_ptr(),
             left.column_stride as isize,
@@ -75,5 +81,8 @@ mod tests {
         let transposed = Matrix::new(&left, 2).transposed();
         product(&mut out, transposed, Matrix::new(&right, 2));
         assert_eq!(out, [7.0, 18.0, 10.0, 22.0]);
+        let mut column = [0.0; 2];
+        product(&mut column, Matrix::new(&left, 3), Matrix::new(&right[2..5], 1));
+        assert_eq!(column, [4.0, 13.0]);
     }
 }
