@@ -22,11 +22,15 @@ pub(crate) unsafe fn with_size<S: Simd>(simd: S, rows: usize, vectors: usize, ti
         ($($rows:literal)*) => {
             match (rows, vectors) {
                 $(
-                    // What the registers cannot hold is not compiled.
+                    // What the registers cannot hold is not compiled: constants decide.
                     // SAFETY: the caller's promise.
-                    ($rows, 1) if $rows <= S::ROWS => unsafe { tile.run::<S, $rows, 1>(simd) },
+                    ($rows, 1) if const { $rows <= S::ROWS } => unsafe {
+                        tile.run::<S, $rows, 1>(simd)
+                    },
                     // SAFETY: the caller's promise.
-                    ($rows, _) if $rows <= S::ROWS => unsafe { tile.run::<S, $rows, 2>(simd) },
+                    ($rows, _) if const { $rows <= S::ROWS } => unsafe {
+                        tile.run::<S, $rows, 2>(simd)
+                    },
                 )*
                 _ => {}
             }
