@@ -274,8 +274,20 @@ impl Stage for Batching {
 
 #[cfg(test)]
 mod tests {
+    use runtime::item::{Decode, Encoded};
+
     use super::*;
     use crate::testing::{bytes_port, epochs, run, settings, try_run};
+
+    /// Gives back the numbers of images, up to 10.
+    struct Numbers;
+
+    impl Decode for Numbers {
+        fn decode(&self, image: u64) -> Result<Pixels> {
+            ensure!(image < 10, "image {image} is gone");
+            Ok(Pixels::U8(vec![image as u8].into()))
+        }
+    }
 
     /// Size, first image, and whether it ends an epoch, of the batches of 2 epochs of 10 images.
     fn batches(size: usize, partial: Partial) -> Vec<(usize, u64, bool)> {
@@ -297,6 +309,29 @@ mod tests {
                 (batch.ids.len(), batch.ids[0].index, batch.ends_epoch)
             })
             .collect()
+    }
+
+    #[test]
+    fn images_that_are_still_encoded_are_decoded() {
+        let batched = |images: u64| {
+            let mut items = epochs(1, images, 3);
+            let from: Arc<dyn Decode> = Arc::new(Numbers);
+            for item in &mut items {
+                let Item::Block(block) = item else { panic!("not a block") };
+                for sample in &mut block.samples {
+                    let (from, image) = (Arc::clone(&from), sample.id.index);
+                    sample.image.pixels = Pixels::Encoded(Encoded { from, image });
+                }
+            }
+            let config = Batcher { size: 5, partial: Partial::Keep };
+            try_run(&config, bytes_port([1, 1, 1]), items, &settings(3))
+        };
+        let (ended, items, _) = batched(10);
+        ended.expect("all are there");
+        let Item::Batch(batch) = &items[1] else { panic!("not a batch") };
+        assert_eq!(batch.images, vec![5.0, 6.0, 7.0, 8.0, 9.0]);
+        let told = batched(11).0.expect_err("one is gone");
+        assert!(format!("{told:#}").contains("image 10 is gone"), "{told:#}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads a data set into memory and gives out its images, epoch after epoch.
+//! Reads a data set and gives out its images, epoch after epoch.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -35,8 +35,8 @@ use crate::data::validation::{Drawn, Validation};
 use crate::data::{Format, Split, classes, format, listed, order, thousands};
 use crate::lints::TURNED_IMAGES;
 
-/// Reads a data set into memory and gives out its images in the order of the files, epoch after
-/// epoch without end; put a `shuffler` behind it to train.
+/// Reads a data set and gives out its images in the order of the files, epoch after epoch without
+/// end; put a `shuffler` behind it to train. Readers of the same files open them once.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reader {
@@ -133,7 +133,7 @@ impl JsonSchema for Otherwise {
 pub fn kind() -> Kind {
     let kind = Kind::of::<Reader>(
         "reader",
-        "Reads a data set into memory and gives out its images, epoch after epoch.",
+        "Reads a data set and gives out its images, epoch after epoch.",
         "{ format: cifar10, split: train, otherwise: { synthetic: {}, epochs: 3 } }",
     );
     Kind { downloads: format::downloads(), lints: vec![&TURNED_IMAGES], ..kind }

@@ -603,6 +603,24 @@ mod tests {
     }
 
     #[test]
+    fn a_csv_file_has_labels_beyond_255() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let mut text = String::from("file,label\n");
+        for class in (0..300).rev() {
+            paint(&path.join(format!("{class}.png")), [200, 0, (class % 200) as u8]);
+            text += &format!("{class}.png,{class}\n");
+        }
+        let csv = path.join("all.csv");
+        write(&csv, &text).expect("written");
+        let of = |classes| Images { classes: Some(Classes::Count(classes)), ..format() };
+        let data = load(&of(300), &csv, Split::Train).expect("loaded");
+        assert_eq!(data.labels, (0..300).rev().collect::<Vec<u32>>());
+        says(load(&of(299), &csv, Split::Train), &["line 2", "`299` is no class", "0 to 298"]);
+        says(load(&of(301), &csv, Split::Train), &["class `300` is empty"]);
+    }
+
+    #[test]
     fn what_a_check_needs_to_know_has_to_be_written_down() {
         let wrong = Images::default().check().expect_err("nothing is written down");
         assert_eq!(wrong.field, ["classes"]);
