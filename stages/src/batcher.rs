@@ -274,7 +274,7 @@ impl Stage for Batching {
 
 #[cfg(test)]
 mod tests {
-    use runtime::item::{Decode, Encoded};
+    use flow::item::{Decode, Encoded};
 
     use super::*;
     use crate::testing::{bytes_port, epochs, run, settings, try_run};
