@@ -151,3 +151,23 @@ impl Images {
         wrong
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn photos_are_kept_if_that_is_asked_for_or_there_is_room() {
+        let room = |cache, photos, size| Images { cache, ..Images::default() }.room(photos, size);
+        let bytes = |room: Result<Option<Vec<u8>>>| room.expect("no error").map(|room| room.len());
+        for cache in [None, Some(true)] {
+            assert_eq!(bytes(room(cache, 3, 12)), Some(36));
+        }
+        assert_eq!(bytes(room(Some(false), 3, 12)), None);
+        for photos in [usize::MAX / 16, usize::MAX] {
+            assert_eq!(bytes(room(None, photos, 12)), None, "more than any memory has");
+            let told = room(Some(true), photos, 12).expect_err("it was asked for").to_string();
+            assert!(told.contains("do not fit into memory") && told.contains("`cache: false`"));
+        }
+    }
+}
