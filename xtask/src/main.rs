@@ -26,8 +26,8 @@ usage: cargo xtask COMMAND [OPTIONS]
           (root or passwordless sudo, and apt-get), and says so: Mesa's software Vulkan, checkers
           of translated shaders, a browser, Open MPI with its headers and libclang; and Python
           packages below `target`
-  check   formatting, spelling and dependencies where `typos` and `cargo-deny` are installed, lints,
-          shader translation, then `test`; cheapest first
+  check   formatting, `modules`, spelling and dependencies where `typos` and `cargo-deny` are installed,
+          lints, shader translation, then `test`; cheapest first
   modules no module of a crate may import another that imports it, directly or through others
 
   --no-install         install nothing: tests that lack something then say that they were skipped
@@ -119,6 +119,7 @@ fn check(options: &Options, steps: &mut Steps, suite: &mut Suite) -> Result<()> 
         [&all[..], &["--", "-D", "warnings"]].concat()
     };
     steps.cargo(&["fmt", "--all", "--check"], &[])?;
+    steps.step("modules", modules::check)?;
     linters::run(steps)?;
     steps.cargo(&lints(&[]), &[])?;
     let shaders = [&options.build()[..], &["--test", "shaders"]].concat();
