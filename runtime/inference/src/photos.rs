@@ -36,8 +36,10 @@ impl Photos {
             Port::Batches(image, _) => Some(image.views),
             _ => None,
         });
-        // Back along the flow to where its images come from.
-        let mut waiting: Vec<usize> = score.from.clone();
+        // Back along the flow to where its images come from; its weights come from elsewhere.
+        let edges = score.from.iter().zip(&score.inputs);
+        let images = edges.filter(|(_, input)| !matches!(input, Port::Weights(_)));
+        let mut waiting: Vec<usize> = images.map(|(from, _)| *from).collect();
         let mut sources = Vec::new();
         while let Some(at) = waiting.pop() {
             let stage = &plan.stages[at];
