@@ -6,17 +6,20 @@ seed: 0
 steps: 20
 adapter: cpu
 stages:
-  read: { reader: { format: synthetic, split: train, images: 200 } }
-  read_test: { reader: { format: synthetic, split: test, images: 60 } }
-  batch: { from: read, batcher: { size: 20 } }
-  batch_test: { from: read_test, batcher: { size: 20, partial: keep } }
+  read: { reader: { format: { synthetic: { train: 200, test: 60 } }, split: train } }
+  read_test: { reader: { format: { synthetic: { train: 200, test: 60 } }, split: test } }
+  whiten: { from: read, whitening: {} }
+  whiten_test: { from: read_test, whitening: {} }
+  batch: { from: whiten, batcher: { size: 20 } }
+  batch_test: { from: whiten_test, batcher: { size: 20, partial: keep } }
   gradients:
     from: batch
-    model: &model
+    model:
       layers:
+        - max_pool: { kernel: 8, stride: 8 }
         - dense: { units: 10 }
         - softmax_cross_entropy
-  train: { from: gradients, reducer: {} }
-  score: { from: [batch_test, train], model: *model }
+  train: { from: gradients, reducer: { learning_rate: 0.05 } }
+  score: { from: [batch_test, train], model: {} }
   evaluate: { from: score, evaluator: {} }
 ";

@@ -8,8 +8,8 @@ use config::diagnostic::{self, Diagnostic};
 /// What a function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong.
-#[derive(Debug)]
+/// What can go wrong. For people, `Debug` writes what `Display` does: it is what a `main` that fails
+/// with an error prints.
 #[non_exhaustive]
 pub enum Error {
     /// A pipeline is wrong. Nothing has been opened and nothing was run.
@@ -23,7 +23,7 @@ pub enum Error {
 }
 
 /// Everything that is wrong with a pipeline, each with its place in the file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl fmt::Display for Diagnostics {
@@ -32,15 +32,27 @@ impl fmt::Display for Diagnostics {
     }
 }
 
+impl fmt::Debug for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl StdError for Diagnostics {}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pipeline(diagnostics) => diagnostics.fmt(f),
+            Self::Pipeline(diagnostics) => fmt::Display::fmt(diagnostics, f),
             Self::Usage(message) => f.write_str(message),
             Self::Interrupted => f.write_str("interrupted"),
-            Self::Failed(error) => error.fmt(f),
+            Self::Failed(error) => write!(f, "{error:#}"),
         }
     }
 }
