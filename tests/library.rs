@@ -62,7 +62,8 @@ fn what_is_trained_predicts_as_the_command_does() {
     assert_eq!(logged.len(), 20);
     assert!(logged[19].1 < logged[0].1, "{logged:?}");
 
-    let checkpoint = Run::open(run.folder()).and_then(|run| run.best()).expect("it was evaluated");
+    let run = Run::open(run.folder()).expect("it is there");
+    let checkpoint = run.latest().expect("its weights were kept");
     assert_eq!((checkpoint.steps(), checkpoint.classes().len()), (20, 10));
     let model = checkpoint.model().expect("it can be evaluated");
     let photos = [photo(folder.path(), "wide.png", 9), photo(folder.path(), "thin.png", 3)];
@@ -87,7 +88,9 @@ fn what_is_trained_predicts_as_the_command_does() {
 
     let text =
         printed(example("predict").arg(run.folder()).args(&photos).output().expect("it starts"));
-    let (class, share) = found[1].best();
+    let best = run.best().and_then(gradflow::Checkpoint::model).expect("it was evaluated");
+    let prediction = best.predict(&images[1]).expect("a photo");
+    let (class, share) = prediction.best();
     assert!(text.lines().nth(1).is_some_and(|line| line.contains(&format!("{class} {share:.4}"))));
 }
 
