@@ -20,7 +20,8 @@
 //! // Later, in this program or in another one:
 //! let model = Run::open(run.folder())?.latest()?.model()?;
 //! let image = Image::from_rgb(32, 32, vec![128; 32 * 32 * 3])?;
-//! let (class, probability) = model.predict(&image)?.best();
+//! let prediction = model.predict(&image)?;
+//! let (class, probability) = prediction.best();
 //! println!("{class}: {probability:.2}");
 //! # Ok(())
 //! # }
