@@ -157,3 +157,42 @@ fn what_is_not_there_is_told() {
     assert!(told(error.expect_err("no name")).contains("cannot name a run's folder"));
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }
+
+#[test]
+fn pictures_are_predicted_whatever_blocks_their_stages_make() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shuffled = gradflow::doc::PIPELINE
+        .replace("seed: 0\n", "seed: 0\nblock_images: 1\n")
+        .replace("{ from: read_test,", "{ from: mix_test,")
+        .replace(
+            "stages:\n",
+            "stages:\n  mix_test: { from: read_test, shuffler: { mode: epoch } }\n",
+        );
+    let run = Pipeline::from_yaml("shuffled", shuffled)
+        .runs(folder.path())
+        .run(|_| ())
+        .expect("it trains");
+    let photos = [photo(folder.path(), "wide.png", 9), photo(folder.path(), "thin.png", 3)];
+    let model = run.latest().and_then(gradflow::Checkpoint::model).expect("it can be evaluated");
+    let found = model.predict_all(&photos.clone().map(Image::from_file)).expect("two photos");
+    assert_eq!(found.len(), 2);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
+    common::offline(&mut command).arg("predict").arg(run.folder());
+    let told = printed(command.args(&photos).output().expect("it starts"));
+    assert!(told.contains(found[1].best().0), "{told}");
+}
+
+#[test]
+fn what_fails_stops_no_other_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipeline =
+        Pipeline::load(pipeline(folder.path())).expect("it is there").runs(folder.path());
+    let failing = pipeline.clone().set("stages.read.reader.format", json!({ "cifar100": {} }));
+    let failing = failing.expect("a value").data(folder.path().join("nothing"));
+    assert!(matches!(
+        failing.run(|_| ()),
+        Err(Error::Failed(_) | Error::Usage(_) | Error::Pipeline(_))
+    ));
+    let run = pipeline.run(|_| ()).expect("it trains");
+    assert_eq!(run.latest().expect("its weights").steps(), 20);
+}

@@ -182,7 +182,11 @@ impl Pipeline {
             (observer.0)(&Event::Warning(warning.message.clone()));
         }
         recorder.add(Box::new(observer));
-        let Kept { failure, result } = recorder.keep(&plan, &self.stop);
+        // One of its own, which stays stopped if the run fails: the caller may have others to run.
+        let stop = Stop::default();
+        let its = stop.clone();
+        self.stop.on_stop(move || its.stop());
+        let Kept { failure, result } = recorder.keep(&plan, &stop);
         let last = recorder.last();
         if let Some(error) = failure {
             return Err(failed(error));

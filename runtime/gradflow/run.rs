@@ -132,7 +132,8 @@ impl Checkpoint {
     }
 
     /// The model with these weights, ready to classify images: what the pipeline's evaluation does to
-    /// an image is done to each.
+    /// an image is done to each. Its adapter is opened on threads of the model, and what goes wrong there
+    /// is told by the first prediction.
     ///
     /// # Errors
     /// If the pipeline cannot be read any more, evaluates nothing, or reads no images of one or three

@@ -245,7 +245,7 @@ mod tests {
     fn programs_are_chosen_by_parts_of_their_paths() {
         let names = ["tests/cli".to_owned(), "runtime/".to_owned()];
         let suite = Suite::new(&names, Duration::ZERO);
-        let asked = ["tests/cli.rs", "tests/towers.rs", "runtime/src/lib.rs", "documentation"]
+        let asked = ["tests/cli.rs", "tests/towers.rs", "runtime/flow/src/lib.rs", "documentation"]
             .map(|name| suite.is_asked_for(name));
         assert_eq!(asked, [true, false, true, false]);
         assert!(Suite::new(&[], Duration::ZERO).is_asked_for("tests/towers.rs"));

@@ -55,7 +55,8 @@ impl Stop {
         let _ = self.shared.signal.receiver.recv().await;
     }
 
-    /// Calls `hook` when the run is asked to end; at once if it already was.
+    /// Calls `hook` when the run is asked to end; at once if it already was. The hook may not use this
+    /// `Stop` or its clones.
     pub fn on_stop(&self, hook: impl Fn() + Send + 'static) {
         let mut hooks = self.hooks();
         if self.is_stopped() {

@@ -133,7 +133,7 @@ fn score(
         return Ok(Vec::new());
     }
     let warn = |text: &str| complain(&format!("warning: {text}\n"));
-    Predictor::new(plan, path, weights, warn)?.score(pictures)
+    Predictor::new(plan, path, weights, warn)?.score_last(pictures)
 }
 
 /// The likeliest classes with their probabilities; of equal ones the lower number first.

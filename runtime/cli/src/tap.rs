@@ -153,7 +153,13 @@ fn gather(plan: Plan, stage: &str, most: usize) -> Result<Vec<Item>> {
             complain(&format!("warning: {text}\n"));
         }
     })?;
-    Ok(std::iter::from_fn(|| gathered.try_recv().ok()).collect())
+    let decoded = |mut item: Item| {
+        if let Item::Block(block) = &mut item {
+            block.samples.iter_mut().try_for_each(|sample| sample.image.decode())?;
+        }
+        Ok(item)
+    };
+    std::iter::from_fn(|| gathered.try_recv().ok()).map(decoded).collect()
 }
 
 /// Draws the images and lists them.

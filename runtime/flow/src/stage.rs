@@ -165,7 +165,8 @@ pub trait Map: Send + Sync {
 
 /// A running stage. It ends when its inputs end or its output is closed.
 pub trait Stage: Send {
-    /// Receives and sends until there is nothing more to do.
+    /// Receives and sends until there is nothing more to do. What belongs to an epoch is sent before more
+    /// than that epoch is waited for: the next one may come only once the results are there.
     fn run<'a>(&'a mut self, ports: &'a mut Ports) -> BoxFuture<'a, Result<()>>;
 
     /// Where its images come from, if it brings them; else they are those of its first input.

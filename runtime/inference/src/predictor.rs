@@ -49,7 +49,10 @@ impl Predictor {
         // Room for a pass for each view: what is sent waits for nothing that is yet to be taken.
         let (images_in, images_out) = bounded(photos.views.max(1));
         plan.give(&photos.source, images_out)?;
-        let (plan, scores) = plan.passing_on(&photos.score)?;
+        let (mut plan, scores) = plan.passing_on(&photos.score)?;
+        // A pass stays one block: a stage that took in another one for each block that it puts out
+        // would wait for pictures that nobody has.
+        plan.settings.block_images = usize::MAX;
         let stop = Stop::default();
         let its = stop.clone();
         let run = move || {
@@ -89,11 +92,23 @@ impl Predictor {
     /// # Errors
     /// If the flow fails. It stays so.
     pub fn score(&self, pictures: &[&Picture]) -> Result<Vec<Vec<f64>>> {
+        self.score_and(pictures, false)
+    }
+
+    /// The same, for the last time: the flow ends, whatever its stages wait for.
+    ///
+    /// # Errors
+    /// If the flow fails.
+    pub fn score_last(self, pictures: &[&Picture]) -> Result<Vec<Vec<f64>>> {
+        self.score_and(pictures, true)
+    }
+
+    fn score_and(&self, pictures: &[&Picture], is_last: bool) -> Result<Vec<Vec<f64>>> {
         if pictures.is_empty() {
             return Ok(Vec::new());
         }
         let mut flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.scored(pictures) {
+        match self.scored(pictures, is_last) {
             Some(shares) => Ok(shares),
             None => Err(match flow.take().map(JoinHandle::join) {
                 Some(Ok(Err(error))) => error,
@@ -104,10 +119,14 @@ impl Predictor {
     }
 
     /// The same; `None` if the flow has ended.
-    fn scored(&self, pictures: &[&Picture]) -> Option<Vec<Vec<f64>>> {
+    fn scored(&self, pictures: &[&Picture], is_last: bool) -> Option<Vec<Vec<f64>>> {
         self.weights.send_blocking(Item::Weights(Arc::clone(&self.model))).ok()?;
         for pass in self.photos.passes(pictures, &self.classes) {
             self.images.send_blocking(pass).ok()?;
+        }
+        if is_last {
+            self.images.close();
+            self.weights.close();
         }
         let mut shares: Vec<Vec<f64>> = vec![Vec::new(); pictures.len()];
         let mut left = pictures.len() * self.photos.views;

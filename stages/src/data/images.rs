@@ -245,7 +245,7 @@ impl Format for Images {
         let size: usize = shape.iter().product();
         if pixels.is_none() && self.cache.is_none() {
             notes.push(format!(
-                "{} images of {} bytes take more than half of the memory that is free: they are decoded                  each time they are used, unless `cache: true` is written",
+                "{} images of {} bytes take more than half of the memory that is free: they are decoded each time they are used, unless `cache: true` is written",
                 thousands(whole.len() as u64),
                 thousands(size as u64)
             ));
