@@ -9,10 +9,13 @@ use std::process::{Command, Output};
 use gradflow::{Error, Event, Image, Pipeline, Run, Stop};
 use serde_json::{Value, json};
 
-/// The pipeline of the library's documentation, in a folder.
+/// The pipeline of the library's documentation.
+const PIPELINE: &str = include_str!("../runtime/gradflow/drawings.yaml");
+
+/// The same, in a folder.
 fn pipeline(folder: &Path) -> PathBuf {
     let file = folder.join("drawings.yaml");
-    fs::write(&file, gradflow::doc::PIPELINE).expect("written");
+    fs::write(&file, PIPELINE).expect("written");
     file
 }
 
@@ -149,7 +152,7 @@ fn what_is_not_there_is_told() {
     let missing = folder.path().join("none.yaml");
     assert!(told(Pipeline::load(&missing).err().expect("no file")).contains("none.yaml"));
     assert!(told(Run::open(folder.path()).expect_err("no run")).contains("holds no run"));
-    let endless = gradflow::doc::PIPELINE.replace("steps: 20\n", "");
+    let endless = PIPELINE.replace("steps: 20\n", "");
     let error = Pipeline::from_yaml("endless", endless).runs(folder.path()).run(|_| ());
     assert!(told(error.expect_err("no end")).contains("`epochs` or `steps`"));
     let taken = Pipeline::load(pipeline(folder.path())).expect("it is there").runs(folder.path());
@@ -161,7 +164,7 @@ fn what_is_not_there_is_told() {
 #[test]
 fn pictures_are_predicted_whatever_blocks_their_stages_make() {
     let folder = tempfile::tempdir().expect("a folder");
-    let shuffled = gradflow::doc::PIPELINE
+    let shuffled = PIPELINE
         .replace("seed: 0\n", "seed: 0\nblock_images: 1\n")
         .replace("{ from: read_test,", "{ from: mix_test,")
         .replace(
@@ -195,4 +198,28 @@ fn what_fails_stops_no_other_run() {
     ));
     let run = pipeline.run(|_| ()).expect("it trains");
     assert_eq!(run.latest().expect("its weights").steps(), 20);
+}
+
+#[test]
+fn warnings_and_adapters_are_those_of_the_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listed = PIPELINE.replace("reducer: {", "reducer: { adapters: [nowhere],");
+    let train = |text: String| Pipeline::from_yaml("listed", text).runs(folder.path());
+    assert!(train(listed.clone()).run(|_| ()).is_err(), "there is no such adapter");
+    let (sender, told) = std::sync::mpsc::channel();
+    let warned = move |event: &Event| {
+        if let Event::Warning(text) = event {
+            sender.send(text.clone()).expect("the test waits");
+        }
+    };
+    let run = train(listed).adapter("cpu").run(warned).expect("it trains on what was named");
+    assert!(told.iter().any(|text| text.contains("nowhere")), "that is told");
+
+    let (sender, told) = std::sync::mpsc::channel();
+    let newest = run.latest().expect("a checkpoint").path().to_owned();
+    fs::write(newest, "damaged").expect("written");
+    let warned = move |text: &str| sender.send(text.to_owned()).expect("the test waits");
+    let model = run.latest().expect("an earlier one").adapter("cpu").on_warning(warned).model();
+    drop(model.expect("it can be evaluated"));
+    assert!(told.iter().any(|text| text.contains("step-000000020")), "that it is damaged is told");
 }

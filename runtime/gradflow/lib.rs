@@ -7,8 +7,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let runs = folder.path();
-//! # std::fs::write(runs.join("digits.yaml"), gradflow::doc::PIPELINE)?;
-//! let run = Pipeline::load(runs.join("digits.yaml"))?
+//! let run = Pipeline::load("runtime/gradflow/drawings.yaml")?
 //!     .set("steps", 3)?
 //!     .runs(runs)
 //!     .run(|event| {
@@ -48,9 +47,6 @@ mod model;
 mod pipeline;
 mod registry;
 mod run;
-
-#[doc(hidden)]
-pub mod doc;
 
 pub use base::stop::Stop;
 pub use config::diagnostic::{Diagnostic, Severity};

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use base::stop::Stop;
+use compute::adapter::several::Several;
 use compute::settings::ComputeSettings;
 use config::diagnostic::Diagnostic;
 use flow::environment;
@@ -104,7 +105,8 @@ impl Pipeline {
         self
     }
 
-    /// Computes on this adapter: `auto`, `cpu`, or the number or name of one.
+    /// Computes on this adapter: `auto`, `cpu`, or the number or name of one. It counts more than what the
+    /// pipeline says, the reducer's `adapters` among it.
     pub fn adapter(mut self, adapter: impl Into<String>) -> Self {
         self.adapter = Some(adapter.into());
         self
@@ -140,7 +142,12 @@ impl Pipeline {
 
     fn plan(&self) -> Result<(Plan, Vec<Diagnostic>)> {
         let base = RunSettings {
-            compute: ComputeSettings::on(self.adapter.clone()),
+            compute: ComputeSettings {
+                adapter: self.adapter.clone(),
+                adapters: self.trains_on(),
+                adapter_alone: self.adapter.is_some(),
+                ..ComputeSettings::default()
+            },
             folder: self.folder.clone(),
             ..environment::settings(self.data.clone())
         };
@@ -149,8 +156,8 @@ impl Pipeline {
     }
 
     /// Trains until the pipeline's `epochs` or `steps` are done, and hands each event to `observe` on
-    /// this thread. Everything is recorded as the command records it: checkpoints, metrics,
-    /// TensorBoard's files and a report.
+    /// this thread. What is recorded is what the command records, but for `log.txt`, which is what
+    /// that prints: checkpoints, metrics, TensorBoard's files and a report.
     ///
     /// A run that is [stopped](Pipeline::stop) keeps its weights, and is given like one that is done.
     ///
@@ -172,6 +179,7 @@ impl Pipeline {
             folder: absolute(&self.folder).unwrap_or_default(),
             data_path: self.data.as_deref().and_then(|data| absolute(data).ok()),
             adapter_asked: self.adapter.clone(),
+            adapters_asked: self.trains_on(),
             ..About::default()
         };
         let mut recorder =
@@ -186,11 +194,12 @@ impl Pipeline {
         let stop = Stop::default();
         let its = stop.clone();
         self.stop.on_stop(move || its.stop());
-        let Kept { failure, result } = recorder.keep(&plan, &stop);
+        let Kept { failure, result, discarded } = recorder.keep(&plan, &stop);
         let last = recorder.last();
         if let Some(error) = failure {
             return Err(failed(error));
         }
+        discarded.map_err(failed)?;
         let outcome = result.map_err(failed)?;
         if let Some(why) = &last.failure {
             return Err(failed(anyhow::anyhow!("the last weights could not be kept: {why}")));
@@ -200,6 +209,11 @@ impl Pipeline {
             None if outcome.interrupted => Err(Error::Interrupted),
             None => Err(Error::Usage(format!("{}: nothing was trained", self.name))),
         }
+    }
+
+    /// What trains, if that was said.
+    fn trains_on(&self) -> Option<Several> {
+        self.adapter.as_deref().map(Several::alone)
     }
 
     /// Where the run is kept.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use compute::settings::ComputeSettings;
 use flow::environment;
 use flow::settings::RunSettings;
-use inference::{Change, Predictor, Trained};
+use inference::{Change, Predictor, Trained, scorer_choice};
 use record::metrics::{self, History};
 use record::recorder::metrics_file;
 use record::run_folder;
@@ -74,6 +74,7 @@ pub struct Checkpoint {
     registry: Registry,
     changes: Vec<Change>,
     adapter: Option<String>,
+    warn: Box<dyn Fn(&str) + Send>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -92,8 +93,13 @@ impl Checkpoint {
     }
 
     fn of(trained: Trained) -> Self {
-        let changes = Vec::new();
-        Self { trained, registry: Registry::default(), changes, adapter: None }
+        Self {
+            trained,
+            registry: Registry::default(),
+            changes: Vec::new(),
+            adapter: None,
+            warn: Box::new(|_| ()),
+        }
     }
 
     /// Its file.
@@ -131,6 +137,14 @@ impl Checkpoint {
         self
     }
 
+    /// Hands warnings to a function: of later checkpoints that were passed over as they are damaged, of
+    /// weights that were trained on drawings in place of a data set, of the pipeline, and of an adapter
+    /// that is lost.
+    pub fn on_warning(mut self, warn: impl Fn(&str) + Send + 'static) -> Self {
+        self.warn = Box::new(warn);
+        self
+    }
+
     /// The model with these weights, ready to classify images: what the pipeline's evaluation does to
     /// an image is done to each. Its adapter is opened on threads of the model, and what goes wrong there
     /// is told by the first prediction.
@@ -143,10 +157,13 @@ impl Checkpoint {
             compute: ComputeSettings::on(self.adapter),
             ..environment::settings(None)
         };
-        let (plan, _) = self.trained.plan(&self.registry.kinds(), &self.changes, &base)?;
+        let (plan, told) = self.trained.plan(&self.registry.kinds(), &self.changes, &base)?;
+        let own = self.trained.warnings.iter().cloned().chain(self.trained.stand_in_warning());
+        let of_plan = told.into_iter().map(|one| one.message).chain(scorer_choice(&plan));
+        own.chain(of_plan).for_each(|warning| (self.warn)(&warning));
         let weights = self.trained.weights(&plan).map_err(failed)?;
         let predictor =
-            Predictor::new(plan, &self.trained.path, weights, |_| ()).map_err(failed)?;
+            Predictor::new(plan, &self.trained.path, weights, self.warn).map_err(failed)?;
         Ok(Model { predictor: Arc::new(predictor) })
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn execute(
     let job = plan.settings.compute.job.clone();
     let mut recorder = recorder.unwrap_or_else(|| Recorder::without_folder(&plan));
     listening(app, &plan, &mut recorder, before, stop);
-    let Kept { failure, result } = recorder.keep(&plan, stop);
+    let Kept { failure, result, discarded } = recorder.keep(&plan, stop);
     let last = recorder.last().clone();
     if let Some(error) = failure {
         return Err(Failure::of_run(error));
@@ -87,10 +87,6 @@ pub(super) fn execute(
             let diverged = error.chain().find_map(|cause| cause.downcast_ref::<Diverged>());
             Err(match diverged.cloned().filter(|_| job.is_first()) {
                 Some(diverged) => {
-                    let discarded = match diverged.began_bad {
-                        true => recorder.discard(diverged.step),
-                        false => Ok(None),
-                    };
                     drop(recorder);
                     let discarded = discarded.map_err(Failure::Run)?;
                     diagnose(plan, &diverged, discarded.as_deref(), &last)

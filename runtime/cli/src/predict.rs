@@ -68,11 +68,8 @@ pub(super) struct Arguments {
 pub(super) fn predict(app: &App, arguments: &Arguments) -> Result<(), Failure> {
     let path = find(&arguments.path, &arguments.runs)?;
     let trained = read(&path, false)?;
-    if let Some(real) = &trained.stored.source.stands_in_for {
-        complain(&format!(
-            "warning: this model was trained on drawn stand-in images, NOT {real}: it knows nothing \
-             of photos\n"
-        ));
+    if let Some(warning) = trained.stand_in_warning() {
+        complain(&format!("warning: {warning}\n"));
     }
     let raw = arguments.raw.then(Change::raw);
     let adapter = arguments.adapter.as_deref();

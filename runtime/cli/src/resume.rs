@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::output::Failure;
-use super::run_arguments::{Arguments, alone, needs_an_end};
+use super::run_arguments::{Arguments, needs_an_end};
 use super::{App, pipeline};
 use compute::adapter::forms::Forms;
+use compute::adapter::several::Several;
 use compute::settings::ComputeSettings;
 use compute::towers::journal;
 use config::node::Node;
@@ -274,7 +275,7 @@ fn settings(arguments: &Arguments, about: &About) -> RunSettings {
         compute: ComputeSettings {
             adapter: about.adapter_asked.clone(),
             adapter_alone: adapters.is_some()
-                && adapters == about.adapter_asked.as_deref().map(alone),
+                && adapters == about.adapter_asked.as_deref().map(Several::alone),
             adapters,
             strict: arguments.strict,
             ..ComputeSettings::default()

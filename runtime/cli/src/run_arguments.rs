@@ -94,13 +94,8 @@ pub(super) struct Arguments {
 impl Arguments {
     /// What trains, if it is said here.
     pub(super) fn adapters_asked(&self) -> Option<Several> {
-        self.adapters.clone().or(self.adapter.as_deref().map(alone))
+        self.adapters.clone().or(self.adapter.as_deref().map(Several::alone))
     }
-}
-
-/// The adapter of this name, by itself.
-pub(super) fn alone(name: &str) -> Several {
-    Several::Listed(vec![name.into()])
 }
 
 pub(super) fn stay_offline(plan: &mut Plan, arguments: &Arguments) {

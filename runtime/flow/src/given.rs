@@ -134,9 +134,8 @@ mod tests {
     use crate::stage::RunSettings;
     use config::node::Node;
 
-    #[test]
-    fn a_run_stops_though_its_items_may_still_come() {
-        let (sender, items) = bounded(1);
+    /// A flow of these items that nobody waits for the end of.
+    fn endless(items: Receiver<Item>) -> Plan {
         let output = Port::Samples(ImageType {
             pixel: PixelType::U8,
             shape: [1, 1, 1],
@@ -153,7 +152,7 @@ mod tests {
             inputs: Vec::new(),
             output: None,
         };
-        let plan = Plan {
+        Plan {
             settings: RunSettings {
                 limit: Limit::default(),
                 channel_blocks: 1,
@@ -166,7 +165,13 @@ mod tests {
             trials: Vec::new(),
             top: Node::Null,
             document: Node::Null,
-        };
+        }
+    }
+
+    #[test]
+    fn a_run_stops_though_its_items_may_still_come() {
+        let (sender, items) = bounded(1);
+        let plan = endless(items);
         let stop = Stop::default();
         let (done, ended) = std::sync::mpsc::channel();
         let its = stop.clone();
@@ -175,5 +180,16 @@ mod tests {
         let ended = ended.recv_timeout(std::time::Duration::from_secs(60));
         assert_eq!(ended, Ok(Some(true)));
         drop(sender);
+    }
+
+    #[test]
+    fn a_run_whose_observer_panics_is_stopped() {
+        let (_sender, items) = bounded(1);
+        let (plan, stop) = (endless(items), Stop::default());
+        let its = stop.clone();
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run(&plan, its, |_| panic!("the observer's own"))
+        }));
+        assert!(ran.is_err() && stop.is_stopped());
     }
 }

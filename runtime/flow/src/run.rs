@@ -33,6 +33,7 @@ use compute::towers::NoneLeft;
 /// # Errors
 /// The first thing that went wrong in each stage, with the stage's name.
 pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Message)) -> Result<Outcome> {
+    let _guard = StopOnPanic(stop.clone());
     let (events, receiver) = Events::new();
     // Afterwards only the stages hold `events`, so that the loop below ends when they do.
     let mut running = build(plan, stop, events, &receiver, &mut observe)?;
@@ -57,6 +58,17 @@ pub fn run(plan: &Plan, stop: Stop, mut observe: impl FnMut(Message)) -> Result<
     }
     failures.into_result()?;
     Ok(running.outcome(start.elapsed()))
+}
+
+/// Ends the stages if whoever observes a run panics: nobody would hear of them any more.
+struct StopOnPanic(Stop);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
+        }
+    }
 }
 
 /// Builds all stages, while what they say is handed on: they may say more than the queue holds.

@@ -174,6 +174,14 @@ impl Trained {
         if earlier.is_empty() { Ok(loaded) } else { load(&[&earlier, set].concat()) }
     }
 
+    /// That it was trained on drawings in place of a data set.
+    pub fn stand_in_warning(&self) -> Option<String> {
+        let real = self.stored.source.stands_in_for.as_ref()?;
+        Some(format!(
+            "this model was trained on drawn stand-in images, NOT {real}: it knows nothing of photos"
+        ))
+    }
+
     /// The images that it was trained on, if that is known.
     ///
     /// # Errors

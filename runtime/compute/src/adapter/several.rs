@@ -173,6 +173,11 @@ impl fmt::Display for Missing {
 }
 
 impl Several {
+    /// The adapter of this name, by itself.
+    pub fn alone(name: &str) -> Self {
+        Self::Listed(vec![name.into()])
+    }
+
     /// What is wrong with it, as far as it can be seen without looking for devices.
     pub fn mistakes(&self, field: &str) -> Vec<Mismatch> {
         let none = || {

@@ -1,10 +1,13 @@
 //! Runs a plan while a recorder keeps what happens.
 
+use std::path::PathBuf;
+
 use anyhow::{Error, Result};
 
 use base::stop::Stop;
 use compute::adapter::forms::Forms;
 use compute::adapter::tuning_cache::TuningCache;
+use compute::divergence::Diverged;
 use fetch::Interrupted;
 use flow::plan::Plan;
 use flow::reports::Outcome;
@@ -20,6 +23,8 @@ pub struct Kept {
     pub failure: Option<Error>,
     /// What the stages did, or what went wrong.
     pub result: Result<Outcome>,
+    /// Where weights went that had diverged, if there were any.
+    pub discarded: Result<Option<PathBuf>>,
 }
 
 /// Has a plan that begins take the fastest forms of kernels, and show its first images.
@@ -37,7 +42,8 @@ pub fn forms(settings: &RunSettings) -> Forms {
 }
 
 impl Recorder {
-    /// Runs a plan to its end, keeps what happens, and ends the sinks.
+    /// Runs a plan to its end, keeps what happens, and ends the sinks. Weights that training cannot go
+    /// on from are moved aside.
     pub fn keep(&mut self, plan: &Plan, stop: &Stop) -> Kept {
         let mut failure = None;
         let result = flow::run::run(plan, stop.clone(), |message| {
@@ -56,6 +62,12 @@ impl Recorder {
             (None, Err(error)) => format!("{error:#}"),
         };
         self.finish(&how, result.as_ref().ok().filter(|_| failure.is_none()));
-        Kept { failure, result }
+        let error = result.as_ref().err();
+        let mut causes = error.into_iter().flat_map(Error::chain);
+        let discarded = match causes.find_map(|cause| cause.downcast_ref::<Diverged>()) {
+            Some(diverged) if diverged.began_bad => self.discard(diverged.step),
+            _ => Ok(None),
+        };
+        Kept { failure, result, discarded }
     }
 }

@@ -411,7 +411,7 @@ impl Recorder {
     ///
     /// # Errors
     /// If they cannot be moved.
-    pub fn discard(&mut self, steps: u64) -> Result<Option<PathBuf>> {
+    fn discard(&mut self, steps: u64) -> Result<Option<PathBuf>> {
         let Some(folder) = self.folder.as_ref().filter(|_| self.begun) else { return Ok(None) };
         folder.check()?;
         let aside = folder.superseded();
