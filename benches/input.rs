@@ -87,7 +87,7 @@ fn plan(workers: usize) -> Result<Plan> {
     let set: Vec<_> = settings.map(|path| (path.to_owned(), workers.to_string())).collect();
     let data = std::env::var_os("GRADFLOW_DATA").filter(|folder| !folder.is_empty());
     let base = RunSettings { data_default: data.map(Into::into), ..RunSettings::default() };
-    let kinds = stages::kinds(stages::model::layers::all());
+    let kinds = stages::kinds(&stages::catalog::Catalog::default());
     match Plan::load(&kinds, FILE, TEXT, &set, &base) {
         Ok((plan, _)) => Ok(plan),
         Err(problems) => bail!(config::diagnostic::render(&problems, false)),

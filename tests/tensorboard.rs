@@ -19,7 +19,6 @@ use record::tensorboard::proto::HistogramProto;
 use record::tensorboard::{EventFile, cut, graph};
 use serde_json::{Value, json};
 use stages::golden;
-use stages::model::layers;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -108,7 +107,7 @@ fn tensorboard_reads_what_was_written() {
 fn tensorboard_reads_the_graph() {
     let Some(python) = python::find() else { return };
     let folder = folder("graph");
-    let kinds = stages::kinds(layers::all());
+    let kinds = stages::kinds(&stages::catalog::Catalog::default());
     let yaml = fs::read_to_string(Path::new(HERE).join("pipeline.yaml")).expect("pipeline.yaml");
     let plan = Plan::load(&kinds, "pipeline.yaml", &yaml, &[], &RunSettings::default());
     let (plan, _) = plan.expect("a valid pipeline");

@@ -9,12 +9,16 @@ use compute::graph::{Graph, TensorId};
 use compute::kernel::Step;
 use compute::session::Session;
 use compute::verify::network;
+use config::decode::Problems;
+use config::node::Path;
+use config::yaml::Document;
 use flow::item::{Batch, Label};
+use flow::stage::Variant;
 use stages::model::compile::{ListedLayer, compile};
 use stages::model::layer::Layer;
 use stages::model::layers::dense::Dense;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
-use stages::optimizer::Optimizer;
+use stages::optimizer::{self, Optimizer};
 use stages::reducer::update::{Update, debiased};
 
 const IMAGES: usize = 5;
@@ -29,10 +33,13 @@ fn adapters() -> Vec<Box<dyn Adapter>> {
     all
 }
 
-/// An update; the optimiser written as JSON.
+/// An update; the optimiser written as YAML.
 fn update(optimizer: &str, clip_norm: Option<f64>) -> Update {
-    let optimizer = serde_json::from_str(optimizer).expect("an optimiser");
-    Update { optimizer, clip_norm }
+    let document = Document::parse(optimizer).expect("YAML");
+    let (kinds, mut problems) = (optimizer::all(), Problems::new());
+    let chosen =
+        Variant::choose(&kinds, "optimizer", document.node(), &Path::default(), &mut problems);
+    Update { optimizer: Optimizer(chosen.expect("an optimiser")), clip_norm }
 }
 
 /// A matrix and biases, and the loss, with this decay and this smoothing.
@@ -113,7 +120,9 @@ impl Twin {
 
     fn step(&mut self, batch: &Batch, number: u32, update: &Update, decay: f64, smoothing: f64) {
         let mut gradients = self.gradients(batch, smoothing);
-        let decoupled = matches!(update.optimizer, Optimizer::AdamW(_));
+        let decoupled = update.optimizer.decays();
+        let optimizer = &update.optimizer.0;
+        let fields = serde_json::to_value(optimizer.fields()).expect("JSON");
         if !decoupled {
             for (gradient, weight) in gradients[0].iter_mut().zip(&self.weights[0]) {
                 *gradient += decay * weight;
@@ -128,14 +137,16 @@ impl Twin {
             for (at, gradient) in gradients.iter().enumerate() {
                 let (first, second) = (&mut self.first[of][at], &mut self.second[of][at]);
                 let weight = &mut self.weights[of][at];
-                match &update.optimizer {
-                    Optimizer::Sgd(_) => *weight -= rate * gradient,
-                    Optimizer::Momentum(settings) => {
-                        *first = settings.momentum * *first + gradient;
-                        let ahead = settings.momentum * *first + gradient;
-                        *weight -= rate * if settings.nesterov { ahead } else { *first };
+                match optimizer.name() {
+                    "sgd" => *weight -= rate * gradient,
+                    "momentum" => {
+                        let momentum = fields["momentum"].as_f64().expect("a number");
+                        *first = momentum * *first + gradient;
+                        let ahead = momentum * *first + gradient;
+                        let is_ahead = fields["nesterov"] == true;
+                        *weight -= rate * if is_ahead { ahead } else { *first };
                     }
-                    Optimizer::Adam(_) | Optimizer::AdamW(_) => {
+                    "adam" | "adamw" => {
                         if decoupled && of == 0 {
                             *weight -= rate * decay * *weight;
                         }
@@ -145,6 +156,7 @@ impl Twin {
                         let square = *second / (1.0 - 0.999_f64.powf(t));
                         *weight -= rate * mean / (square.sqrt() + 1e-8);
                     }
+                    other => panic!("there is no twin of {other}"),
                 }
             }
         }
@@ -164,6 +176,9 @@ fn every_update_does_what_plain_arithmetic_does() {
         (r#"{ "adamw": {} }"#, None, 0.4, 0.0),
         (r#"{ "adamw": {} }"#, Some(0.2), 0.4, 0.1),
     ];
+    for kind in optimizer::all() {
+        assert!(cases.iter().any(|(text, ..)| text.contains(kind.name)), "no {}", kind.name);
+    }
     for adapter in adapters() {
         let name = adapter.info().name.clone();
         for (optimizer, clip_norm, decay, smoothing) in cases {

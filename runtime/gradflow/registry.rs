@@ -6,7 +6,11 @@ use compute::job::Job;
 use compute::kernel::Kernel;
 use flow::stage::Kind;
 use record::sink::Sink;
+use stages::catalog::Catalog;
+use stages::data::format::FormatKind;
 use stages::model::layer::LayerKind;
+use stages::optimizer::OptimizerKind;
+use stages::schedule::ScheduleKind;
 
 /// The stages, layers, kernels and sinks that a program has: those of Gradflow, unless it begins with
 /// [`Registry::empty`], and its own.
@@ -19,8 +23,8 @@ use stages::model::layer::LayerKind;
 /// ```
 #[derive(Clone)]
 pub struct Registry {
-    layers: Vec<LayerKind>,
-    stages: fn(Vec<LayerKind>) -> Vec<Kind>,
+    catalog: Catalog,
+    stages: fn(&Catalog) -> Vec<Kind>,
     more_stages: Vec<Kind>,
     kernels: Vec<&'static Kernel>,
     sinks: Vec<fn() -> Box<dyn Sink>>,
@@ -30,7 +34,7 @@ impl Default for Registry {
     /// Everything that comes with Gradflow.
     fn default() -> Self {
         Self {
-            layers: stages::model::layers::all(),
+            catalog: Catalog::default(),
             stages: stages::kinds,
             more_stages: Vec::new(),
             kernels: shaders::ALL.to_vec(),
@@ -43,7 +47,12 @@ impl Registry {
     /// Nothing: a pipeline can have what is added and nothing else.
     pub fn empty() -> Self {
         Self {
-            layers: Vec::new(),
+            catalog: Catalog {
+                layers: Vec::new(),
+                optimizers: Vec::new(),
+                schedules: Vec::new(),
+                formats: Vec::new(),
+            },
             stages: |_| Vec::new(),
             more_stages: Vec::new(),
             kernels: Vec::new(),
@@ -59,7 +68,25 @@ impl Registry {
 
     /// Adds a kind of layer, which models of Gradflow's own stage `model` may have.
     pub fn layer(mut self, kind: LayerKind) -> Self {
-        self.layers.push(kind);
+        self.catalog.layers.push(kind);
+        self
+    }
+
+    /// Adds a kind of optimiser, which Gradflow's own stage `reducer` may have.
+    pub fn optimizer(mut self, kind: OptimizerKind) -> Self {
+        self.catalog.optimizers.push(kind);
+        self
+    }
+
+    /// Adds a kind of schedule for the learning rate of Gradflow's own stage `reducer`.
+    pub fn schedule(mut self, kind: ScheduleKind) -> Self {
+        self.catalog.schedules.push(kind);
+        self
+    }
+
+    /// Adds a format of data that Gradflow's own stage `reader` reads.
+    pub fn format(mut self, kind: FormatKind) -> Self {
+        self.catalog.formats.push(kind);
         self
     }
 
@@ -77,7 +104,7 @@ impl Registry {
 
     /// All kinds of stages.
     pub fn kinds(&self) -> Vec<Kind> {
-        let mut kinds = (self.stages)(self.layers.clone());
+        let mut kinds = (self.stages)(&self.catalog);
         kinds.extend(self.more_stages.iter().cloned());
         kinds
     }

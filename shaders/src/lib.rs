@@ -33,122 +33,70 @@ mod vector;
 mod windows;
 mod word;
 
-pub mod adam_update;
-pub mod add_forward;
-pub mod add_into;
-pub mod avg_pool_backward;
-pub mod avg_pool_forward;
-pub mod batch_norm_backward_frozen;
-pub mod batch_norm_backward_input;
-pub mod batch_norm_backward_statistics;
-pub mod batch_norm_backward_weights;
-pub mod batch_norm_forward;
-pub mod batch_norm_mean;
-pub mod batch_norm_running;
-pub mod batch_norm_statistics;
-pub mod batch_norm_variance;
-pub mod bias_backward;
-pub mod clip_by_norm;
-pub mod conv2d_backward_input;
-pub mod conv2d_backward_weights;
-pub mod conv2d_forward;
-pub mod copy;
-pub mod dense_backward_input;
-pub mod dense_backward_weights;
-pub mod dense_forward;
-pub mod depthwise_conv2d_backward_input;
-pub mod depthwise_conv2d_backward_weights;
-pub mod depthwise_conv2d_forward;
-pub mod dropout;
-pub mod finite_flags;
-pub mod gelu_backward;
-pub mod gelu_forward;
-pub mod l2_partials;
-pub mod local_response_norm_backward;
-pub mod local_response_norm_forward;
-pub mod locally_connected_backward_input;
-pub mod locally_connected_backward_weights;
-pub mod locally_connected_forward;
-pub mod loss_average_update;
-pub mod max_pool_backward;
-pub mod max_pool_forward;
-pub mod mean_over_images;
-pub mod momentum_update;
-pub mod moving_average_update;
-pub mod peak_fma;
-pub mod peak_triad;
 pub mod prelude;
-pub mod relu_backward;
-pub mod relu_forward;
-pub mod sgd_update;
-pub mod silu_backward;
-pub mod silu_forward;
-pub mod softmax_backward;
-pub mod softmax_cross_entropy;
-pub mod softmax_forward;
-pub mod sum_partials;
-pub mod weight_decay_backward;
 
 use compute::kernel::Kernel;
 use compute::probe::{Probe, Probes};
 
-/// Every kernel, by name.
-pub const ALL: &[&Kernel] = &[
-    &adam_update::KERNEL,
-    &add_forward::KERNEL,
-    &add_into::KERNEL,
-    &avg_pool_backward::KERNEL,
-    &avg_pool_forward::KERNEL,
-    &batch_norm_backward_frozen::KERNEL,
-    &batch_norm_backward_input::KERNEL,
-    &batch_norm_backward_statistics::KERNEL,
-    &batch_norm_backward_weights::KERNEL,
-    &batch_norm_forward::KERNEL,
-    &batch_norm_mean::KERNEL,
-    &batch_norm_running::KERNEL,
-    &batch_norm_statistics::KERNEL,
-    &batch_norm_variance::KERNEL,
-    &bias_backward::KERNEL,
-    &clip_by_norm::KERNEL,
-    &conv2d_backward_input::KERNEL,
-    &conv2d_backward_weights::KERNEL,
-    &conv2d_forward::KERNEL,
-    &copy::KERNEL,
-    &dense_backward_input::KERNEL,
-    &dense_backward_weights::KERNEL,
-    &dense_forward::KERNEL,
-    &depthwise_conv2d_backward_input::KERNEL,
-    &depthwise_conv2d_backward_weights::KERNEL,
-    &depthwise_conv2d_forward::KERNEL,
-    &dropout::KERNEL,
-    &finite_flags::KERNEL,
-    &gelu_backward::KERNEL,
-    &gelu_forward::KERNEL,
-    &l2_partials::KERNEL,
-    &local_response_norm_backward::KERNEL,
-    &local_response_norm_forward::KERNEL,
-    &locally_connected_backward_input::KERNEL,
-    &locally_connected_backward_weights::KERNEL,
-    &locally_connected_forward::KERNEL,
-    &loss_average_update::KERNEL,
-    &max_pool_backward::KERNEL,
-    &max_pool_forward::KERNEL,
-    &mean_over_images::KERNEL,
-    &momentum_update::KERNEL,
-    &moving_average_update::KERNEL,
-    &peak_fma::KERNEL,
-    &peak_triad::KERNEL,
-    &relu_backward::KERNEL,
-    &relu_forward::KERNEL,
-    &sgd_update::KERNEL,
-    &silu_backward::KERNEL,
-    &silu_forward::KERNEL,
-    &softmax_backward::KERNEL,
-    &softmax_cross_entropy::KERNEL,
-    &softmax_forward::KERNEL,
-    &sum_partials::KERNEL,
-    &weight_decay_backward::KERNEL,
-];
+base::registry! {
+    /// Every kernel, by name.
+    pub const ALL: [&Kernel] from KERNEL;
+
+    pub mod adam_update;
+    pub mod add_forward;
+    pub mod add_into;
+    pub mod avg_pool_backward;
+    pub mod avg_pool_forward;
+    pub mod batch_norm_backward_frozen;
+    pub mod batch_norm_backward_input;
+    pub mod batch_norm_backward_statistics;
+    pub mod batch_norm_backward_weights;
+    pub mod batch_norm_forward;
+    pub mod batch_norm_mean;
+    pub mod batch_norm_running;
+    pub mod batch_norm_statistics;
+    pub mod batch_norm_variance;
+    pub mod bias_backward;
+    pub mod clip_by_norm;
+    pub mod conv2d_backward_input;
+    pub mod conv2d_backward_weights;
+    pub mod conv2d_forward;
+    pub mod copy;
+    pub mod dense_backward_input;
+    pub mod dense_backward_weights;
+    pub mod dense_forward;
+    pub mod depthwise_conv2d_backward_input;
+    pub mod depthwise_conv2d_backward_weights;
+    pub mod depthwise_conv2d_forward;
+    pub mod dropout;
+    pub mod finite_flags;
+    pub mod gelu_backward;
+    pub mod gelu_forward;
+    pub mod l2_partials;
+    pub mod local_response_norm_backward;
+    pub mod local_response_norm_forward;
+    pub mod locally_connected_backward_input;
+    pub mod locally_connected_backward_weights;
+    pub mod locally_connected_forward;
+    pub mod loss_average_update;
+    pub mod max_pool_backward;
+    pub mod max_pool_forward;
+    pub mod mean_over_images;
+    pub mod momentum_update;
+    pub mod moving_average_update;
+    pub mod peak_fma;
+    pub mod peak_triad;
+    pub mod relu_backward;
+    pub mod relu_forward;
+    pub mod sgd_update;
+    pub mod silu_backward;
+    pub mod silu_forward;
+    pub mod softmax_backward;
+    pub mod softmax_cross_entropy;
+    pub mod softmax_forward;
+    pub mod sum_partials;
+    pub mod weight_decay_backward;
+}
 
 /// What an adapter's peaks are measured by.
 pub const PROBES: Probes = Probes {

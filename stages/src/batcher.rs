@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::inputs;
 
 /// Numbers in a batch beyond which a size can only be a mistake: 8 GiB.
@@ -62,7 +63,7 @@ impl Default for Batcher {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<Batcher>(
         "batcher",
         "Puts images together into the batch of one step.",

@@ -1,11 +1,9 @@
 //! A number for each channel of an image.
 
 use std::borrow::Cow;
-use std::fmt;
 
+use config::shorthand::Shorthand;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One number for each channel, or one for all of them.
@@ -47,36 +45,10 @@ impl Channels {
 
 impl<'de> Deserialize<'de> for Channels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Channels;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or a list with one for each channel")
-            }
-
-            fn visit_u64<E: Error>(self, value: u64) -> Result<Channels, E> {
-                Ok(Channels(vec![value as f64]))
-            }
-
-            fn visit_i64<E: Error>(self, value: i64) -> Result<Channels, E> {
-                Ok(Channels(vec![value as f64]))
-            }
-
-            fn visit_f64<E: Error>(self, value: f64) -> Result<Channels, E> {
-                Ok(Channels(vec![value]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Channels, A::Error> {
-                let all = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-                if all.is_empty() {
-                    Err(A::Error::invalid_length(0, &self))
-                } else {
-                    Ok(Channels(all))
-                }
-            }
-        }
-        deserializer.deserialize_any(Read)
+        Shorthand::new("a number, or a list with one for each channel")
+            .number(|value| Self(vec![value]))
+            .list(|all: Vec<f64>| (!all.is_empty()).then_some(Self(all)))
+            .read(deserializer)
     }
 }
 

@@ -12,6 +12,7 @@ use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Prepares, Runner
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::effect::{self, Effect};
 use crate::idle;
 use crate::inputs;
@@ -70,7 +71,7 @@ impl Default for Saturation {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<ColorJitter>(
         "color_jitter",
         "Turns hues and changes saturation at random.",

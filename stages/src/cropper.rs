@@ -14,6 +14,7 @@ use onnx::{Attribute, Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::extent::Extent;
 use crate::inputs;
 use crate::mirror;
@@ -67,7 +68,7 @@ impl Default for Cropper {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<Cropper>(
         "cropper",
         "Cuts a window out of every image, at a random place or in the middle.",

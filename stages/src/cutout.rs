@@ -1,20 +1,20 @@
 //! Covers a square of every image.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
 use base::random::Random;
 use bytes::{Bytes, BytesMut};
+use config::shorthand::Shorthand;
 use flow::item::{Pixels, Sample};
 use flow::port::{PixelType, Port};
 use flow::preprocessing::{Chance, Preprocessing};
 use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Prepares, Runner};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::catalog::Catalog;
 use crate::idle;
 use crate::inputs;
 use crate::lanes;
@@ -58,7 +58,7 @@ impl Default for Cutout {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<Cutout>(
         "cutout",
         "Covers a square of every image, at a random place.",
@@ -176,34 +176,10 @@ fn fill<T: Copy>(patch: &Patch, values: &mut [T], shape: [usize; 3], pixel: &[T]
 
 impl<'de> Deserialize<'de> for Fill {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Fill;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`mean`, or a number")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Fill, E> {
-                match text {
-                    "mean" => Ok(Fill::Mean),
-                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_u64<E: Error>(self, value: u64) -> Result<Fill, E> {
-                Ok(Fill::Value(value as f32))
-            }
-
-            fn visit_i64<E: Error>(self, value: i64) -> Result<Fill, E> {
-                Ok(Fill::Value(value as f32))
-            }
-
-            fn visit_f64<E: Error>(self, value: f64) -> Result<Fill, E> {
-                Ok(Fill::Value(value as f32))
-            }
-        }
-        deserializer.deserialize_any(Read)
+        Shorthand::new("`mean`, or a number")
+            .text(|text| (text == "mean").then_some(Self::Mean))
+            .number(|value| Self::Value(value as f32))
+            .read(deserializer)
     }
 }
 

@@ -11,6 +11,7 @@ use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Prepares, Runner
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::effect::{self, Effect};
 use crate::idle;
 use crate::inputs;
@@ -91,7 +92,7 @@ impl Default for Contrast {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<Distorter>(
         "distorter",
         "Mirrors images and changes their brightness and contrast at random.",

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use tally::Tally;
 
+use crate::catalog::Catalog;
+
 /// Takes scores of one epoch of images after the other and says `precision @ 1`, which is
 /// accuracy, for each, and what there is to know beside it. Every image counts exactly once.
 ///
@@ -46,7 +48,7 @@ impl Default for Evaluator {
 }
 
 /// The kind.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<Evaluator>(
         "evaluator",
         "Says precision @ 1 (accuracy) and @ k, loss, confusions and worst mistakes of a model's \

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use config::shorthand::Shorthand;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Height and width in pixels: `24` for a square, or `[height, width]`.
@@ -31,38 +31,13 @@ impl fmt::Display for Extent {
 
 impl<'de> Deserialize<'de> for Extent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // `untagged` would say only that nothing matched; a visitor says what was expected.
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Extent;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number of pixels such as 24, or [height, width]")
-            }
-
-            fn visit_u64<E: Error>(self, side: u64) -> Result<Extent, E> {
-                usize::try_from(side).map(Extent::square).map_err(E::custom)
-            }
-
-            fn visit_i64<E: Error>(self, side: i64) -> Result<Extent, E> {
-                match usize::try_from(side) {
-                    Ok(side) => Ok(Extent::square(side)),
-                    Err(_) => Err(E::invalid_value(serde::de::Unexpected::Signed(side), &self)),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Extent, A::Error> {
-                let height =
-                    list.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
-                let width =
-                    list.next_element()?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
-                if list.next_element::<serde::de::IgnoredAny>()?.is_some() {
-                    return Err(A::Error::invalid_length(3, &self));
-                }
-                Ok(Extent { height, width })
-            }
-        }
-        deserializer.deserialize_any(Read)
+        Shorthand::new("a whole number of pixels such as 24, or [height, width]")
+            .whole(|side| usize::try_from(side).ok().map(Self::square))
+            .list(|sides: Vec<usize>| match sides[..] {
+                [height, width] => Some(Self { height, width }),
+                _ => None,
+            })
+            .read(deserializer)
     }
 }
 

@@ -1,16 +1,12 @@
-//! The stages of a pipeline, one per file, and the layers of a model. [`kinds`] is the list of
-//! the stages that YAML may use, [`model::layers::all`] that of the layers.
+//! The stages of a pipeline, and what their fields choose from: layers, optimisers, schedules, formats
+//! of data. Each is one file, and one line in the list of its kind: [`kinds`], [`model::layers::all`],
+//! [`optimizer::all`], [`schedule::all`], [`data::formats`].
 
-pub mod batcher;
 pub mod beta;
+pub mod catalog;
 pub mod channels;
-pub mod color_jitter;
-pub mod cropper;
-pub mod cutout;
 pub mod data;
-pub mod distorter;
 pub mod effect;
-pub mod evaluator;
 pub mod extent;
 pub mod golden;
 pub mod idle;
@@ -18,47 +14,38 @@ pub mod inputs;
 pub mod lanes;
 pub mod lints;
 pub mod mirror;
-pub mod mixer;
-pub mod model;
-pub mod normalizer;
 pub mod optimizer;
 pub mod padding;
 pub mod patch;
 pub mod probability;
-pub mod reader;
-pub mod reducer;
 pub mod resample;
-pub mod resizer;
 pub mod schedule;
-pub mod shuffler;
 pub mod switch;
 #[cfg(test)]
 mod testing;
-pub mod whitening;
 pub mod workers;
 
+use catalog::Catalog;
 use flow::stage::Kind;
-use model::layer::LayerKind;
 
-/// Every kind of stage, the model knowing these layers. A new stage is a file beside these and a
-/// line here.
-pub fn kinds(layers: Vec<LayerKind>) -> Vec<Kind> {
-    vec![
-        reader::kind(),
-        shuffler::kind(),
-        cropper::kind(),
-        resizer::kind(),
-        distorter::kind(),
-        color_jitter::kind(),
-        cutout::kind(),
-        whitening::kind(),
-        normalizer::kind(),
-        batcher::kind(),
-        mixer::kind(),
-        model::kind(layers),
-        reducer::kind(),
-        evaluator::kind(),
-    ]
+base::registry! {
+    /// Every kind of stage, which choose from this catalog.
+    pub fn kinds(catalog: &Catalog) -> Vec<Kind> from kind(catalog);
+
+    pub mod reader;
+    pub mod shuffler;
+    pub mod cropper;
+    pub mod resizer;
+    pub mod distorter;
+    pub mod color_jitter;
+    pub mod cutout;
+    pub mod whitening;
+    pub mod normalizer;
+    pub mod batcher;
+    pub mod mixer;
+    pub mod model;
+    pub mod reducer;
+    pub mod evaluator;
 }
 
 #[cfg(test)]
@@ -73,7 +60,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_schemas_describe_every_field() {
-        let kinds = kinds(model::layers::all());
+        let kinds = kinds(&Catalog::default());
         let names: HashSet<_> = kinds.iter().map(|kind| kind.name).collect();
         assert_eq!(names.len(), kinds.len());
         for kind in &kinds {
@@ -87,7 +74,7 @@ mod tests {
 
     /// What is wrong with a body of this kind: place, message and help.
     fn problems(kind: &str, yaml: &str) -> Vec<String> {
-        let kinds = kinds(model::layers::all());
+        let kinds = kinds(&Catalog::default());
         let kind = kinds.iter().find(|known| known.name == kind).expect("a known kind");
         let document = Document::parse(yaml).expect("YAML");
         let mut problems = Problems::new();
@@ -101,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_examples_are_right() {
-        for kind in kinds(model::layers::all()) {
+        for kind in kinds(&Catalog::default()) {
             assert_eq!(problems(kind.name, kind.example), Vec::<String>::new(), "{}", kind.name);
         }
     }

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::beta::beta;
+use crate::catalog::Catalog;
 use crate::idle;
 use crate::model::train::check_labels;
 use crate::patch::Patch;
@@ -69,7 +70,7 @@ impl Default for Cutmix {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<Mixer>(
         "mixer",
         "Mixes the images and labels of a batch with each other (mixup, CutMix).",

@@ -13,6 +13,7 @@ use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::channels::Channels;
 use crate::inputs;
 use crate::lanes;
@@ -37,7 +38,7 @@ pub struct Normalizer {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     let kind = Kind::of::<Normalizer>(
         "normalizer",
         "Scales images by mean and standard deviation of their data set.",

@@ -3,12 +3,12 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use config::shorthand::Shorthand;
 use fetch::{Fetcher, Interrupted};
 use flow::channel::Ports;
 use flow::event::Event;
@@ -18,21 +18,23 @@ use flow::photo::Rules;
 use flow::port::{ImageType, Port};
 use flow::preprocessing::Preprocessing;
 use flow::reports::{DataReport, Identity};
-use flow::stage::{Config, Context, Kind, Mismatch, Prepares, Reads, RunSettings, Runner, Stage};
+use flow::stage::{
+    Config, Context, Field, Kind, Mismatch, Prepares, Reads, RunSettings, Runner, Stage, read_later,
+};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::catalog::Catalog;
+use crate::data::cifar10::Cifar10;
 use crate::data::dataset::{Dataset, Shared};
-use crate::data::format::Origin;
+use crate::data::format::{DataFormat, Drawings, Origin};
 use crate::data::part::Part;
 use crate::data::place::{self, Place, describe};
 use crate::data::synthetic::{self, Synthetic};
 use crate::data::validation::{Drawn, Validation};
-use crate::data::{Format, Split, classes, format, listed, order, thousands};
+use crate::data::{self, Format, Split, classes, listed, order, thousands};
 use crate::lints::TURNED_IMAGES;
 
 /// Reads a data set and gives out its images in the order of the files, epoch after epoch without
@@ -41,8 +43,9 @@ use crate::lints::TURNED_IMAGES;
 #[serde(deny_unknown_fields)]
 pub struct Reader {
     /// What is read.
-    #[serde(default)]
-    pub format: format::Kind,
+    #[serde(default, deserialize_with = "read_later")]
+    #[schemars(with = "serde_json::Value")]
+    pub format: DataFormat,
     /// The part of the data set.
     pub split: Split,
     /// The share of the images to train on that is kept back for `split: validation`, such as 0.1,
@@ -89,28 +92,10 @@ const SYNTHETIC: &str = "synthetic";
 
 impl<'de> Deserialize<'de> for Otherwise {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Otherwise;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`synthetic` or `{ synthetic: {}, epochs: 3 }`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Otherwise, E> {
-                match text {
-                    SYNTHETIC => Ok(Otherwise::default()),
-                    _ => Err(E::unknown_variant(text, &[SYNTHETIC])),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Otherwise, A::Error> {
-                let WrittenOut { synthetic, epochs } =
-                    WrittenOut::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Otherwise { synthetic, epochs })
-            }
-        }
-        deserializer.deserialize_any(Read)
+        Shorthand::new("`synthetic` or `{ synthetic: {}, epochs: 3 }`")
+            .text(|text| (text == SYNTHETIC).then(Self::default))
+            .map(|WrittenOut { synthetic, epochs }| Self { synthetic, epochs })
+            .read(deserializer)
     }
 }
 
@@ -129,14 +114,26 @@ impl JsonSchema for Otherwise {
     }
 }
 
+impl Default for DataFormat {
+    /// CIFAR-10, the tutorial's.
+    fn default() -> Self {
+        Self::of("cifar10", Cifar10 {})
+    }
+}
+
 /// The kind of this stage.
-pub fn kind() -> Kind {
-    let kind = Kind::of::<Reader>(
+pub fn kind(catalog: &Catalog) -> Kind {
+    let formats = catalog.formats.clone();
+    let downloads = data::downloads(&formats);
+    let kind = Kind::with_fields::<Reader>(
         "reader",
         "Reads a data set and gives out its images, epoch after epoch.",
         "{ format: cifar10, split: train, otherwise: { synthetic: {}, epochs: 3 } }",
+        vec![Field::choice("format", "format", formats, |reader: &mut Reader, chosen| {
+            reader.format = DataFormat(chosen);
+        })],
     );
-    Kind { downloads: format::downloads(), lints: vec![&TURNED_IMAGES], ..kind }
+    Kind { downloads, lints: vec![&TURNED_IMAGES], ..kind }
 }
 
 impl Config for Reader {
@@ -308,7 +305,7 @@ impl Reads for Reader {
 
     fn check_beside(&self, other: &dyn Config, run: &RunSettings) -> Result<(), Mismatch> {
         let Some(other) = (other as &dyn Any).downcast_ref::<Self>() else { return Ok(()) };
-        let same_format = mem::discriminant(&self.format) == mem::discriminant(&other.format);
+        let same_format = self.format.name() == other.format.name();
         let splits = (self.split, other.split);
         if splits != (Split::Validation, Split::Train)
             || !same_format
@@ -361,9 +358,8 @@ struct Named {
 impl Reader {
     /// The share for validation with nothing left open, if this split has to do with one.
     fn share(&self, run_seed: u64) -> Option<Validation> {
-        let stratified = matches!(self.format, format::Kind::Images(_));
         let validation = self.validation.filter(|_| self.split != Split::Test)?;
-        Some(validation.settled(run_seed, stratified))
+        Some(validation.settled(run_seed, self.format.is_stratified()))
     }
 
     /// The place that is looked at first, the same in whatever way it is written. Links are followed
@@ -440,7 +436,8 @@ impl Reader {
         let format = match self.format.origin() {
             Origin::Files(format) => format,
             Origin::Drawn(drawings) => {
-                return Ok((self.drawn(drawings, context)?, None, None, String::new()));
+                let data = self.drawn(&self.format, drawings, context)?;
+                return Ok((data, None, None, String::new()));
             }
         };
         let title = format.title();
@@ -487,15 +484,21 @@ impl Reader {
             format.how_to_get()
         )));
         let limit = otherwise.epochs.map(|epochs| Limit { epochs: Some(epochs), steps: None });
-        let data = self.drawn(&otherwise.synthetic, context)?;
+        let format = DataFormat::of(SYNTHETIC, otherwise.synthetic.clone());
+        let data = self.drawn(&format, &otherwise.synthetic, context)?;
         Ok((data, Some(title.to_owned()), limit, String::new()))
     }
 
     /// Drawings, which are drawn once for all readers.
-    fn drawn(&self, drawings: &Synthetic, context: &Context<'_>) -> Result<Arc<Shared>> {
+    fn drawn(
+        &self,
+        format: &DataFormat,
+        drawings: &dyn Drawings,
+        context: &Context<'_>,
+    ) -> Result<Arc<Shared>> {
         let files_of = if self.split == Split::Test { Split::Test } else { Split::Train };
-        let key = serde_json::to_string(&(drawings, files_of))?;
-        let draw = || Ok(Shared(Box::new(drawings.draw(self.split)?)));
+        let key = serde_json::to_string(&(format, files_of))?;
+        let draw = || Ok(Shared(drawings.open(self.split)?));
         context.run.opened.get_or_open(&key, draw)
     }
 
@@ -669,7 +672,7 @@ mod tests {
     use crate::testing::{blocks, settings};
 
     fn reader(yaml: &str) -> Reader {
-        serde_json::from_str(yaml).expect("the test's own config is right")
+        crate::testing::config(&kind(&Catalog::default()), yaml)
     }
 
     fn cifar10() -> Reader {

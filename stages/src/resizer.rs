@@ -12,6 +12,7 @@ use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::extent::Extent;
 use crate::inputs;
 use crate::resample::{Part, resample, weights};
@@ -64,7 +65,7 @@ impl Default for Resizer {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<Resizer>(
         "resizer",
         "Resizes a part of random size of every image (random resized crop), or all of it.",

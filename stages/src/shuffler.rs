@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::data::thousands;
 use crate::inputs;
 use crate::lints::SHORT_QUEUE;
@@ -65,7 +66,7 @@ impl Default for Shuffler {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     let kind = Kind::of::<Shuffler>(
         "shuffler",
         "Mixes images: each epoch exactly, or through a queue as in the tutorial.",

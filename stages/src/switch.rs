@@ -1,12 +1,9 @@
 //! A part of a stage that can be switched off.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
+use config::shorthand::Shorthand;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Settings, or `false` (also `null` and `off`) for not at all; `true` is all defaults.
@@ -36,40 +33,17 @@ impl<T: Default> Default for Switch<T> {
 
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Switch<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Read<T> {
-            type Value = Switch<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("its settings, or `false` to switch it off")
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Switch<T>, E> {
-                Ok(Switch::Off)
-            }
-
-            fn visit_none<E: Error>(self) -> Result<Switch<T>, E> {
-                Ok(Switch::Off)
-            }
-
-            fn visit_bool<E: Error>(self, on: bool) -> Result<Switch<T>, E> {
-                Ok(if on { Switch::default() } else { Switch::Off })
-            }
-
+        Shorthand::new("its settings, or `false` to switch it off")
+            .nothing(|| Self::Off)
+            .boolean(|on| if on { Self::default() } else { Self::Off })
             // YAML 1.2 reads a bare `off` as text.
-            fn visit_str<E: Error>(self, text: &str) -> Result<Switch<T>, E> {
-                match text {
-                    "off" => Ok(Switch::Off),
-                    "on" => Ok(Switch::default()),
-                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Switch<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Switch::On)
-            }
-        }
-        deserializer.deserialize_any(Read(PhantomData))
+            .text(|text| match text {
+                "off" => Some(Self::Off),
+                "on" => Some(Self::default()),
+                _ => None,
+            })
+            .map(Self::On)
+            .read(deserializer)
     }
 }
 

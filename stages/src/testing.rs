@@ -1,15 +1,70 @@
 //! What the unit tests of several stages need.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use base::random::Random;
 use base::stop::Stop;
 use bytes::Bytes;
+use config::decode::{Problem, Problems};
+use config::node::{Node, Path};
+use config::yaml::Document;
 use flow::channel::Ports;
 use flow::event::{Event, Events};
 use flow::item::{Block, Image, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use flow::port::{ImageType, PixelType, Port};
-use flow::stage::{Config, Context, RunSettings, Runner};
+use flow::stage::{Chosen, Config, Context, Kind, RunSettings, Runner, Variant};
+
+use crate::schedule::{self, Schedule};
+
+/// Reads a YAML text in which nothing is wrong.
+pub(crate) fn read<T>(
+    reader: impl FnOnce(&Node, &Path, &mut Problems) -> Option<T>,
+    text: &str,
+) -> T {
+    let (read, problems) = parse(reader, text);
+    assert_eq!(problems, [], "{text}");
+    read.expect("what has no problem is read")
+}
+
+/// What is told of a YAML text in which something is wrong.
+pub(crate) fn refused<T>(
+    reader: impl FnOnce(&Node, &Path, &mut Problems) -> Option<T>,
+    text: &str,
+) -> String {
+    let (read, problems) = parse(reader, text);
+    assert!(read.is_none(), "{text}");
+    let told = |problem: Problem| [problem.message, problem.help.unwrap_or_default()].join("; ");
+    problems.into_iter().map(told).collect::<Vec<_>>().join("\n")
+}
+
+fn parse<T>(
+    reader: impl FnOnce(&Node, &Path, &mut Problems) -> Option<T>,
+    text: &str,
+) -> (Option<T>, Problems) {
+    // Below a key, as a file that holds nothing is no document.
+    let document = Document::parse(&format!("key: {text}")).expect("YAML");
+    let mut problems = Problems::new();
+    let node = document.node().get("key").expect("there");
+    (reader(node, &Path::default(), &mut problems), problems)
+}
+
+/// A stage of this kind as YAML gives it.
+pub(crate) fn config<C: Config>(kind: &Kind, text: &str) -> C {
+    let parsed = read(|node, path, problems| (kind.parse)(node, path, problems), text);
+    let config: Box<dyn Any> = parsed.value;
+    *config.downcast().expect("a stage of this kind")
+}
+
+/// One of a family as YAML chooses it.
+pub(crate) fn choose<F: ?Sized + 'static>(family: &[Variant<F>], text: &str) -> Chosen<F> {
+    read(|node, path, problems| Variant::choose(family, "member", node, path, problems), text)
+}
+
+/// A schedule as YAML gives it.
+pub(crate) fn schedule(text: &str) -> Schedule {
+    read(|node, path, problems| Schedule::read(&schedule::all(), node, path, problems), text)
+}
 
 /// Settings with blocks of this many images.
 pub(crate) fn settings(block_images: usize) -> RunSettings {

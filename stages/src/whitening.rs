@@ -12,6 +12,7 @@ use onnx::{Attribute, Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::inputs;
 use crate::lanes;
 use crate::workers::Workers;
@@ -26,7 +27,7 @@ pub struct Whitening {
 }
 
 /// The kind of this stage.
-pub fn kind() -> Kind {
+pub fn kind(_: &Catalog) -> Kind {
     Kind::of::<Whitening>(
         "whitening",
         "Gives every image mean 0 and standard deviation 1 over all its values.",

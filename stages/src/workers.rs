@@ -1,10 +1,9 @@
 //! A number of threads.
 
 use std::borrow::Cow;
-use std::fmt;
 
+use config::shorthand::Shorthand;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Threads of a stage, at most [`Workers::MOST`]; 0 for one per core.
@@ -26,22 +25,11 @@ impl Workers {
 
 impl<'de> Deserialize<'de> for Workers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Workers;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a number of threads from 0 to {}", Workers::MOST)
-            }
-
-            fn visit_u64<E: Error>(self, count: u64) -> Result<Workers, E> {
-                match usize::try_from(count) {
-                    Ok(count) if count <= Workers::MOST => Ok(Workers(count)),
-                    _ => Err(E::invalid_value(Unexpected::Unsigned(count), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_u64(Read)
+        Shorthand::new("a number of threads from 0 to 1024")
+            .whole(|count| {
+                usize::try_from(count).ok().filter(|count| *count <= Self::MOST).map(Self)
+            })
+            .read(deserializer)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The tutorial's own recipe is the tutorial's.
 
-use config::decode;
 use config::diagnostic::Severity;
 use config::node::{Node, Path};
 use config::yaml::Document;
@@ -8,14 +7,14 @@ use flow::plan::Plan;
 use flow::port::Port;
 use flow::stage::RunSettings;
 use serde_json::{Value, json};
-use stages::schedule::{RunExtent, Schedule};
+use stages::schedule::{self, RunExtent, Schedule};
 
 const TEXT: &str = include_str!("../../examples/tutorial.yaml");
 
 /// What the file makes of itself: a plan without warnings, but for the note that whitening takes the
 /// tutorial's brightness out again.
 fn plan() -> Plan {
-    let kinds = stages::kinds(stages::model::layers::all());
+    let kinds = stages::kinds(&stages::catalog::Catalog::default());
     let loaded = Plan::load(&kinds, "tutorial.yaml", TEXT, &[], &RunSettings::default());
     let (plan, told) = loaded.expect("a valid pipeline");
     let names: Vec<_> = told.iter().map(|told| (told.severity, told.name)).collect();
@@ -166,7 +165,7 @@ fn its_rates_fall_where_the_tutorials_do() {
         |node: &Node, key: &str| node.get(key).cloned().unwrap_or_else(|| panic!("no {key}"));
     let node = place.into_iter().fold(document.node().clone(), |node, key| step(&node, key));
     let mut problems = Vec::new();
-    let rate = decode::decode::<Schedule>(&node, &Path::default(), &mut problems);
+    let rate = Schedule::read(&schedule::all(), &node, &Path::default(), &mut problems);
     let rate = rate.unwrap_or_else(|| panic!("{problems:?}"));
     let extent = RunExtent { epoch_images: 50_000, total_images: Some(1_000_000 * 128) };
     let at = |step: u64| rate.at(step * 128, &extent);

@@ -8,7 +8,7 @@
 //! stands in the module itself; both are inside one node.
 //!
 //! What only tests use (`#[cfg(test)]`) is no edge. Files are found by their `mod` lines, without
-//! `#[path]`; a `mod` that a macro writes is not seen.
+//! `#[path]`; of macros, `base::registry!` alone is known to declare modules.
 
 mod circle;
 mod resolve;
@@ -120,6 +120,19 @@ mod tests {
         let expected = "c: a -> c -> a\n  in circles with them: b\n  a -> c  src/a.rs:4\n  \
                         c -> a  src/c.rs:1";
         assert_eq!(told, [expected]);
+    }
+
+    #[test]
+    fn modules_that_a_registry_declares_are_seen() {
+        let told = told(&[
+            (
+                "lib.rs",
+                "base::registry! { /// All.\n pub fn all() -> Vec<Kind> from kind(); pub mod a; mod b; }",
+            ),
+            ("a.rs", "use crate::b::Y;"),
+            ("b.rs", "fn f() { crate::a::kind() }"),
+        ]);
+        assert_eq!(told, ["c: a -> b -> a\n  a -> b  src/a.rs:1\n  b -> a  src/b.rs:1"]);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 
 use gradflow::extend::graph::{GraphBuilder, TensorId};
 use gradflow::extend::kernel::Extent::PerImage;
-use gradflow::extend::kernel::{Args, Binding, Case, Constants, Kernel, Variant, linear_workgroups};
+use gradflow::extend::kernel::{
+    Args, Binding, Case, Constants, Kernel, Variant, linear_workgroups,
+};
+use gradflow::extend::layer::{Layer, LayerKind, one_input};
+use gradflow::extend::shaders::wgsl;
 use gradflow::extend::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use gradflow::extend::layer::{Layer, LayerKind, one_input};
-use gradflow::extend::shaders::wgsl;
 
 /// `x` where it is positive, `slope * x` elsewhere; any shape.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

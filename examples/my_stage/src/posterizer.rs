@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use gradflow::extend::inputs;
 use gradflow::extend::item::Sample;
 use gradflow::extend::port::{ImageType, PixelType, Port};
 use gradflow::extend::preprocessing::{Chance, Operation, Preprocessing};
 use gradflow::extend::random::Random;
 use gradflow::extend::stage::{Config, Context, Kind, Map, Mismatch, Prepares, Runner};
+use gradflow::extend::workers::Workers;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use gradflow::extend::inputs;
-use gradflow::extend::workers::Workers;
 
 /// Leaves few levels of each colour, in some images. What is written here is what `inspect` shows.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

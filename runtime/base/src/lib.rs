@@ -9,6 +9,7 @@ pub mod opened;
 pub mod os_path;
 pub mod random;
 pub mod record_file;
+pub mod registry;
 pub mod regular_file;
 pub mod stop;
 pub mod whole_file;

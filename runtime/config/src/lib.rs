@@ -8,6 +8,7 @@ mod merge;
 pub mod mismatch;
 pub mod node;
 pub mod shared;
+pub mod shorthand;
 pub mod suggest;
 pub mod token;
 mod written;

@@ -3,8 +3,10 @@
 //! and adding one [`Kind`] to a list.
 
 mod exports;
+mod field;
 mod prepares;
 mod reads;
+mod variant;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use futures::future::BoxFuture;
-use schemars::{JsonSchema, Schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -29,8 +31,10 @@ use config::node::{Node, Path};
 use fetch::Download;
 
 pub use self::exports::Exports;
+pub use self::field::{Field, read_later};
 pub use self::prepares::{Offset, Prepares};
 pub use self::reads::Reads;
+pub use self::variant::{Chosen, Family, Variant};
 pub use crate::settings::{Checkpoints, Evaluation, Resume, RunSettings, Summaries};
 pub use config::mismatch::Mismatch;
 
@@ -187,7 +191,14 @@ pub struct Parsed<T> {
 impl<T: DeserializeOwned + Serialize> Parsed<T> {
     /// Reads a body by serde, or adds everything that is wrong to `problems`.
     pub fn read(node: &Node, path: &Path, problems: &mut Problems) -> Option<Self> {
-        let value: T = decode::decode(node, path, problems)?;
+        let value = decode::decode(node, path, problems)?;
+        Self::of(value, path, problems)
+    }
+}
+
+impl<T: Serialize> Parsed<T> {
+    /// A value with its fields, or why these have no form in YAML.
+    fn of(value: T, path: &Path, problems: &mut Problems) -> Option<Self> {
         match Node::of(&value) {
             Ok(fields) => Some(Self { value, fields }),
             Err(error) => {
@@ -253,13 +264,38 @@ impl Kind {
         about: &'static str,
         example: &'static str,
     ) -> Self {
+        Self::with_fields::<C>(name, about, example, Vec::new())
+    }
+
+    /// A kind whose YAML body is read by serde, but for these fields.
+    pub fn with_fields<C: Config + DeserializeOwned + Serialize + JsonSchema>(
+        name: &'static str,
+        about: &'static str,
+        example: &'static str,
+        fields: Vec<Field<C>>,
+    ) -> Self {
+        let mut generator = SchemaGenerator::default();
+        let mut schema = generator.root_schema_for::<C>();
+        for field in &fields {
+            field.describe(&mut schema, &mut generator);
+        }
+        let definitions = generator.take_definitions(true);
+        if !definitions.is_empty() {
+            schema.insert("$defs".to_owned(), definitions.into());
+        }
         Self {
             name,
             about,
             example,
-            schema: schemars::schema_for!(C),
-            parse: Arc::new(|node, path, problems| {
-                let parsed = Parsed::<C>::read(node, path, problems)?;
+            schema,
+            parse: Arc::new(move |node, path, problems| {
+                let mut config = decode::decode::<C>(node, path, problems);
+                // All are read, so that everything that is wrong is told.
+                let mut is_right = true;
+                for field in &fields {
+                    is_right &= field.read(config.as_mut(), node, path, problems).is_some();
+                }
+                let parsed = Parsed::of(config.filter(|_| is_right)?, path, problems)?;
                 Some(parsed.map(|config| Box::new(config) as Box<dyn Config>))
             }),
             parts: Vec::new(),

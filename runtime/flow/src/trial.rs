@@ -1,11 +1,10 @@
 //! A test in a pipeline's YAML: what becomes of an image on its way to a stage.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::path::PathBuf;
 
+use config::shorthand::Shorthand;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::item::{Image, Pixels};
@@ -147,30 +146,10 @@ impl Found {
 
 impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Input;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the path of an image, or the number of a drawing")
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Input, E> {
-                Ok(Input::Drawing(number))
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Input, E> {
-                match u64::try_from(number) {
-                    Ok(number) => Ok(Input::Drawing(number)),
-                    Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
-                }
-            }
-
-            fn visit_str<E: Error>(self, path: &str) -> Result<Input, E> {
-                Ok(Input::File(path.into()))
-            }
-        }
-        deserializer.deserialize_any(Read)
+        Shorthand::new("the path of an image, or the number of a drawing")
+            .whole(|number| Some(Self::Drawing(number)))
+            .text(|path| Some(Self::File(path.into())))
+            .read(deserializer)
     }
 }
 

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use fetch::{Archive, Check, Download, Member};
 use flow::port::PixelType;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::cifar::{SHAPE, Variant};
 use super::dataset::Dataset;
+use super::format::FormatKind;
 use super::place::{self, Layout, Place};
 use super::{Format, Images, Split};
 
@@ -79,8 +82,19 @@ const fn member(file: usize, sha256: &'static str) -> Member {
 }
 
 /// CIFAR-10 as a reader's format.
-#[derive(Clone, Debug)]
-pub struct Cifar10;
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cifar10 {}
+
+/// The kind.
+pub fn kind() -> FormatKind {
+    FormatKind::of::<Cifar10>(
+        "cifar10",
+        "CIFAR-10 in its binary version: 32x32 RGB photos of 10 classes, 50,000 to train on and 10,000 \
+         to test with.",
+        "{}",
+    )
+}
 
 impl Format for Cifar10 {
     fn title(&self) -> &str {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cifar::{SHAPE, Variant};
 use super::dataset::Dataset;
+use super::format::FormatKind;
 use super::place::{self, Layout, Place};
 use super::{Format, Images, Split};
 
@@ -97,7 +98,21 @@ impl Cifar100 {
     }
 }
 
+/// The kind.
+pub fn kind() -> FormatKind {
+    FormatKind::of::<Cifar100>(
+        "cifar100",
+        "CIFAR-100 in its binary version: 32x32 RGB photos of 100 classes in 20 groups, 50,000 to \
+         train on and 10,000 to test with.",
+        "{ labels: coarse }",
+    )
+}
+
 impl Format for Cifar100 {
+    fn selecting_fields(&self) -> &'static [&'static str] {
+        &["labels"]
+    }
+
     fn title(&self) -> &str {
         self.variant().name
     }

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use config::shorthand::Shorthand;
 use flow::stage::Mismatch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::thousands;
@@ -68,35 +69,12 @@ impl Classes {
 
 impl<'de> Deserialize<'de> for Classes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // `untagged` would say only that nothing matched; a visitor says what was expected.
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Classes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of classes such as 10, or their names, `[cat, dog]`")
-            }
-
-            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Classes, E> {
-                usize::try_from(count).map(Classes::Count).map_err(E::custom)
-            }
-
-            fn visit_i64<E: de::Error>(self, count: i64) -> Result<Classes, E> {
-                match u64::try_from(count) {
-                    Ok(count) => self.visit_u64(count),
-                    Err(_) => Err(E::invalid_value(de::Unexpected::Signed(count), &self)),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Classes, A::Error> {
-                let mut names = Vec::new();
-                while let Some(Name(name)) = list.next_element()? {
-                    names.push(name);
-                }
-                Ok(Classes::Names(names))
-            }
-        }
-        deserializer.deserialize_any(Read)
+        Shorthand::new("a number of classes such as 10, or their names, `[cat, dog]`")
+            .whole(|count| usize::try_from(count).ok().map(Self::Count))
+            .list(|names: Vec<Name>| {
+                Some(Self::Names(names.into_iter().map(|Name(name)| name).collect()))
+            })
+            .read(deserializer)
     }
 }
 

@@ -1,56 +1,26 @@
-//! What a reader reads: a line for each format in each list.
+//! What a reader reads, as YAML chooses it.
 
-use fetch::Download;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use anyhow::Result;
 use flow::lint::Note;
 use flow::photo::Rules;
 use flow::preprocessing::Operation;
-use flow::stage::Mismatch;
-use schemars::{JsonSchema, Schema};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use flow::stage::{Chosen, Family, Mismatch, Variant};
+use serde::Serialize;
+use serde_json::Value;
 
-use super::Format;
-use super::cifar10::Cifar10;
-use super::cifar100::Cifar100;
-use super::idx::Idx;
-use super::images::Images;
-use super::svhn::Svhn;
-use super::synthetic::Synthetic;
+use super::dataset::Dataset;
+use super::{Format, Images, Split};
 
-/// What is read. The name alone stands for all defaults.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(transform = or_its_name)]
-pub enum Kind {
-    /// CIFAR-10 in its binary version: 32x32 RGB photos of 10 classes, 50,000 to train on and
-    /// 10,000 to test with.
-    #[default]
-    Cifar10,
-    /// CIFAR-100 in its binary version: 32x32 RGB photos of 100 classes in 20 groups, 50,000 to
-    /// train on and 10,000 to test with.
-    Cifar100(Cifar100),
-    /// SVHN's cropped digits: 32x32 RGB photos of house numbers, 73,257 to train on and 26,032 to
-    /// test with.
-    Svhn(Svhn),
-    /// MNIST and its family: grey images in IDX files.
-    Idx(Idx),
-    /// One's own photos: PNG and JPEG files of up to 100 megapixels, of which the largest middle
-    /// part that has the right proportions is scaled to `size_px`, as `runtime predict` does. All are
-    /// decoded at the start, on all processors, and kept, height x width x channels bytes each, while
-    /// they fit into half of the memory that is free; beyond it they are decoded anew by the workers
-    /// (`cache`).
-    /// Files that end in their middle are damaged, and PNG files with wrong bytes; a JPEG has no
-    /// checksum, so that wrong bytes in its middle may go unseen.
-    ///
-    /// `path` is a folder with `train/` and `test/`, which hold a folder for each class; or with
-    /// `train.csv` and `test.csv`, lines of file and label; or it holds the classes' folders itself, or
-    /// is a CSV file, and `validation` splits it. `folders` and `lists` give other names. Files in a
-    /// CSV file are relative to its folder, or to `train/` (or `test/`) beside it, and may be without
-    /// their ending; a first line such as `id,label` is passed over. Where `train.csv` lies beside
-    /// folders of classes, `lists` or `folders` has to say which is meant.
-    Images(Images),
-    /// Nothing: 32x32 RGB drawings of 10 classes are made up.
-    Synthetic(Synthetic),
+/// One kind of format.
+pub type FormatKind = Variant<dyn ImageSource>;
+
+/// What YAML may name as the `format` of a reader. Every [`Format`] is one.
+pub trait ImageSource: Send + Sync {
+    /// Where the images come from.
+    fn origin(&self) -> Origin<'_>;
 }
 
 /// Where images come from.
@@ -58,30 +28,82 @@ pub enum Origin<'a> {
     /// From files of this format.
     Files(&'a dyn Format),
     /// They are drawn.
-    Drawn(&'a Synthetic),
+    Drawn(&'a dyn Drawings),
 }
 
-impl Kind {
-    /// Where the images come from.
-    pub fn origin(&self) -> Origin<'_> {
-        match self {
-            Self::Cifar10 => Origin::Files(&Cifar10),
-            Self::Cifar100(format) => Origin::Files(format),
-            Self::Svhn(format) => Origin::Files(format),
-            Self::Idx(format) => Origin::Files(format),
-            Self::Images(format) => Origin::Files(format),
-            Self::Synthetic(drawings) => Origin::Drawn(drawings),
-        }
+/// Images that are made up and need no files.
+pub trait Drawings {
+    /// What is wrong with the fields.
+    ///
+    /// # Errors
+    /// With the field.
+    fn check(&self) -> Result<(), Mismatch>;
+
+    /// The type of the images.
+    fn images(&self) -> Images;
+
+    /// Image `number` of a split, as [`Drawings::open`] has it: its class and its pixels.
+    fn image(&self, split: Split, number: u64) -> (u32, Vec<u8>);
+
+    /// All images of a split.
+    ///
+    /// # Errors
+    /// If they do not fit into memory.
+    fn open(&self, split: Split) -> Result<Box<dyn Dataset>>;
+
+    /// See [`Format::selecting_fields`].
+    fn selecting_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+impl<F: Format> ImageSource for F {
+    fn origin(&self) -> Origin<'_> {
+        Origin::Files(self)
+    }
+}
+
+impl<T: ImageSource + 'static> Family<T> for dyn ImageSource {
+    fn of(source: T) -> Arc<Self> {
+        Arc::new(source)
+    }
+}
+
+/// What is read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct DataFormat(pub Chosen<dyn ImageSource>);
+
+impl Deref for DataFormat {
+    type Target = dyn ImageSource;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl DataFormat {
+    /// This format, under its name in the YAML.
+    ///
+    /// # Panics
+    /// If its fields have no form in YAML.
+    pub fn of<T: ImageSource + Serialize + 'static>(name: &'static str, source: T) -> Self {
+        Self(Chosen::new(name, source))
+    }
+
+    /// Its name in the YAML.
+    pub fn name(&self) -> &'static str {
+        self.0.name()
     }
 
     /// The type of the images, or what is wrong with the fields.
     ///
     /// # Errors
     /// With the field.
-    pub fn check(&self) -> Result<super::Images, Mismatch> {
+    pub fn check(&self) -> Result<Images, Mismatch> {
         let checked = match self.origin() {
             Origin::Files(format) => format.check().map(|()| format.images()),
-            Origin::Drawn(drawings) => drawings.check().map(|()| super::synthetic::IMAGES),
+            Origin::Drawn(drawings) => drawings.check().map(|()| drawings.images()),
         };
         checked.map_err(|wrong| wrong.below(&["format", self.name()]))
     }
@@ -98,6 +120,11 @@ impl Kind {
         matches!(self.origin(), Origin::Files(format) if format.divides_validation())
     }
 
+    /// Whether each class keeps back its share for validation, unless the YAML says otherwise.
+    pub fn is_stratified(&self) -> bool {
+        matches!(self.origin(), Origin::Files(format) if format.is_stratified())
+    }
+
     /// How photos are taken that come in place of the images.
     pub fn photo_rules(&self) -> Rules {
         match self.origin() {
@@ -106,51 +133,20 @@ impl Kind {
         }
     }
 
-    /// Its name in the YAML.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Cifar10 => "cifar10",
-            Self::Cifar100(_) => "cifar100",
-            Self::Svhn(_) => "svhn",
-            Self::Idx(_) => "idx",
-            Self::Images(_) => "images",
-            Self::Synthetic(_) => "synthetic",
-        }
-    }
-}
-
-/// Fields that say which images are read, where they are, or what they are called, and nothing of
-/// the pixels or the numbers of the classes. The size is compared as that of the images, of whatever format.
-const NO_RULES: [&str; 12] = [
-    "cache", "classes", "damaged", "extra", "folders", "labels", "lists", "prefix", "seed",
-    "size_px", "test", "train",
-];
-
-impl Kind {
     /// The fields by which pixels are made of files.
     pub fn rules(&self) -> Operation {
-        let fields = serde_json::to_value(self).unwrap_or_default();
-        let fields = fields[self.name()].as_object().cloned().unwrap_or_default();
+        let selecting = match self.origin() {
+            Origin::Files(format) => format.selecting_fields(),
+            Origin::Drawn(drawings) => drawings.selecting_fields(),
+        };
+        let fields = serde_json::to_value(self.0.fields()).unwrap_or_default();
         // What is absent or `false` changes nothing.
         let is_set = |value: &Value| !value.is_null() && *value != Value::Bool(false);
+        let fields = fields.as_object().cloned().unwrap_or_default();
         let rules =
-            fields.iter().filter(|(field, value)| !NO_RULES.contains(&&***field) && is_set(value));
+            fields.iter().filter(|(field, value)| !selecting.contains(&&***field) && is_set(value));
         rules.fold(Operation::of(self.name()), |operation, (field, value)| {
             operation.with(&format!("format.{}.{field}", self.name()), value)
         })
     }
-}
-
-/// What can be downloaded.
-pub fn downloads() -> Vec<&'static Download> {
-    vec![&super::cifar10::DOWNLOAD, &super::cifar100::DOWNLOAD, &super::svhn::DOWNLOAD]
-}
-
-/// The name alone stands for all defaults, which serde's enums say nothing of; `images` has to be
-/// told classes and size.
-fn or_its_name(schema: &mut Schema) {
-    let Some(Value::Array(forms)) = schema.get_mut("oneOf") else { return };
-    let names = forms.iter().filter_map(|form| form["required"].get(0).cloned());
-    let names: Vec<Value> = names.filter(|name| name != "images").collect();
-    forms.push(json!({ "enum": names }));
 }

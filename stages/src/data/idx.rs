@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::{Classes, labels_hint};
 use super::dataset::Dataset;
+use super::format::FormatKind;
 use super::in_memory::InMemory;
 use super::place::{Place, look, open, same_bytes, the_one};
 use super::{Format, Images, Split, content, thousands};
@@ -234,7 +235,20 @@ impl Idx {
     }
 }
 
+/// The kind.
+pub fn kind() -> FormatKind {
+    FormatKind::of::<Idx>(
+        "idx",
+        "MNIST and its family: grey images in IDX files.",
+        "{ classes: 10, size_px: 28 }",
+    )
+}
+
 impl Format for Idx {
+    fn selecting_fields(&self) -> &'static [&'static str] {
+        &["classes", "prefix", "size_px"]
+    }
+
     fn title(&self) -> &str {
         "the data set in IDX files"
     }

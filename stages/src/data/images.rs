@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::Classes;
 use super::dataset::Dataset;
+use super::format::FormatKind;
 use super::in_memory::InMemory;
 use super::place::Place;
 use super::{Format, Split, content, listed, thousands};
@@ -34,9 +35,23 @@ pub use parts::Parts;
 /// Larger images would be cut by no cropper and fit into no memory.
 const MOST_SIDE: usize = 4096;
 
-/// PNG and JPEG files: a folder for each class, or a CSV file.
+/// One's own photos: PNG and JPEG files of up to 100 megapixels, of which the largest middle
+/// part that has the right proportions is scaled to `size_px`, as `runtime predict` does. All are
+/// decoded at the start, on all processors, and kept, height x width x channels bytes each, while
+/// they fit into half of the memory that is free; beyond it they are decoded anew by the workers
+/// (`cache`).
+/// Files that end in their middle are damaged, and PNG files with wrong bytes; a JPEG has no
+/// checksum, so that wrong bytes in its middle may go unseen.
+///
+/// `path` is a folder with `train/` and `test/`, which hold a folder for each class; or with
+/// `train.csv` and `test.csv`, lines of file and label; or it holds the classes' folders itself, or
+/// is a CSV file, and `validation` splits it. `folders` and `lists` give other names. Files in a
+/// CSV file are relative to its folder, or to `train/` (or `test/`) beside it, and may be without
+/// their ending; a first line such as `id,label` is passed over. Where `train.csv` lies beside
+/// folders of classes, `lists` or `folders` has to say which is meant.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["classes", "size_px"]))]
 pub struct Images {
     /// The names of the classes, which are those of their folders or the labels in the CSV file, in
     /// the order of their numbers; or how many there are: then folders are taken in the order of
@@ -161,7 +176,24 @@ impl Images {
     }
 }
 
+/// The kind.
+pub fn kind() -> FormatKind {
+    FormatKind::of::<Images>(
+        "images",
+        "One's own photos: PNG and JPEG files.",
+        "{ classes: [cat, dog], size_px: 32 }",
+    )
+}
+
 impl Format for Images {
+    fn is_stratified(&self) -> bool {
+        true
+    }
+
+    fn selecting_fields(&self) -> &'static [&'static str] {
+        &["cache", "classes", "damaged", "folders", "lists", "size_px"]
+    }
+
     fn title(&self) -> &str {
         "the data set of images"
     }

@@ -1,21 +1,15 @@
-//! Data sets, and the formats they are read from: a file each, and a line each in [`mod@format`].
+//! Data sets, and the formats they are read from: a file each, and a line each in the list.
 
 pub mod cifar;
-pub mod cifar10;
-pub mod cifar100;
 pub mod classes;
 mod csv;
 pub mod dataset;
 pub mod format;
-pub mod idx;
-pub mod images;
 pub mod in_memory;
 mod mat;
 pub mod order;
 pub mod part;
 pub mod place;
-pub mod svhn;
-pub mod synthetic;
 pub mod validation;
 mod xxhash;
 
@@ -23,6 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use config::node::Node;
 use fetch::Download;
 use flow::lint::Note;
 use flow::photo;
@@ -32,7 +27,33 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use dataset::Dataset;
+use format::{FormatKind, ImageSource, Origin};
 use place::Place;
+
+base::registry! {
+    /// Every format that comes with Gradflow.
+    pub fn formats() -> Vec<FormatKind> from kind();
+
+    pub mod cifar10;
+    pub mod cifar100;
+    pub mod svhn;
+    pub mod idx;
+    pub mod images;
+    pub mod synthetic;
+}
+
+/// What can be downloaded by these formats, with the defaults of their fields.
+pub fn downloads(formats: &[FormatKind]) -> Vec<&'static Download> {
+    let format = |kind: &FormatKind| {
+        let fields = Node::Map(Vec::new());
+        (kind.parse)(&fields, &config::node::Path::default(), &mut Vec::new())
+    };
+    let download = |source: &dyn ImageSource| match source.origin() {
+        Origin::Files(format) => format.download(),
+        Origin::Drawn(_) => None,
+    };
+    formats.iter().filter_map(format).filter_map(|parsed| download(&*parsed.value)).collect()
+}
 
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,9 +89,8 @@ pub struct Images {
     pub classes: usize,
 }
 
-/// A format that data sets are kept in. A new one is a file beside these, and a line in each list
-/// of [`mod@format`].
-pub trait Format: fmt::Debug {
+/// A format that data sets are kept in. Its values are the fields that YAML gives it.
+pub trait Format: fmt::Debug + Send + Sync {
     /// How people call it, such as `CIFAR-10`.
     fn title(&self) -> &str;
 
@@ -106,6 +126,18 @@ pub trait Format: fmt::Debug {
     /// Whether the images of `split: validation` are files of their own, and no share of others.
     fn divides_validation(&self) -> bool {
         false
+    }
+
+    /// Whether each class keeps back its share for validation, unless the YAML says otherwise.
+    fn is_stratified(&self) -> bool {
+        false
+    }
+
+    /// Fields that say which images are read, where they are, or what they are called, and nothing of
+    /// the pixels or the numbers of the classes. The size is compared as that of the images, of
+    /// whatever format.
+    fn selecting_fields(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// The split whose files those of another are a share of, if they have none of their own.

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
+use super::format::FormatKind;
 use super::in_memory::InMemory;
 use super::mat::{self, Array, Stored};
 use super::place::{Place, open, same_files, the_one, with_files};
@@ -81,7 +82,21 @@ pub struct Svhn {
     pub extra: bool,
 }
 
+/// The kind.
+pub fn kind() -> FormatKind {
+    FormatKind::of::<Svhn>(
+        "svhn",
+        "SVHN's cropped digits: 32x32 RGB photos of house numbers, 73,257 to train on and 26,032 to \
+         test with.",
+        "{ extra: true }",
+    )
+}
+
 impl Format for Svhn {
+    fn selecting_fields(&self) -> &'static [&'static str] {
+        &["extra"]
+    }
+
     fn title(&self) -> &str {
         "SVHN"
     }

@@ -16,6 +16,8 @@ use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::dataset::Dataset;
+use super::format::{Drawings, FormatKind, ImageSource, Origin};
 use super::in_memory::InMemory;
 use super::{Images, Split, zeros};
 
@@ -60,12 +62,23 @@ impl Default for Synthetic {
     }
 }
 
-impl Synthetic {
-    /// Whether the sizes are possible.
-    ///
-    /// # Errors
-    /// If a split is empty or too large for most memories.
-    pub fn check(&self) -> Result<(), Mismatch> {
+/// The kind.
+pub fn kind() -> FormatKind {
+    FormatKind::of::<Synthetic>(
+        "synthetic",
+        "Nothing: 32x32 RGB drawings of 10 classes are made up.",
+        "{ train: 1000, test: 200 }",
+    )
+}
+
+impl ImageSource for Synthetic {
+    fn origin(&self) -> Origin<'_> {
+        Origin::Drawn(self)
+    }
+}
+
+impl Drawings for Synthetic {
+    fn check(&self) -> Result<(), Mismatch> {
         for (field, count) in [("train", self.train), ("test", self.test)] {
             if !(1..=MOST).contains(&count) {
                 let message = format!("expected 1 to {MOST} images, found {count}");
@@ -76,14 +89,27 @@ impl Synthetic {
         Ok(())
     }
 
-    /// Image `n` of a split, as [`Synthetic::draw`] has it, and its class.
-    pub fn image(&self, split: Split, number: u64) -> (u32, Vec<u8>) {
+    fn images(&self) -> Images {
+        IMAGES
+    }
+
+    fn image(&self, split: Split, number: u64) -> (u32, Vec<u8>) {
         let mut image = vec![0; PIXELS];
         let class = (number % CLASSES.len() as u64) as usize;
         draw(class, Random::keyed(self.seed, &purpose(split), 0, number), &mut image);
         (class as u32, image)
     }
 
+    fn open(&self, split: Split) -> Result<Box<dyn Dataset>> {
+        Ok(Box::new(self.draw(split)?))
+    }
+
+    fn selecting_fields(&self) -> &'static [&'static str] {
+        &["seed", "test", "train"]
+    }
+}
+
+impl Synthetic {
     /// Draws a split. Image `n` is of class `n % 10` and depends on nothing but seed, split and
     /// `n`: a larger set starts with the smaller one's images.
     ///

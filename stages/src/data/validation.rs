@@ -18,10 +18,9 @@ use std::collections::HashMap;
 use std::fmt;
 
 use base::random::Random;
+use config::shorthand::Shorthand;
 use flow::stage::Mismatch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Split, listed};
@@ -79,33 +78,15 @@ impl From<f64> for Validation {
 
 impl<'de> Deserialize<'de> for Validation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Validation;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a share of the images such as 0.1, or `{ fraction: 0.1, seed: 3 }`")
-            }
-
-            fn visit_f64<E: de::Error>(self, fraction: f64) -> Result<Validation, E> {
-                Ok(fraction.into())
-            }
-
-            fn visit_u64<E: de::Error>(self, fraction: u64) -> Result<Validation, E> {
-                self.visit_f64(fraction as f64)
-            }
-
-            fn visit_i64<E: de::Error>(self, fraction: i64) -> Result<Validation, E> {
-                self.visit_f64(fraction as f64)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Validation, A::Error> {
-                let WrittenOut { fraction, seed, stratified, by } =
-                    WrittenOut::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Validation { fraction, seed, stratified, by })
-            }
-        }
-        deserializer.deserialize_any(Read)
+        Shorthand::new("a share of the images such as 0.1, or `{ fraction: 0.1, seed: 3 }`")
+            .number(Self::from)
+            .map(|WrittenOut { fraction, seed, stratified, by }| Self {
+                fraction,
+                seed,
+                stratified,
+                by,
+            })
+            .read(deserializer)
     }
 }
 

@@ -5,13 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result as AnyResult, bail};
 use compute::graph::{GraphBuilder, TensorId};
-use config::decode::Problems;
-use config::node::{Node, Path};
 use flow::lint::{Lint, Note};
-use flow::stage::{Mismatch, Parsed, Part};
-use schemars::{JsonSchema, Schema};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use flow::stage::{Family, Mismatch, Variant};
 
 /// The YAML of one layer.
 ///
@@ -61,52 +56,12 @@ pub enum Linearity {
     Mixes,
 }
 
-/// Turns a YAML body into a layer, or says what is wrong with it.
-pub type ParseLayer =
-    Arc<dyn Fn(&Node, &Path, &mut Problems) -> Option<Parsed<Arc<dyn Layer>>> + Send + Sync>;
-
 /// One kind of layer.
-#[derive(Clone)]
-pub struct LayerKind {
-    /// The key in the YAML.
-    pub name: &'static str,
-    /// One sentence.
-    pub about: &'static str,
-    /// A YAML body that is valid.
-    pub example: &'static str,
-    /// The fields.
-    pub schema: Schema,
-    /// The parser.
-    pub parse: ParseLayer,
-}
+pub type LayerKind = Variant<dyn Layer>;
 
-impl LayerKind {
-    /// A kind whose YAML body is read by serde.
-    pub fn of<L: Layer + DeserializeOwned + Serialize + JsonSchema>(
-        name: &'static str,
-        about: &'static str,
-        example: &'static str,
-    ) -> Self {
-        Self {
-            name,
-            about,
-            example,
-            schema: schemars::schema_for!(L),
-            parse: Arc::new(|node, path, problems| {
-                let parsed = Parsed::<L>::read(node, path, problems)?;
-                Some(parsed.map(|layer| Arc::new(layer) as Arc<dyn Layer>))
-            }),
-        }
-    }
-
-    /// What `list`, `inspect` and `schema` show.
-    pub fn part(&self) -> Part {
-        Part {
-            name: self.name,
-            about: self.about,
-            example: self.example,
-            schema: self.schema.clone(),
-        }
+impl<T: Layer> Family<T> for dyn Layer {
+    fn of(layer: T) -> Arc<Self> {
+        Arc::new(layer)
     }
 }
 

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use compile::{ListedLayer, compile};
 use layer::LayerKind;
 
+use crate::catalog::Catalog;
 use crate::data::thousands;
 use crate::lints::{
     ACTIVATION_BEFORE_LOSS, BATCH_NORM_MOMENTUM, DROPOUT_BEFORE_LOSS, LINEAR_LAYERS,
@@ -102,8 +103,9 @@ pub struct Model {
     adapter: Option<String>,
 }
 
-/// The kind, knowing these layers.
-pub fn kind(layers: Vec<LayerKind>) -> Kind {
+/// The kind.
+pub fn kind(catalog: &Catalog) -> Kind {
+    let layers = catalog.layers.clone();
     let parts = layers.iter().map(LayerKind::part).collect();
     Kind {
         name: "model",

@@ -5,7 +5,7 @@ use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Rule, check_kept};
+use super::{OptimizerKind, UpdateRule, check_kept};
 
 /// Against the mean of the gradients over the root of their mean square, both corrected for having
 /// begun at 0 (Kingma and Ba, "Adam", 2015). At step `t`, counted from 1: `mean = beta1 * mean + (1 -
@@ -22,6 +22,15 @@ pub struct Adam {
     pub beta2: f64,
     /// Added to the corrected root, above 0: keeps steps small where gradients are next to nothing.
     pub epsilon: f64,
+}
+
+/// The kind.
+pub fn kind() -> OptimizerKind {
+    OptimizerKind::of::<Adam>(
+        "adam",
+        "Against the mean of the gradients over the root of their mean square.",
+        "{ beta1: 0.9, beta2: 0.999 }",
+    )
 }
 
 impl Default for Adam {
@@ -44,7 +53,7 @@ impl Adam {
     }
 }
 
-impl Rule for Adam {
+impl UpdateRule for Adam {
     fn check(&self) -> Vec<Mismatch> {
         let mut wrong: Vec<Mismatch> = [("beta1", self.beta1, 0.9), ("beta2", self.beta2, 0.999)]
             .into_iter()

@@ -1,99 +1,80 @@
-//! How weights follow their gradients: one file each, and one line in each list below.
+//! How weights follow their gradients: one file each, and one line in the list.
 
-pub mod adam;
-pub mod adamw;
-pub mod momentum;
-pub mod sgd;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use compute::graph::{Extension, Parameter};
-use flow::stage::Mismatch;
-use schemars::{JsonSchema, Schema};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use flow::stage::{Chosen, Family, Mismatch, Variant};
+use serde::Serialize;
 
-use adam::Adam;
-use adamw::AdamW;
-use momentum::Momentum;
-use sgd::Sgd;
+base::registry! {
+    /// Every optimiser that comes with Gradflow.
+    pub fn all() -> Vec<OptimizerKind> from kind();
+
+    pub mod sgd;
+    pub mod momentum;
+    pub mod adam;
+    pub mod adamw;
+}
+
+/// One kind of optimiser.
+pub type OptimizerKind = Variant<dyn UpdateRule>;
+
+impl<T: UpdateRule + 'static> Family<T> for dyn UpdateRule {
+    fn of(rule: T) -> Arc<Self> {
+        Arc::new(rule)
+    }
+}
 
 /// How weights follow their gradients.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(transform = or_its_name)]
-pub enum Optimizer {
-    /// Against the gradient: `weights -= rate * gradients`.
-    Sgd(Sgd),
-    /// Against a decaying sum of the gradients.
-    Momentum(Momentum),
-    /// Against the mean of the gradients over the root of their mean square.
-    Adam(Adam),
-    /// As `adam`, with a weight decay that does not go through the gradients: layers'
-    /// `weight_decay` shrinks their weights by `rate * weight_decay` each step and adds no term to
-    /// the loss.
-    #[serde(rename = "adamw")]
-    AdamW(AdamW),
-}
-
-/// The name alone stands for all defaults, which serde's enums say nothing of.
-fn or_its_name(schema: &mut Schema) {
-    let Some(Value::Array(forms)) = schema.get_mut("oneOf") else { return };
-    let names = forms.iter().filter_map(|form| form["required"].get(0).cloned());
-    let names: Vec<Value> = names.collect();
-    forms.push(json!({ "enum": names }));
-}
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Optimizer(pub Chosen<dyn UpdateRule>);
 
 impl Default for Optimizer {
     fn default() -> Self {
-        Self::Sgd(Sgd {})
+        Self::of("sgd", sgd::Sgd {})
+    }
+}
+
+impl Deref for Optimizer {
+    type Target = dyn UpdateRule;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
     }
 }
 
 impl Optimizer {
-    fn rule(&self) -> &dyn Rule {
-        match self {
-            Self::Sgd(rule) => rule,
-            Self::Momentum(rule) => rule,
-            Self::Adam(rule) => rule,
-            Self::AdamW(rule) => rule,
-        }
+    /// This rule, under its name in the YAML.
+    ///
+    /// # Panics
+    /// If its fields have no form in YAML.
+    pub fn of<T: UpdateRule + Serialize + 'static>(name: &'static str, rule: T) -> Self {
+        Self(Chosen::new(name, rule))
     }
 
     /// What is wrong with its fields.
     pub fn check(&self) -> Vec<Mismatch> {
-        let name = match self {
-            Self::Sgd(_) => "sgd",
-            Self::Momentum(_) => "momentum",
-            Self::Adam(_) => "adam",
-            Self::AdamW(_) => "adamw",
-        };
-        self.rule().check().into_iter().map(|wrong| wrong.below(&[name])).collect()
-    }
-
-    /// Whether it decays weights by itself. Else the decay is a term of the loss, and part of the
-    /// gradient.
-    pub fn decays(&self) -> bool {
-        self.rule().decays()
-    }
-
-    /// Adds the step of one parameter to the update.
-    pub fn lower(&self, graph: &mut Extension, parameter: &Parameter) {
-        self.rule().lower(graph, parameter);
+        let name = self.0.name();
+        self.0.check().into_iter().map(|wrong| wrong.below(&[name])).collect()
     }
 }
 
-/// What an optimiser says of itself.
-trait Rule {
+/// What an optimiser says of itself. Its values are the fields that YAML gives it.
+pub trait UpdateRule: Send + Sync {
     /// What is wrong with its fields.
     fn check(&self) -> Vec<Mismatch> {
         Vec::new()
     }
 
-    /// See [`Optimizer::decays`].
+    /// Whether it decays weights by itself. Else the decay is a term of the loss, and part of the
+    /// gradient.
     fn decays(&self) -> bool {
         false
     }
 
-    /// See [`Optimizer::lower`].
+    /// Adds the step of one parameter to the update.
     fn lower(&self, graph: &mut Extension, parameter: &Parameter);
 }
 
@@ -105,18 +86,29 @@ fn check_kept(field: &str, kept: f64) -> Option<Mismatch> {
 
 #[cfg(test)]
 mod tests {
+    use schemars::SchemaGenerator;
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn read(text: &str) -> Optimizer {
-        serde_json::from_str(text).expect("an optimiser")
+        Optimizer(crate::testing::choose(&all(), text))
     }
 
     #[test]
     fn the_schema_takes_names_alone() {
-        let schema = schemars::schema_for!(Optimizer);
+        let schema = OptimizerKind::schema_of(&all(), &mut SchemaGenerator::default());
         let forms = schema.get("oneOf").and_then(Value::as_array).expect("several forms");
-        let names = forms.last().expect("a form");
-        assert_eq!(*names, json!({ "enum": ["sgd", "momentum", "adam", "adamw"] }));
+        let names: Vec<&str> = all().iter().map(|kind| kind.name).collect();
+        assert_eq!(forms.last(), Some(&json!({ "enum": names })));
+    }
+
+    #[test]
+    fn every_example_is_right() {
+        for kind in all() {
+            let named = format!("{{ {}: {} }}", kind.name, kind.example);
+            assert!(read(&named).check().is_empty(), "{named}");
+        }
     }
 
     #[test]
@@ -140,6 +132,7 @@ mod tests {
         );
         assert_eq!(fields(r#"{ "adamw": { "epsilon": -1 } }"#), ["adamw.epsilon"]);
         // In f32 such a number is 0.
-        assert_eq!(fields(r#"{ "adamw": { "epsilon": 1e-60 } }"#), ["adamw.epsilon"]);
+        let tiny = adam::Adam { epsilon: 1e-60, ..adam::Adam::default() };
+        assert_eq!(Optimizer::of("adam", tiny).check()[0].field, ["adam", "epsilon"]);
     }
 }

@@ -6,7 +6,7 @@ use flow::stage::Mismatch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Rule, check_kept};
+use super::{OptimizerKind, UpdateRule, check_kept};
 
 /// `sum = momentum * sum + gradients`, then `weights -= rate * sum`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,13 +18,22 @@ pub struct Momentum {
     pub nesterov: bool,
 }
 
+/// The kind.
+pub fn kind() -> OptimizerKind {
+    OptimizerKind::of::<Momentum>(
+        "momentum",
+        "Against a decaying sum of the gradients.",
+        "{ momentum: 0.9, nesterov: true }",
+    )
+}
+
 impl Default for Momentum {
     fn default() -> Self {
         Self { momentum: 0.9, nesterov: false }
     }
 }
 
-impl Rule for Momentum {
+impl UpdateRule for Momentum {
     fn check(&self) -> Vec<Mismatch> {
         let wrong = check_kept("momentum", self.momentum);
         wrong.map(|wrong| wrong.help("0.9 is usual; 0 is plain `sgd`")).into_iter().collect()

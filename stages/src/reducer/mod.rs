@@ -24,7 +24,7 @@ use flow::lint::{Around, Note};
 use flow::period::Period;
 use flow::port::Port;
 use flow::reports::{TowerReport, TrainerReport};
-use flow::stage::{Config, Context, Kind, Mismatch, Runner};
+use flow::stage::{Config, Context, Field, Kind, Mismatch, Runner, read_later};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,7 @@ use reduce::Reduce;
 use summary::Summaries;
 use update::Update;
 
+use crate::catalog::Catalog;
 use crate::data::thousands;
 use crate::lints::{ADAMW_WITHOUT_DECAY, FROZEN_AS_DRAWN, INIT_FROM_DIFFERS, LONG_WARM_UP};
 use crate::optimizer::Optimizer;
@@ -50,10 +51,12 @@ use crate::schedule::{RunExtent, Schedule};
 pub struct Reducer {
     /// How far each step goes against the gradient: a number, or a schedule over the images seen
     /// before the step, whatever the size of a batch and the number of adapters.
-    #[serde(default = "learning_rate")]
+    #[serde(default, deserialize_with = "read_later")]
+    #[schemars(with = "serde_json::Value")]
     pub learning_rate: Schedule,
     /// How weights follow their gradients.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read_later")]
+    #[schemars(with = "serde_json::Value")]
     pub optimizer: Optimizer,
     /// The largest norm of all gradients together, those of weight decay included: longer ones are
     /// scaled down to it. Off if absent.
@@ -98,10 +101,6 @@ pub struct Reducer {
     pub on_loss: OnLoss,
 }
 
-fn learning_rate() -> Schedule {
-    Schedule::Constant(0.1)
-}
-
 fn moving_average() -> f64 {
     0.9999
 }
@@ -115,12 +114,25 @@ fn evaluate() -> Period {
 }
 
 /// The kind.
-pub fn kind() -> Kind {
-    let kind = Kind::of::<Reducer>(
+pub fn kind(catalog: &Catalog) -> Kind {
+    let (schedules, optimizers) = (catalog.schedules.clone(), catalog.optimizers.clone());
+    let known = schedules.clone();
+    let learning_rate = Field::new(
+        "learning_rate",
+        move |generator| Schedule::schema(&known, generator),
+        move |node, path, problems| Schedule::read(&schedules, node, path, problems),
+        |reducer: &mut Reducer, schedule| reducer.learning_rate = schedule,
+    );
+    let optimizer =
+        Field::choice("optimizer", "optimizer", optimizers, |reducer: &mut Reducer, chosen| {
+            reducer.optimizer = Optimizer(chosen);
+        });
+    let kind = Kind::with_fields::<Reducer>(
         "reducer",
         "Owns the weights: computes and applies gradients, keeps moving averages, hands weights \
          on for evaluation.",
         "{ learning_rate: 0.1, moving_average: 0.9999 }",
+        vec![learning_rate, optimizer],
     );
     let lints = vec![&ADAMW_WITHOUT_DECAY, &LONG_WARM_UP, &FROZEN_AS_DRAWN, &INIT_FROM_DIFFERS];
     Kind { lints, ..kind }

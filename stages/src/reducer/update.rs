@@ -267,7 +267,7 @@ mod tests {
         let graph = extended(&Update::default());
         assert!(!kernels(&graph).contains(&"clip_by_norm"));
         assert!(graph.find("gradients/squares").is_none());
-        let adamw = Update { optimizer: Optimizer::AdamW(AdamW::default()), clip_norm: None };
+        let adamw = Update { optimizer: Optimizer::of("adamw", AdamW::default()), clip_norm: None };
         let graph = extended(&adamw);
         assert!(!kernels(&graph).contains(&"weight_decay_backward"));
         assert_eq!(graph.loss_terms, ["cross_entropy"]);

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::length::Length;
-use super::{RunExtent, Shape, between, check_rate, ease};
+use super::{Curve, RunExtent, ScheduleKind, between, check_rate, ease};
 
 /// From `initial` to `final`, where it stays, along half a wave of a cosine: `initial + (final -
 /// initial) * (1 - cos(pi * share)) / 2`, `share` being how much of the length has passed (Loshchilov
@@ -27,7 +27,16 @@ pub struct Cosine {
     pub warm_up: Option<Length>,
 }
 
-impl Shape for Cosine {
+/// The kind.
+pub fn kind() -> ScheduleKind {
+    ScheduleKind::of::<Cosine>(
+        "cosine",
+        "From one rate to another along half a wave: slow, fast, slow.",
+        "{ initial: 0.1, warm_up: { epochs: 2 } }",
+    )
+}
+
+impl Curve for Cosine {
     fn check(&self) -> Vec<Mismatch> {
         let rates = [check_rate("initial", self.initial), check_rate("final", self.last)];
         let over = self.over.and_then(|length| length.check("over"));

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::length::Length;
-use super::{RunExtent, Shape, check_rate};
+use super::{Curve, RunExtent, ScheduleKind, check_rate};
 
 /// `initial * factor^(images seen / every)`; with `staircase` the power is rounded down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,7 +26,16 @@ pub struct Exponential {
     pub warm_up: Option<Length>,
 }
 
-impl Shape for Exponential {
+/// The kind.
+pub fn kind() -> ScheduleKind {
+    ScheduleKind::of::<Exponential>(
+        "exponential",
+        "Multiplied by a factor again and again, smoothly or in steps.",
+        "{ initial: 0.1, factor: 0.1, every: { epochs: 350 }, staircase: true }",
+    )
+}
+
+impl Curve for Exponential {
     fn check(&self) -> Vec<Mismatch> {
         let factor = (!(self.factor > 0.0 && self.factor.is_finite())).then(|| {
             let found = format!("expected a factor above 0, found {}", self.factor);

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::length::Length;
-use super::{RunExtent, Shape, between, check_rate};
+use super::{Curve, RunExtent, ScheduleKind, between, check_rate};
 
 /// In a straight line from `initial` to `final`, where it stays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +25,16 @@ pub struct Linear {
     pub warm_up: Option<Length>,
 }
 
-impl Shape for Linear {
+/// The kind.
+pub fn kind() -> ScheduleKind {
+    ScheduleKind::of::<Linear>(
+        "linear",
+        "In a straight line from one rate to another.",
+        "{ initial: 0.1, final: 0.01 }",
+    )
+}
+
+impl Curve for Linear {
     fn check(&self) -> Vec<Mismatch> {
         let rates = [check_rate("initial", self.initial), check_rate("final", self.last)];
         let over = self.over.and_then(|length| length.check("over"));

@@ -4,31 +4,41 @@
 //! A rate depends on the images seen before the step, and on nothing else: neither the size of a
 //! batch nor the number of adapters changes what a schedule means.
 
-pub mod cosine;
-pub mod exponential;
 pub mod length;
-pub mod linear;
-pub mod one_cycle;
-pub mod piecewise;
 pub mod stretch;
 
-use std::borrow::Cow;
-use std::fmt;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use compute::pass::StepsAhead;
+use config::decode::{Problem, Problems};
+use config::node::{Node, Path};
 use flow::item::Limit;
-use flow::stage::Mismatch;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use flow::stage::{Chosen, Family, Mismatch, Variant};
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 
-use cosine::Cosine;
-use exponential::Exponential;
 use length::Length;
-use linear::Linear;
-use one_cycle::OneCycle;
-use piecewise::Piecewise;
+
+base::registry! {
+    /// Every schedule that comes with Gradflow.
+    pub fn all() -> Vec<ScheduleKind> from kind();
+
+    pub mod exponential;
+    pub mod linear;
+    pub mod cosine;
+    pub mod one_cycle;
+    pub mod piecewise;
+}
+
+/// One kind of schedule.
+pub type ScheduleKind = Variant<dyn Curve>;
+
+impl<T: Curve + 'static> Family<T> for dyn Curve {
+    fn of(curve: T) -> Arc<Self> {
+        Arc::new(curve)
+    }
+}
 
 /// The learning rate: a number, or how it changes with the images seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,34 +47,7 @@ pub enum Schedule {
     /// Always the same.
     Constant(f64),
     /// It changes.
-    Curve(Curve),
-}
-
-/// How the learning rate changes with the images seen.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Curve {
-    /// Multiplied by a factor again and again, smoothly or in steps.
-    Exponential(Exponential),
-    /// In a straight line from one rate to another.
-    Linear(Linear),
-    /// From one rate to another along half a wave: slow, fast, slow.
-    Cosine(Cosine),
-    /// Up to a peak and far down again, each along half a wave.
-    OneCycle(OneCycle),
-    /// One rate after another.
-    Piecewise(Piecewise),
-}
-
-/// The names of the curves in the YAML.
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Name {
-    Exponential,
-    Linear,
-    Cosine,
-    OneCycle,
-    Piecewise,
+    Curve(Chosen<dyn Curve>),
 }
 
 /// How far a run goes, in images.
@@ -104,8 +87,8 @@ impl RunExtent {
     }
 }
 
-/// What a curve says of itself.
-trait Shape {
+/// What a schedule says of itself. Its values are the fields that YAML gives it.
+pub trait Curve: Send + Sync {
     /// What is wrong with its fields.
     fn check(&self) -> Vec<Mismatch>;
 
@@ -121,28 +104,50 @@ trait Shape {
     }
 }
 
-impl Curve {
-    fn shape(&self) -> (&'static str, &dyn Shape) {
-        match self {
-            Self::Exponential(shape) => ("exponential", shape),
-            Self::Linear(shape) => ("linear", shape),
-            Self::Cosine(shape) => ("cosine", shape),
-            Self::OneCycle(shape) => ("one_cycle", shape),
-            Self::Piecewise(shape) => ("piecewise", shape),
-        }
+/// The tutorial's.
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::Constant(0.1)
     }
 }
 
 impl Schedule {
+    /// Reads a number or a schedule of these kinds, or adds everything that is wrong to `problems`.
+    pub fn read(
+        kinds: &[ScheduleKind],
+        node: &Node,
+        path: &Path,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        match node.value() {
+            Node::Int(_) | Node::UInt(_) | Node::Float(_) => {
+                config::decode::decode(node, path, problems).map(Self::Constant)
+            }
+            Node::Map(entries) if !entries.is_empty() => {
+                Variant::choose(kinds, "schedule", node, path, problems).map(Self::Curve)
+            }
+            other => {
+                let message = format!("expected {EXPECTED}, found {}", other.describe());
+                problems.push(Problem { path: path.clone(), on_key: false, message, help: None });
+                None
+            }
+        }
+    }
+
+    /// The schema of what [`Schedule::read`] reads.
+    pub fn schema(kinds: &[ScheduleKind], generator: &mut SchemaGenerator) -> Schema {
+        let curve = Variant::schema_of(kinds, generator);
+        json_schema!({ "anyOf": [{ "type": "number", "minimum": 0 }, curve] })
+    }
+
     /// Everything that is wrong with it, located below `field`.
     pub fn check(&self, field: &str) -> Vec<Mismatch> {
         match self {
             Self::Constant(rate) => check_rate(field, *rate).into_iter().collect(),
             Self::Curve(curve) => {
-                let (name, shape) = curve.shape();
-                let mut wrong = shape.check();
-                wrong.extend(shape.warm_up().and_then(|length| length.check("warm_up")));
-                wrong.into_iter().map(|wrong| wrong.below(&[field, name])).collect()
+                let mut wrong = curve.check();
+                wrong.extend(curve.warm_up().and_then(|length| length.check("warm_up")));
+                wrong.into_iter().map(|wrong| wrong.below(&[field, curve.name()])).collect()
             }
         }
     }
@@ -152,15 +157,16 @@ impl Schedule {
     /// # Errors
     /// Says which field is missing.
     pub fn check_extent(&self, extent: &RunExtent) -> Result<()> {
-        if let Self::Curve(curve) = self {
-            let (name, shape) = curve.shape();
-            if shape.needs_end() && extent.total_images.is_none() {
-                bail!(
-                    "the learning rate changes until the end of the run, and this run has none.\n\
-                     Give the run `epochs` or `steps`, or the `{name}` rate an `over`, such as \
-                     `over: {{ epochs: 10 }}`"
-                );
-            }
+        if let Self::Curve(curve) = self
+            && curve.needs_end()
+            && extent.total_images.is_none()
+        {
+            bail!(
+                "the learning rate changes until the end of the run, and this run has none.\n\
+                 Give the run `epochs` or `steps`, or the `{}` rate an `over`, such as \
+                 `over: {{ epochs: 10 }}`",
+                curve.name()
+            );
         }
         Ok(())
     }
@@ -169,8 +175,8 @@ impl Schedule {
     /// up, as far as that is known without the data.
     pub fn long_warm_up(&self, limit: &Limit, batch: usize) -> Option<Mismatch> {
         let Self::Curve(curve) = self else { return None };
-        let (name, shape) = curve.shape();
-        let run = match shape.warm_up()? {
+        let name = curve.name();
+        let run = match curve.warm_up()? {
             Length::Epochs(length) => limit
                 .epochs
                 .filter(|epochs| length >= *epochs)
@@ -189,7 +195,7 @@ impl Schedule {
     /// The same once the images of an epoch are known.
     pub fn warms_up_throughout(&self, extent: &RunExtent) -> Option<String> {
         let Self::Curve(curve) = self else { return None };
-        let images = extent.images(Some(curve.shape().1.warm_up()?));
+        let images = extent.images(Some(curve.warm_up()?));
         let total = extent.total_images.filter(|total| images >= *total as f64)?;
         Some(format!(
             "the learning rate warms up over {images} images, and the run has {total}: it never \
@@ -204,7 +210,7 @@ impl Schedule {
     pub fn at(&self, images_seen: u64, extent: &RunExtent) -> f64 {
         let curve = match self {
             Self::Constant(rate) => return *rate,
-            Self::Curve(curve) => curve.shape().1,
+            Self::Curve(curve) => curve,
         };
         let images = images_seen as f64;
         let rate = curve.rate(images, extent);
@@ -240,76 +246,18 @@ fn ease(share: f64) -> f64 {
 
 const EXPECTED: &str = "a number such as 0.1, or a schedule such as { cosine: { initial: 0.1 } }";
 
-impl<'de> Deserialize<'de> for Schedule {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // `untagged` would say only that nothing matched; a visitor says what was expected.
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Schedule;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(EXPECTED)
-            }
-
-            fn visit_f64<E: Error>(self, rate: f64) -> Result<Schedule, E> {
-                Ok(Schedule::Constant(rate))
-            }
-
-            fn visit_i64<E: Error>(self, rate: i64) -> Result<Schedule, E> {
-                Ok(Schedule::Constant(rate as f64))
-            }
-
-            fn visit_u64<E: Error>(self, rate: u64) -> Result<Schedule, E> {
-                Ok(Schedule::Constant(rate as f64))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Schedule, A::Error> {
-                let Some(name) = map.next_key()? else {
-                    return Err(A::Error::custom(format!("expected {EXPECTED}, found neither")));
-                };
-                let curve = match name {
-                    Name::Exponential => Curve::Exponential(map.next_value()?),
-                    Name::Linear => Curve::Linear(map.next_value()?),
-                    Name::Cosine => Curve::Cosine(map.next_value()?),
-                    Name::OneCycle => Curve::OneCycle(map.next_value()?),
-                    Name::Piecewise => Curve::Piecewise(map.next_value()?),
-                };
-                if map.next_key::<IgnoredAny>()?.is_some() {
-                    return Err(A::Error::custom("expected one schedule, found several"));
-                }
-                Ok(Schedule::Curve(curve))
-            }
-        }
-        deserializer.deserialize_any(Read)
-    }
-}
-
-impl JsonSchema for Schedule {
-    fn schema_name() -> Cow<'static, str> {
-        "Schedule".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let curve = generator.subschema_for::<Curve>();
-        json_schema!({ "anyOf": [{ "type": "number", "minimum": 0 }, curve] })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use compute::pass::Pass;
     use flow::item::Progress;
 
     use super::*;
+    use crate::testing;
 
     const EXTENT: RunExtent = RunExtent { epoch_images: 1_000, total_images: Some(10_000) };
 
     fn read(text: &str) -> Schedule {
-        serde_json::from_str(text).expect("a schedule")
+        testing::schedule(text)
     }
 
     #[test]
@@ -450,7 +398,7 @@ mod tests {
             wrong.iter().map(|wrong| wrong.field.join(".")).collect()
         };
         assert_eq!(fields("-0.1"), ["learning_rate"]);
-        assert_eq!(fields("1e300"), ["learning_rate"]);
+        assert_eq!(Schedule::Constant(1e300).check("learning_rate").len(), 1);
         for (text, wrong) in [
             (
                 r#"{ "exponential": { "initial": -1, "factor": 0, "every": { "images": 0 },
@@ -487,13 +435,18 @@ mod tests {
 
     #[test]
     fn numbers_and_one_schedule_are_read_and_anything_else_is_explained() {
-        let wrong = |text| serde_json::from_str::<Schedule>(text).expect_err(text).to_string();
+        let wrong = |text| {
+            testing::refused(
+                |node, path, problems| Schedule::read(&all(), node, path, problems),
+                text,
+            )
+        };
         assert_eq!(read("1"), Schedule::Constant(1.0));
-        for text in ["\"fast\"", "[1]", "null", "{}"] {
+        for text in ["\"fast\"", "cosine", "[1]", "null", "{}"] {
             assert!(wrong(text).contains("a number such as 0.1"), "{text}: {}", wrong(text));
         }
         assert!(wrong(r#"{ "cosin": {} }"#).contains("cosine"));
         let both = r#"{ "cosine": { "initial": 1 }, "linear": { "initial": 1 } }"#;
-        assert!(wrong(both).contains("one schedule"), "{}", wrong(both));
+        assert!(wrong(both).contains("a schedule has one kind"), "{}", wrong(both));
     }
 }

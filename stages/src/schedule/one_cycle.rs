@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::length::Length;
-use super::{RunExtent, Shape, between, check_rate, ease};
+use super::{Curve, RunExtent, ScheduleKind, between, check_rate, ease};
 
 /// From `start` up to `peak` in the share `rise` of the images, and down to `final`, where it stays,
 /// each along half a wave of a cosine: `a + (b - a) * (1 - cos(pi * share)) / 2`, `share` being how
@@ -37,6 +37,15 @@ fn rise() -> f64 {
     0.3
 }
 
+/// The kind.
+pub fn kind() -> ScheduleKind {
+    ScheduleKind::of::<OneCycle>(
+        "one_cycle",
+        "Up to a peak and far down again, each along half a wave.",
+        "{ peak: 0.4 }",
+    )
+}
+
 impl OneCycle {
     fn start(&self) -> f64 {
         self.start.unwrap_or(self.peak / 25.0)
@@ -47,7 +56,7 @@ impl OneCycle {
     }
 }
 
-impl Shape for OneCycle {
+impl Curve for OneCycle {
     fn check(&self) -> Vec<Mismatch> {
         let rates = [
             check_rate("peak", self.peak),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::length::Length;
-use super::{RunExtent, Shape, check_rate};
+use super::{Curve, RunExtent, ScheduleKind, check_rate};
 
 /// `initial`, and after each of some lengths, counted from the start of the run, another rate:
 /// `{ initial: 0.1, then: [ { after: { epochs: 30 }, rate: 0.01 } ] }`.
@@ -33,7 +33,16 @@ pub struct Piece {
     pub rate: f64,
 }
 
-impl Shape for Piecewise {
+/// The kind.
+pub fn kind() -> ScheduleKind {
+    ScheduleKind::of::<Piecewise>(
+        "piecewise",
+        "One rate after another.",
+        "{ initial: 0.1, then: [{ after: { epochs: 60 }, rate: 0.01 }] }",
+    )
+}
+
+impl Curve for Piecewise {
     fn check(&self) -> Vec<Mismatch> {
         let mut wrong: Vec<Mismatch> = check_rate("initial", self.initial).into_iter().collect();
         for (at, piece) in self.then.iter().enumerate() {

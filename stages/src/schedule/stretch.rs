@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Curve, RunExtent, Schedule};
+use super::{RunExtent, Schedule};
 
 /// A rate that goes on otherwise than it would have, as the run ends elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ impl Schedule {
         let Self::Curve(curve) = self else { return None };
         let rates = [before, now].map(|extent| self.at(images_seen, extent));
         (rates[0] != rates[1]).then(|| Stretch {
-            schedule: Curve::shape(curve).0,
+            schedule: curve.name(),
             before: rates[0],
             now: rates[1],
             over: over(before.total_images, now.epoch_images),
@@ -71,7 +71,7 @@ mod tests {
     const LONG: RunExtent = RunExtent { epoch_images: 100, total_images: Some(1_200) };
 
     fn read(text: &str) -> Schedule {
-        serde_json::from_str(text).expect("a schedule")
+        crate::testing::schedule(text)
     }
 
     #[test]

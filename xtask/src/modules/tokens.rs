@@ -88,6 +88,15 @@ impl Found {
                 }
                 _ => &trees[2..],
             },
+            // It declares modules, and a list of what they hold.
+            (_, None) if at_top && is_registry(trees) => {
+                let length = trees.iter().position(|tree| matches!(tree, TokenTree::Group(_)));
+                let length = length.unwrap_or(trees.len() - 1);
+                if let TokenTree::Group(group) = &trees[length] {
+                    self.read(group.stream(), true);
+                }
+                &trees[length + 1..]
+            }
             ("macro_rules", None) => {
                 if let Some(TokenTree::Ident(name)) = trees.get(2) {
                     self.items.insert(name.to_string());
@@ -142,6 +151,13 @@ impl Found {
             self.imports.insert(name, whole);
         }
     }
+}
+
+/// Whether the macro `registry!` is called here, by whatever path.
+fn is_registry(trees: &[TokenTree]) -> bool {
+    let (names, after) = path(trees);
+    names.last().is_some_and(|name| name == "registry")
+        && after.first().is_some_and(|tree| is(tree, '!'))
 }
 
 /// How many of the trees from this one on hold no path: what follows a single dot is a field or a

@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::host::Cpu;
@@ -15,6 +13,7 @@ use super::select::{NoSuchAdapter, all, choose, devices, rank, refusing, select}
 use super::{Adapter, DeviceKind, Info, Precise, unoffered};
 use crate::precision::Precision;
 use config::mismatch::Mismatch;
+use config::shorthand::Shorthand;
 
 /// The adapters that are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -389,42 +388,18 @@ impl JsonSchema for Name {
 
 impl<'de> Deserialize<'de> for Several {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Asked;
-
-        impl<'de> Visitor<'de> for Asked {
-            type Value = Several;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of adapters, `all`, or a list of them")
-            }
-
-            fn visit_u64<E: Error>(self, count: u64) -> Result<Several, E> {
-                Ok(Several::Count(usize::try_from(count).unwrap_or(usize::MAX)))
-            }
-
-            fn visit_i64<E: Error>(self, count: i64) -> Result<Several, E> {
-                u64::try_from(count)
-                    .map_err(|_| E::custom(format!("expected at least 1 adapter, found {count}")))
-                    .and_then(|count| self.visit_u64(count))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Several, E> {
-                match text {
-                    "all" => Ok(Several::All),
-                    name => Ok(Several::Listed(vec![name.into()])),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Several, A::Error> {
-                let mut listed = Vec::new();
-                while let Some(OneOf(one)) = items.next_element()? {
-                    listed.push(one);
-                }
-                Ok(Several::Listed(listed))
-            }
-        }
-
-        from.deserialize_any(Asked)
+        Shorthand::new("a number of adapters, `all`, or a list of them")
+            .whole(|count| Some(Self::Count(usize::try_from(count).unwrap_or(usize::MAX))))
+            .text(|text| {
+                Some(match text {
+                    "all" => Self::All,
+                    name => Self::Listed(vec![name.into()]),
+                })
+            })
+            .list(|listed: Vec<OneOf>| {
+                Some(Self::Listed(listed.into_iter().map(|OneOf(one)| one).collect()))
+            })
+            .read(from)
     }
 }
 
@@ -433,61 +408,20 @@ struct OneOf(Listed);
 
 impl<'de> Deserialize<'de> for OneOf {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Element;
-
-        impl<'de> Visitor<'de> for Element {
-            type Value = OneOf;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an adapter's index or name, or `{ adapter: NAME, replicas: 2 }`")
-            }
-
-            fn visit_u64<E: Error>(self, index: u64) -> Result<OneOf, E> {
-                self.visit_str(&index.to_string())
-            }
-
-            fn visit_i64<E: Error>(self, index: i64) -> Result<OneOf, E> {
-                self.visit_str(&index.to_string())
-            }
-
-            fn visit_str<E: Error>(self, name: &str) -> Result<OneOf, E> {
-                Ok(OneOf(name.into()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOf, A::Error> {
-                Listed::deserialize(MapAccessDeserializer::new(map)).map(OneOf)
-            }
-        }
-
-        from.deserialize_any(Element)
+        Shorthand::new("an adapter's index or name, or `{ adapter: NAME, replicas: 2 }`")
+            .whole(|index| Some(Self(index.to_string().as_str().into())))
+            .text(|name| Some(Self(name.into())))
+            .map(Self)
+            .read(from)
     }
 }
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl Visitor<'_> for Text {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an adapter's index or name")
-            }
-
-            fn visit_u64<E: Error>(self, index: u64) -> Result<Name, E> {
-                Ok(Name(index.to_string()))
-            }
-
-            fn visit_i64<E: Error>(self, index: i64) -> Result<Name, E> {
-                Ok(Name(index.to_string()))
-            }
-
-            fn visit_str<E: Error>(self, name: &str) -> Result<Name, E> {
-                Ok(Name(name.to_owned()))
-            }
-        }
-
-        from.deserialize_any(Text)
+        Shorthand::new("an adapter's index or name")
+            .whole(|index| Some(Self(index.to_string())))
+            .text(|name| Some(Self(name.to_owned())))
+            .read(from)
     }
 }
 

@@ -5,9 +5,15 @@ use anyhow::{Context as _, Result};
 use crate::sink::{RunState, Sink};
 use compute::towers::journal;
 use flow::event::{Event, Message};
+use flow::plan::Plan;
+
+/// The sink.
+pub(super) fn sink(_: &Plan) -> Box<dyn Sink> {
+    Box::new(Balance)
+}
 
 /// `balance.jsonl`.
-pub(super) struct Balance;
+struct Balance;
 
 impl Sink for Balance {
     fn observe(&mut self, message: &Message, run: &mut RunState) -> Result<()> {

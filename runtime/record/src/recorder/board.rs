@@ -10,9 +10,11 @@ use anyhow::Result;
 
 use crate::sink::{End, RunState, Sink};
 use crate::tensorboard::proto::GraphDef;
-use crate::tensorboard::{EventFile, cut, folders};
+use crate::tensorboard::{EventFile, cut, folders, graph};
 use flow::event::{Event, Message};
 use flow::picture::Picture;
+use flow::plan::Plan;
+use flow::port::Port;
 use flow::reports::{EvaluationReport, FEW_CLASSES, StepReport, Summary};
 
 /// The folder of the training's curves.
@@ -21,17 +23,20 @@ const TRAIN: &str = "train";
 /// Time between two writes: TensorBoard looks about as often.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
-/// TensorBoard's files of a run.
-pub(super) struct Board {
-    graphs: GraphDef,
-    files: Option<Files>,
+/// The sink.
+pub(super) fn sink(plan: &Plan) -> Box<dyn Sink> {
+    let graph = graph::pipeline(plan);
+    let graphs = match plan.trainer().and_then(|at| plan.stages[at].output.clone()) {
+        Some(Port::Weights(model)) => graph.and(graph::model(&model)),
+        _ => graph,
+    };
+    Box::new(Board { graphs, files: None })
 }
 
-impl Board {
-    /// Of a pipeline and a model with these graphs.
-    pub(super) fn new(graphs: GraphDef) -> Self {
-        Self { graphs, files: None }
-    }
+/// TensorBoard's files of a run.
+struct Board {
+    graphs: GraphDef,
+    files: Option<Files>,
 }
 
 impl Sink for Board {

@@ -12,25 +12,24 @@ use crate::sink::{End, RunState, Sink};
 use flow::event::{Checkpoint, Event, Message, Reason};
 use flow::plan::Plan;
 
+/// The sink.
+pub(super) fn sink(plan: &Plan) -> Box<dyn Sink> {
+    let lost = plan.settings.resume.iter().flat_map(|resume| &resume.lost);
+    Box::new(Checkpoints {
+        keep: plan.settings.record.checkpoints.keep,
+        best_by: plan.best_by().map(str::to_owned),
+        lost: lost.map(|weights| weights.progress.steps).collect(),
+        store: None,
+    })
+}
+
 /// The folder `checkpoints`.
-pub(super) struct Checkpoints {
+struct Checkpoints {
     keep: usize,
     best_by: Option<String>,
     /// Steps of earlier weights that are still to be evaluated.
     lost: Vec<u64>,
     store: Option<Store>,
-}
-
-impl Checkpoints {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let lost = plan.settings.resume.iter().flat_map(|resume| &resume.lost);
-        Self {
-            keep: plan.settings.record.checkpoints.keep,
-            best_by: plan.best_by().map(str::to_owned),
-            lost: lost.map(|weights| weights.progress.steps).collect(),
-            store: None,
-        }
-    }
 }
 
 impl Sink for Checkpoints {

@@ -6,11 +6,16 @@ use super::metrics_file;
 use crate::metrics::Metrics;
 use crate::sink::{RunState, Sink};
 use flow::event::Message;
+use flow::plan::Plan;
 
-/// `metrics.jsonl`. It comes behind the other sinks: a resumed run makes no evaluation again that
-/// has a line there, so that everything else of it must be written.
+/// The sink.
+pub(super) fn sink(_: &Plan) -> Box<dyn Sink> {
+    Box::new(Measured::default())
+}
+
+/// `metrics.jsonl`.
 #[derive(Default)]
-pub(super) struct Measured(Option<Metrics>);
+struct Measured(Option<Metrics>);
 
 impl Sink for Measured {
     fn begin(&mut self, run: &mut RunState) -> Result<()> {

@@ -1,11 +1,6 @@
 //! What a run leaves in its folder: [sinks](crate::sink) turn events, as they come, into files.
 
-mod balance;
-mod board;
-mod checkpoints;
 mod keep;
-mod measured;
-mod page;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -16,18 +11,12 @@ use anyhow::Result;
 pub use self::board::Evaluations;
 pub use self::keep::{Kept, forms, prepare};
 
-use self::balance::Balance;
-use self::board::Board;
-use self::checkpoints::Checkpoints;
-use self::measured::Measured;
-use self::page::Page;
 use crate::checkpoint::Store;
 use crate::metrics;
 use crate::provenance::{self, Watch};
 use crate::run_folder::{self, About, Ended, RunFolder, write_whole};
 pub use crate::sink::Last;
 use crate::sink::{End, RunState, Sink, Sinks};
-use crate::tensorboard;
 use base::whole_file::write_whole_if;
 use compute::adapter::AdapterReport;
 use compute::adapter::forms::Forms;
@@ -35,6 +24,18 @@ use compute::adapter::variants::another;
 use flow::event::{Event, Message};
 use flow::plan::Plan;
 use flow::reports::{DataReport, ImageSet, Outcome, TrainerReport};
+
+base::registry! {
+    /// What writes into the folder of every run that has one. `measured` is the last: a resumed run
+    /// makes no evaluation again that has a line there, so that everything else of it must be written.
+    fn sinks(plan: &Plan) -> Vec<Box<dyn Sink>> from sink(plan);
+
+    mod balance;
+    mod board;
+    mod page;
+    mod checkpoints;
+    mod measured;
+}
 
 /// The version of Gradflow.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -147,18 +148,8 @@ impl Recorder {
 
     fn kept(plan: &Plan, text: &str, about: About) -> Result<Self> {
         let pipeline = config::yaml::Document::write(&plan.resolved())?;
-        let graph = tensorboard::graph::pipeline(plan);
-        let graphs = match plan.trainer().and_then(|at| plan.stages[at].output.clone()) {
-            Some(flow::port::Port::Weights(model)) => graph.and(tensorboard::graph::model(&model)),
-            _ => graph,
-        };
         let mut recorder = Self::of(plan, text.to_owned(), pipeline, about);
-        let resume = plan.settings.resume.clone();
-        recorder.add(Box::new(Balance));
-        recorder.add(Box::new(Board::new(graphs)));
-        recorder.add(Box::new(Page::new(resume)));
-        recorder.add(Box::new(Checkpoints::new(plan)));
-        recorder.add(Box::new(Measured::default()));
+        sinks(plan).into_iter().for_each(|sink| recorder.add(sink));
         Ok(recorder)
     }
 

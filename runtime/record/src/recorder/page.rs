@@ -8,10 +8,17 @@ use super::{name_of, report_file};
 use crate::report::{Facts, Report};
 use crate::sink::{End, RunState, Sink};
 use flow::event::{Checkpoint, Event, Message, Reason};
+use flow::plan::Plan;
 use flow::stage::Resume;
 
+/// The sink.
+pub(super) fn sink(plan: &Plan) -> Box<dyn Sink> {
+    let resume = plan.settings.resume.clone();
+    Box::new(Page { resume, begun: None, measured: false })
+}
+
 /// The page about a run.
-pub(super) struct Page {
+struct Page {
     /// The weights that the run goes on from, whose filters are shown.
     resume: Option<Resume>,
     begun: Option<(Report, PathBuf)>,
@@ -20,10 +27,6 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn new(resume: Option<Resume>) -> Self {
-        Self { resume, begun: None, measured: false }
-    }
-
     fn write(&self, run: &mut RunState) -> Result<()> {
         let Some((report, path)) = &self.begun else { return Ok(()) };
         // The page of a run that is done already has more to show than is known here.

@@ -1,47 +1,30 @@
-//! The layers: one file each, and one line in the list below.
-
-pub mod add;
-pub mod avg_pool;
-pub mod batch_norm;
-pub mod conv2d;
-pub mod dense;
-pub mod depthwise_conv2d;
-pub mod dropout;
-pub mod gelu;
-pub mod global_avg_pool;
-pub mod local_response_norm;
-pub mod locally_connected;
-pub mod max_pool;
-pub mod relu;
-pub mod silu;
-pub mod softmax;
-pub mod softmax_cross_entropy;
+//! The layers: one file each, and one line in the list.
 
 use compute::graph::{GraphBuilder, TensorId};
 use compute::kernel::Constants;
 
 use super::layer::LayerKind;
 
-/// Every layer that comes with Gradflow.
-pub fn all() -> Vec<LayerKind> {
-    vec![
-        add::kind(),
-        avg_pool::kind(),
-        batch_norm::kind(),
-        conv2d::kind(),
-        dense::kind(),
-        depthwise_conv2d::kind(),
-        dropout::kind(),
-        gelu::kind(),
-        global_avg_pool::kind(),
-        local_response_norm::kind(),
-        locally_connected::kind(),
-        max_pool::kind(),
-        relu::kind(),
-        silu::kind(),
-        softmax::kind(),
-        softmax_cross_entropy::kind(),
-    ]
+base::registry! {
+    /// Every layer that comes with Gradflow.
+    pub fn all() -> Vec<LayerKind> from kind();
+
+    pub mod add;
+    pub mod avg_pool;
+    pub mod batch_norm;
+    pub mod conv2d;
+    pub mod dense;
+    pub mod depthwise_conv2d;
+    pub mod dropout;
+    pub mod gelu;
+    pub mod global_avg_pool;
+    pub mod local_response_norm;
+    pub mod locally_connected;
+    pub mod max_pool;
+    pub mod relu;
+    pub mod silu;
+    pub mod softmax;
+    pub mod softmax_cross_entropy;
 }
 
 /// Sums the parts of a gradient in order.
