@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail};
 use base::stop::Stop;
 use flow::item::Item;
 use flow::plan::Plan;
-use flow::stage::RunSettings;
 
 const FILE: &str = "benches/peers/tutorial.yaml";
 const TEXT: &str = include_str!("peers/tutorial.yaml");
@@ -85,8 +84,7 @@ fn rate(at: usize, workers: usize, images: usize) -> Result<f64> {
 fn plan(workers: usize) -> Result<Plan> {
     let settings = STAGES.iter().filter_map(|(_, setting)| *setting);
     let set: Vec<_> = settings.map(|path| (path.to_owned(), workers.to_string())).collect();
-    let data = std::env::var_os("GRADFLOW_DATA").filter(|folder| !folder.is_empty());
-    let base = RunSettings { data_default: data.map(Into::into), ..RunSettings::default() };
+    let base = flow::environment::settings(None);
     let kinds = stages::kinds(&stages::catalog::Catalog::default());
     match Plan::load(&kinds, FILE, TEXT, &set, &base) {
         Ok((plan, _)) => Ok(plan),

@@ -7,7 +7,7 @@ mod python;
 mod runs;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -179,8 +179,7 @@ fn prepared(reader: &str, stages: &[&str]) -> Vec<f32> {
         "  test: {{ from: s{last}, batcher: {{ size: {IMAGES}, partial: keep }} }}\n  end: {{ from: \
          test, keep: }}\n"
     );
-    let data_default = std::env::var_os("GRADFLOW_DATA").map(PathBuf::from);
-    let settings = RunSettings { data_default, ..RunSettings::default() };
+    let settings = flow::environment::settings(None);
     let (plan, _) = Plan::load(&kinds, "test.yaml", &text, &[], &settings).expect("a plan");
     flow::run::run(&plan, Stop::default(), |_| {}).expect("it runs");
     kept.0.lock().expect("nobody panicked").clone()

@@ -1,4 +1,4 @@
-//! The stages, layers, kernels and sinks that a program has.
+//! What a program has: stages and what they choose from, kernels, sinks.
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use stages::model::layer::LayerKind;
 use stages::optimizer::OptimizerKind;
 use stages::schedule::ScheduleKind;
 
-/// The stages, layers, kernels and sinks that a program has: those of Gradflow, unless it begins with
+/// What a program has, by name: stages, layers, optimisers, schedules, formats of data, kernels and sinks. Those of Gradflow, unless it begins with
 /// [`Registry::empty`], and its own.
 ///
 /// ```
@@ -73,18 +73,57 @@ impl Registry {
     }
 
     /// Adds a kind of optimiser, which Gradflow's own stage `reducer` may have.
+    ///
+    /// ```
+    /// use gradflow::extend::optimizer::{OptimizerKind, adam::Adam};
+    /// use gradflow::{Pipeline, Registry};
+    ///
+    /// // A type of your own implements `UpdateRule`; here is one that is there already.
+    /// let kind = OptimizerKind::of::<Adam>("mine", "As `adam`, under another name.", "{}");
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?
+    ///     .registry(Registry::default().optimizer(kind))
+    ///     .set("stages.train.reducer.optimizer", "mine")?;
+    /// assert!(pipeline.check().is_ok());
+    /// # Ok::<(), gradflow::Error>(())
+    /// ```
     pub fn optimizer(mut self, kind: OptimizerKind) -> Self {
         self.catalog.optimizers.push(kind);
         self
     }
 
     /// Adds a kind of schedule for the learning rate of Gradflow's own stage `reducer`.
+    ///
+    /// ```
+    /// use gradflow::extend::schedule::{ScheduleKind, cosine::Cosine};
+    /// use gradflow::{Pipeline, Registry};
+    ///
+    /// // A type of your own implements `Curve`; here is one that is there already.
+    /// let kind = ScheduleKind::of::<Cosine>("mine", "As `cosine`.", "{ initial: 0.1 }");
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?
+    ///     .registry(Registry::default().schedule(kind))
+    ///     .set("stages.train.reducer.learning_rate.mine.initial", 0.1)?;
+    /// assert!(pipeline.check().is_ok());
+    /// # Ok::<(), gradflow::Error>(())
+    /// ```
     pub fn schedule(mut self, kind: ScheduleKind) -> Self {
         self.catalog.schedules.push(kind);
         self
     }
 
     /// Adds a format of data that Gradflow's own stage `reader` reads.
+    ///
+    /// ```
+    /// use gradflow::extend::data::{format::FormatKind, synthetic::Synthetic};
+    /// use gradflow::{Pipeline, Registry};
+    ///
+    /// // A type of your own implements `Format`; here is one that is there already.
+    /// let kind = FormatKind::of::<Synthetic>("mine", "As `synthetic`.", "{}");
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?
+    ///     .registry(Registry::default().format(kind))
+    ///     .set("stages.read.reader.format", "mine")?;
+    /// assert!(pipeline.check().is_ok());
+    /// # Ok::<(), gradflow::Error>(())
+    /// ```
     pub fn format(mut self, kind: FormatKind) -> Self {
         self.catalog.formats.push(kind);
         self

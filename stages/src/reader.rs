@@ -366,7 +366,8 @@ impl Reader {
     /// where something is there already.
     fn first_place(&self, run: &RunSettings) -> Option<PathBuf> {
         let written = self.path.as_ref().map(|path| run.folder.join(path));
-        let place = run.data.clone().or(written).or_else(|| run.data_default.clone())?;
+        let place =
+            run.data.place.clone().or(written).or_else(|| run.data.default_place.clone())?;
         let there = place.canonicalize().or_else(|_| std::path::absolute(&place));
         Some(there.map_or_else(|_| place::plain(&place), |there| place::plain(&there)))
     }
@@ -499,7 +500,7 @@ impl Reader {
         let files_of = if self.split == Split::Test { Split::Test } else { Split::Train };
         let key = serde_json::to_string(&(format, files_of))?;
         let draw = || Ok(Shared(drawings.open(self.split)?));
-        context.run.opened.get_or_open(&key, draw)
+        context.run.data.opened.get_or_open(&key, draw)
     }
 
     /// The images of a place, opened once for all readers of the same files in the same format.
@@ -514,7 +515,7 @@ impl Reader {
         // Paths need not be UTF-8, and have to be told apart.
         let key = format!("{} {there:?}", serde_json::to_string(&(&self.format, files_of))?);
         let open = || Ok(Shared(format.open(place, files_of)?));
-        context.run.opened.get_or_open(&key, open)
+        context.run.data.opened.get_or_open(&key, open)
     }
 
     fn read(
@@ -545,7 +546,7 @@ impl Reader {
     fn download(&self, format: &dyn Format, context: &Context<'_>) -> Result<PathBuf> {
         let run = context.run;
         let download = format.download().context("it has to be put there by hand")?;
-        let settings = run.fetch.as_ref().context("downloads are not set up")?;
+        let settings = run.data.fetch.as_ref().context("downloads are not set up")?;
         let files = format.files(self.split);
         let progress = |progress| context.events.emit(Event::Download(progress));
         Fetcher { settings, stop: &context.stop, progress: &progress }.fetch(download, &files)
@@ -555,13 +556,13 @@ impl Reader {
     fn named(&self, context: &Context<'_>) -> Option<Named> {
         let run = context.run;
         let of = |by, said: String, path: PathBuf| Some(Named { by, said, path });
-        if let Some(data) = &run.data {
+        if let Some(data) = &run.data.place {
             return of("--data", format!("--data {}", data.display()), data.clone());
         }
         if let Some(path) = &self.path {
             return of("`path`", format!("path: {}", path.display()), run.folder.join(path));
         }
-        let data = run.data_default.as_ref()?;
+        let data = run.data.default_place.as_ref()?;
         of("GRADFLOW_DATA", format!("GRADFLOW_DATA={}", data.display()), data.clone())
     }
 }
@@ -660,10 +661,10 @@ mod tests {
     use std::sync::atomic::Ordering;
     use std::thread;
 
-    use base::opened::Opened;
     use base::stop::Stop;
     use flow::channel::{Counters, edge};
     use flow::event::Events;
+    use flow::stage::DataSettings;
 
     use super::*;
     use crate::data::cifar::fake;
@@ -686,8 +687,17 @@ mod tests {
         )
     }
 
+    fn run_with(data: DataSettings) -> RunSettings {
+        RunSettings { data, ..settings(4) }
+    }
+
+    /// A run for which nothing but the environment names a place.
+    fn by_default(place: impl Into<PathBuf>) -> RunSettings {
+        run_with(DataSettings { default_place: Some(place.into()), ..DataSettings::default() })
+    }
+
     fn at(path: impl Into<PathBuf>) -> RunSettings {
-        RunSettings { data: Some(path.into()), ..settings(4) }
+        run_with(DataSettings { place: Some(path.into()), ..DataSettings::default() })
     }
 
     /// What is loaded, and what is said.
@@ -738,13 +748,9 @@ mod tests {
         };
         let (data, _, default) = (with("a", 1), with("b", 2), with("c", 3));
         let config = Reader { path: Some("b".into()), ..or_drawings() };
-        let run = RunSettings {
-            data_default: Some(default),
-            folder: folder.path().to_owned(),
-            ..at(data)
-        };
+        let run = RunSettings { folder: folder.path().to_owned(), ..at(data) };
         assert_eq!(images(&config, &run), 12 + 1);
-        let run = RunSettings { data: None, ..run };
+        let run = RunSettings { data: by_default(default).data, ..run };
         assert_eq!(images(&config, &run), 12 + 2);
         let without = Reader { path: None, ..config.clone() };
         assert_eq!(images(&without, &run), 12 + 3);
@@ -755,10 +761,10 @@ mod tests {
         let parts =
             ["path: nowhere", "`path` is the only place", &full.to_string_lossy(), "holds a, b, c"];
         assert!(parts.iter().all(|part| told.contains(part)), "{told}");
-        let run = RunSettings { data_default: Some(full), ..run };
+        let run = RunSettings { data: by_default(full).data, ..run };
         let told = error(&without, &run);
         assert!(told.contains("GRADFLOW_DATA is the only place"), "{told}");
-        let run = RunSettings { data_default: None, ..run };
+        let run = RunSettings { data: DataSettings::default(), ..run };
         assert_eq!(images(&without, &run), 20);
     }
 
@@ -818,7 +824,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         fake::write_to(folder.path());
         write(folder.path().join("data_batch_1.bin"), "short").expect("written");
-        let run = RunSettings { data_default: Some(folder.path().to_owned()), ..settings(4) };
+        let run = by_default(folder.path());
         let told = error(&or_drawings(), &run);
         assert!(told.contains("GRADFLOW_DATA=") && told.contains("data_batch_1.bin"), "{told}");
     }
@@ -893,12 +899,11 @@ mod tests {
             assert!(at("validation", one).check_beside(&unlike, &run).is_err(), "{one} {other}");
         }
         // One by its path, the other by the environment; or both by the command line.
-        let data_default = Some(PathBuf::from("photos"));
         let unlike = Reader { validation: Some(0.2.into()), ..at("train", "photos") };
-        let default = RunSettings { data_default, ..settings(4) };
-        assert!(kept.check_beside(&unlike, &default).is_err());
+        assert!(kept.check_beside(&unlike, &by_default("photos")).is_err());
         assert_eq!(kept.check_beside(&unlike, &run), Ok(()));
-        let asked = RunSettings { data: Some("anywhere".into()), ..settings(4) };
+        let place = Some(PathBuf::from("anywhere"));
+        let asked = run_with(DataSettings { place, ..DataSettings::default() });
         assert!(kept.check_beside(&unlike, &asked).is_err());
         // Other images, or none to train on.
         assert_eq!(kept.check_beside(&train(r#", "path": "other""#), &run), Ok(()));
@@ -1017,7 +1022,7 @@ mod tests {
                 assert!(told.contains("neither PNG nor JPEG"), "{told}");
             };
             damaged(&other, &run);
-            damaged(&train, &RunSettings { opened: Opened::default(), ..run.clone() });
+            damaged(&train, &RunSettings { data: DataSettings::default(), ..run.clone() });
             // What no stage holds any more is let go.
             drop(first);
             build(&train, &run).0.expect("one of them holds it");
@@ -1079,7 +1084,7 @@ mod tests {
         let value = "drawings of shapes and patterns train, 10 images".to_owned();
         assert_eq!(fact.event, Event::Fact { key: "data", value });
 
-        let (sends, mut receives) = edge(1, 1, 7);
+        let (sends, receives) = edge(1, 1, 7);
         let counters = Arc::<Counters>::default();
         let mut ports = Ports::new(Vec::new(), sends, counters.clone(), Stop::default());
         let items = thread::scope(|scope| {
@@ -1087,8 +1092,11 @@ mod tests {
             while counters.items_out.load(Ordering::Relaxed) < 7 {
                 thread::yield_now();
             }
-            // Draining closes the edge, which ends the stage.
-            let items = receives[0].drain();
+            let mut receive = Ports::new(receives, Vec::new(), Arc::default(), Stop::default());
+            let items = (0..7).map(|_| pollster::block_on(receive.receive(0)).expect("an item"));
+            let items: Vec<Item> = items.collect();
+            // That closes the edge, which ends the stage.
+            drop(receive);
             running.join().expect("no panic").expect("no error");
             items
         });

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use config::decode::{Problem, Problems};
 use config::node::{Node, Path};
 use config::yaml::Document;
-use flow::channel::Ports;
+use flow::channel::{Ports, edge};
 use flow::event::{Event, Events};
 use flow::item::{Block, Image, Item, Label, Pixels, Position, Sample, SampleId, Source};
 use flow::port::{ImageType, PixelType, Port};
-use flow::stage::{Chosen, Config, Context, Kind, RunSettings, Runner, Variant};
+use flow::stage::{Chosen, Config, Context, Kind, RunSettings, Runner, Stage, Variant};
+use futures::join;
 
 use crate::schedule::{self, Schedule};
 
@@ -166,9 +167,34 @@ pub(crate) fn try_run(
     let Runner::Stage(mut stage) = config.build(&context).expect("the stage can be built") else {
         panic!("not a stage with a loop of its own");
     };
-    let (mut ports, mut out) = Ports::fed_with(vec![items]);
-    let ran = pollster::block_on(stage.run(&mut ports));
-    (ran, out.drain(), std::iter::from_fn(|| said.try_recv().ok()).map(|said| said.event).collect())
+    let (ran, out) = run_fed(&mut *stage, items);
+    (ran, out, std::iter::from_fn(|| said.try_recv().ok()).map(|said| said.event).collect())
+}
+
+/// Runs a stage that gets these items, and gives what it puts out.
+fn run_fed(stage: &mut dyn Stage, items: Vec<Item>) -> (anyhow::Result<()>, Vec<Item>) {
+    let ends = || edge(1, 1, 1);
+    let ports = |receives, sends| Ports::new(receives, sends, Arc::default(), Stop::default());
+    let ((feed, fed), (send, receive)) = (ends(), ends());
+    let (mut before, mut after) = (ports(Vec::new(), feed), ports(receive, Vec::new()));
+    let mut between = ports(fed, send);
+    let feeding = async move {
+        for item in items {
+            if before.send(item).await.is_err() {
+                break;
+            }
+        }
+    };
+    let running = async move { stage.run(&mut between).await };
+    let collecting = async move {
+        let mut out = Vec::new();
+        while let Some(item) = after.receive(0).await {
+            out.push(item);
+        }
+        out
+    };
+    let ((), ran, out) = pollster::block_on(async { join!(feeding, running, collecting) });
+    (ran, out)
 }
 
 /// Applies a per-image stage to these samples, as the engine does.

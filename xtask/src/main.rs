@@ -2,6 +2,7 @@
 //! hold before a change lands, cheapest first, `cargo xtask modules` a part of that by itself.
 
 mod cargo;
+mod format;
 mod linters;
 mod modules;
 mod steps;
@@ -26,6 +27,9 @@ usage: cargo xtask COMMAND [OPTIONS]
           (root or passwordless sudo, and apt-get), and says so: Mesa's software Vulkan, checkers
           of translated shaders, a browser, Open MPI with its headers and libclang; and Python
           packages below `target`
+  fmt [--check]
+          formats all Rust files, those that macros declare as modules among them, which `cargo fmt`
+          does not see; or says which are not formatted
   check   formatting, `modules`, spelling and dependencies where `typos` and `cargo-deny` are installed,
           lints, shader translation, then `test`; cheapest first
   modules no module of a crate may import another that imports it, directly or through others
@@ -44,6 +48,8 @@ struct Options {
     command: String,
     names: Vec<String>,
     install: bool,
+    /// Whether files are left as they are.
+    check: bool,
     patience: Duration,
     profile: String,
 }
@@ -56,12 +62,14 @@ impl Options {
             command: String::new(),
             names: Vec::new(),
             install: true,
+            check: false,
             patience: Duration::from_secs(20 * 60),
             profile: "release".to_owned(),
         };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--no-install" => options.install = false,
+                "--check" => options.check = true,
                 "--patience" => {
                     let minutes: u64 = arguments.next()?.parse().ok().filter(|n| *n > 0)?;
                     options.patience = Duration::from_secs(minutes.checked_mul(60)?);
@@ -74,7 +82,7 @@ impl Options {
         }
         match options.command.as_str() {
             "test" => Some(options),
-            "check" | "modules" => options.names.is_empty().then_some(options),
+            "check" | "fmt" | "modules" => options.names.is_empty().then_some(options),
             _ => None,
         }
     }
@@ -100,8 +108,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    if options.command == "modules" {
-        return modules::check();
+    match options.command.as_str() {
+        "modules" => return modules::check(),
+        "fmt" => return format::run(options.check),
+        _ => {}
     }
     let mut steps = Steps::default();
     let mut suite = Suite::new(&options.names, options.patience);
@@ -118,7 +128,7 @@ fn check(options: &Options, steps: &mut Steps, suite: &mut Suite) -> Result<()> 
         let all = [&["clippy"], &options.build()[..], &["--all-targets"], features].concat();
         [&all[..], &["--", "-D", "warnings"]].concat()
     };
-    steps.cargo(&["fmt", "--all", "--check"], &[])?;
+    steps.step("fmt", || format::run(true))?;
     steps.step("modules", modules::check)?;
     linters::run(steps)?;
     steps.cargo(&lints(&[]), &[])?;
@@ -196,6 +206,7 @@ mod tests {
             command: "test".to_owned(),
             names: vec!["cli".to_owned(), "towers".to_owned()],
             install: false,
+            check: false,
             patience: Duration::from_secs(180),
             profile: "dev".to_owned(),
         };

@@ -99,7 +99,7 @@ impl Arguments {
 }
 
 pub(super) fn stay_offline(plan: &mut Plan, arguments: &Arguments) {
-    if let Some(fetch) = &mut plan.settings.fetch {
+    if let Some(fetch) = &mut plan.settings.data.fetch {
         fetch.offline |= arguments.offline;
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender, bounded, unbounded};
+use async_channel::{Receiver, Sender, bounded};
 
 use base::stop::Stop;
 
@@ -232,31 +232,6 @@ impl Ports {
         Self { tap, ..self }
     }
 
-    /// Ports fed with these items, and the output's other end: for tests of a stage by itself.
-    pub fn fed_with(inputs: Vec<Vec<Item>>) -> (Self, ReceiveHalf) {
-        let receives = inputs
-            .into_iter()
-            .map(|items| {
-                let (mut sends, mut receives) = edge(1, 1, items.len());
-                for item in items {
-                    pollster::block_on(sends[0].send(item)).expect("the channel has room for all");
-                }
-                receives.remove(0)
-            })
-            .collect();
-        // Nobody takes anything out before the stage is done.
-        let (sender, receiver) = unbounded();
-        let counters = Arc::<EdgeCounters>::default();
-        let send = SendHalf {
-            lanes: vec![sender],
-            next: 0,
-            counters: Arc::clone(&counters),
-            dealer: None,
-        };
-        let receive = ReceiveHalf { lanes: vec![receiver], next: 0, counters };
-        (Self::new(receives, vec![send], Arc::default(), Stop::default()), receive)
-    }
-
     /// The next item of an input, or `None` at its end and when the run is asked to stop.
     pub async fn receive(&mut self, input: usize) -> Option<Item> {
         if self.stop.is_stopped() {
@@ -306,16 +281,6 @@ impl Ports {
     /// Whether anybody was ever connected to the output.
     pub fn has_consumers(&self) -> bool {
         self.had_outputs
-    }
-}
-
-impl ReceiveHalf {
-    /// Everything that was sent, once the sender is done: for tests of a stage by itself.
-    pub fn drain(&mut self) -> Vec<Item> {
-        self.lanes.iter().for_each(|lane| {
-            lane.close();
-        });
-        std::iter::from_fn(|| pollster::block_on(self.receive())).collect()
     }
 }
 
@@ -418,15 +383,6 @@ mod tests {
             let received: usize = receives.iter().map(|receive| receive.lanes.len()).sum();
             assert_eq!((sent, received), (lanes, lanes), "{producers} to {consumers}");
         }
-    }
-
-    #[test]
-    fn a_stage_by_itself_may_put_out_any_number_of_items() {
-        let (mut ports, mut out) = Ports::fed_with(vec![vec![item(0)]]);
-        assert!(pollster::block_on(ports.receive(0)).is_some());
-        (0..5000).for_each(|n| pollster::block_on(ports.send(item(n))).expect("there is room"));
-        assert_eq!(out.drain().len(), 5000);
-        assert_eq!(out.lanes[0].capacity(), None);
     }
 
     #[test]

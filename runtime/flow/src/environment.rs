@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use base::cache;
 
-use crate::settings::RunSettings;
+use crate::settings::{DataSettings, RunSettings};
 
 /// Where data is kept, unless the command line says otherwise.
 const DATA_VARIABLE: &str = "GRADFLOW_DATA";
@@ -17,13 +17,14 @@ const OFFLINE_VARIABLE: &str = "GRADFLOW_OFFLINE";
 
 /// What the environment says of a run, and the folder with its data, if that is named.
 pub fn settings(data: Option<PathBuf>) -> RunSettings {
-    let data_default = std::env::var_os(DATA_VARIABLE).filter(|value| !value.is_empty());
-    RunSettings {
-        data,
-        data_default: data_default.map(PathBuf::from),
+    let default_place = std::env::var_os(DATA_VARIABLE).filter(|value| !value.is_empty());
+    let data = DataSettings {
+        place: data,
+        default_place: default_place.map(PathBuf::from),
         fetch: Some(downloads(None)),
-        ..RunSettings::default()
-    }
+        ..DataSettings::default()
+    };
+    RunSettings { data, ..RunSettings::default() }
 }
 
 /// Where downloads come from and go to by the environment, before which a mirror that is named goes.

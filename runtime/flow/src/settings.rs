@@ -23,14 +23,8 @@ pub struct RunSettings {
     pub limit: Limit,
     /// What computes, and how.
     pub compute: ComputeSettings,
-    /// Where the data is, if said on the command line.
-    pub data: Option<PathBuf>,
-    /// Where the data may be, from the environment.
-    pub data_default: Option<PathBuf>,
-    /// Where data is downloaded from and kept; `None` for not at all.
-    pub fetch: Option<fetch::Settings>,
-    /// What stages have opened and share.
-    pub opened: Opened,
+    /// Where data is.
+    pub data: DataSettings,
     /// Images in one block.
     pub block_images: usize,
     /// Blocks waiting in one channel.
@@ -48,6 +42,19 @@ pub struct RunSettings {
     pub allow: Vec<String>,
     /// What is done to the images that are trained on.
     pub training: Option<Arc<dyn TrainingFlow>>,
+}
+
+/// Where data is.
+#[derive(Clone, Debug, Default)]
+pub struct DataSettings {
+    /// The place that was named for this run: it goes before those that the pipeline names.
+    pub place: Option<PathBuf>,
+    /// The place for pipelines that name none, from the environment.
+    pub default_place: Option<PathBuf>,
+    /// Where data is downloaded from and kept; `None` for not at all.
+    pub fetch: Option<fetch::Settings>,
+    /// What stages have opened and share.
+    pub opened: Opened,
 }
 
 /// What is kept of a run.

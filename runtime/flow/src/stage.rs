@@ -35,7 +35,7 @@ pub use self::field::{Field, read_later};
 pub use self::prepares::{Offset, Prepares};
 pub use self::reads::Reads;
 pub use self::variant::{Chosen, Family, Variant};
-pub use crate::settings::{Checkpoints, Evaluation, Resume, RunSettings, Summaries};
+pub use crate::settings::{Checkpoints, DataSettings, Evaluation, Resume, RunSettings, Summaries};
 pub use config::mismatch::Mismatch;
 
 /// The YAML of one stage: plain data.

@@ -14,7 +14,7 @@ use flow::item::{Item, Weights};
 use flow::plan::Plan;
 use flow::port::Port;
 use flow::reports::ImageSet;
-use flow::stage::{Kind, RunSettings};
+use flow::stage::{DataSettings, Kind, RunSettings};
 use record::checkpoint::{self, Stored};
 use record::provenance;
 use record::run_folder::checkpoints;
@@ -153,7 +153,10 @@ impl Trained {
     ) -> Result<(Plan, Vec<Diagnostic>), Error> {
         let about = &self.stored.about;
         let base = RunSettings {
-            data: base.data.clone().or_else(|| about.data_path.clone()),
+            data: DataSettings {
+                place: base.data.place.clone().or_else(|| about.data_path.clone()),
+                ..base.data.clone()
+            },
             folder: about.folder.clone(),
             // What it was trained with, for the same scores as there.
             compute: ComputeSettings {
