@@ -297,10 +297,11 @@ fn what_cannot_be_exported_is_told_and_nothing_written_over() {
 }
 
 /// What each stage of an evaluation does to images, as the YAML says it.
-const STAGES: [(&str, &str); 5] = [
+const STAGES: [(&str, &str); 6] = [
     ("small", "resizer: { size: [21, 26], mode: whole }"),
     ("cut", "cropper: { size: [24, 17], mode: central, padding: { pixels: 3, mode: MODE } }"),
     ("large", "resizer: { size: [26, 19], mode: whole }"),
+    ("grey", "grayscale: { channels: 3 }"),
     ("scale", "normalizer: { mean: [125.3, 122.95, 113.87], deviation: [62.99, 62.09, 66.7] }"),
     ("white", "whitening: {}"),
 ];

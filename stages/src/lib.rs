@@ -39,6 +39,7 @@ base::registry! {
     pub mod distorter;
     pub mod color_jitter;
     pub mod cutout;
+    pub mod grayscale;
     pub mod whitening;
     pub mod normalizer;
     pub mod batcher;
