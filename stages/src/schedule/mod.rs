@@ -29,6 +29,7 @@ base::registry! {
     pub mod cosine;
     pub mod one_cycle;
     pub mod piecewise;
+    pub mod inverse_sqrt;
 }
 
 /// One kind of schedule.
@@ -319,6 +320,9 @@ mod tests {
         );
         assert_eq!((pieces[0], pieces[24], pieces[25]), (0.1, 0.1, 0.2));
         assert_eq!((pieces[49], pieces[50], pieces[100]), (0.2, 0.01, 0.01));
+        let root = rates(r#"{ "inverse_sqrt": { "initial": 0.4, "after": { "epochs": 1 } } }"#);
+        assert_eq!((root[0], root[10], root[40]), (0.4, 0.4, 0.2));
+        assert!((root[90] - 0.4 / 3.0).abs() < 1e-15 && falls(&root));
         assert_eq!(rates("0.5"), [0.5; 101]);
     }
 
@@ -404,6 +408,11 @@ mod tests {
                 r#"{ "exponential": { "initial": -1, "factor": 0, "every": { "images": 0 },
                      "warm_up": { "epochs": 0 } } }"#,
                 vec!["initial", "factor", "every", "warm_up"],
+            ),
+            (
+                r#"{ "inverse_sqrt": { "initial": -1, "after": { "epochs": 0 },
+                     "warm_up": { "images": 0 } } }"#,
+                vec!["initial", "after", "warm_up"],
             ),
             (
                 r#"{ "linear": { "initial": -1, "final": -1, "over": { "epochs": -1 } } }"#,
