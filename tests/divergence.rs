@@ -44,6 +44,7 @@ stages:
         - { name: sum, from: [norm1, conv2], add: {} }
         - { name: norm2, local_response_norm: {} }
         - { name: norm3, batch_norm: {} }
+        - { name: norm4, group_norm: { groups: 3 } }
         - { name: pool2, max_pool: { kernel: 2, stride: 2 } }
         - { name: depth, depthwise_conv2d: { kernel: 3 } }
         - { name: local, locally_connected: { channels: 3, kernel: 3, weights: { truncated_normal: 0.5 } } }

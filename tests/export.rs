@@ -48,6 +48,7 @@ stages:
         - { conv2d: { channels: 8, kernel: 2, weights: { truncated_normal: 0.2 } } }
         - { silu: {} }
         - { name: joined, from: [bend, silu1], add: {} }
+        - { group_norm: { groups: 4, scale: { truncated_normal: 1.0 }, offset: { truncated_normal: 0.5 } } }
         - { avg_pool: { kernel: [3, 2], stride: 2 } }
         - { local_response_norm: { radius: 2, alpha: 0.3, beta: 0.6, bias: 1.5 } }
         - { depthwise_conv2d: { kernel: [2, 3], stride: [1, 2], weights: { truncated_normal: 0.5 } } }
@@ -59,6 +60,7 @@ stages:
         - { dense: { units: 12, weights: { truncated_normal: 1.0 } } }
         - { batch_norm: {} }
         - { local_response_norm: { radius: 20, alpha: 0.1 } }
+        - { group_norm: { groups: 3 } }
         - { name: top, dense: { units: 10, weights: { truncated_normal: 1.0 } } }
         - { softmax_cross_entropy: {} }
   train: { from: gradients, reducer: { learning_rate: 0.05, moving_average: 0.8 } }

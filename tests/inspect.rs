@@ -37,6 +37,7 @@ fn what_the_numbers_depend_on_is_said() {
             "batch_norm",
             &["unbiased variance, over n - 1", "running += momentum * (batch - running)"],
         ),
+        ("group_norm", &["n of the n numbers of a group", "over all pixels of one image"]),
         ("avg_pool", &["Padding does not count", "as in TensorFlow"]),
         ("whitening", &["no less than 1 / sqrt(number of values)"]),
         ("resizer", &["triangle", "antialias", "Pillow"]),

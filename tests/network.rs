@@ -16,7 +16,7 @@ use stages::model::layer::Layer;
 use stages::model::layers::softmax_cross_entropy::SoftmaxCrossEntropy;
 use stages::model::layers::{
     add, avg_pool, batch_norm, conv2d, dense, depthwise_conv2d, dropout, gelu, global_avg_pool,
-    local_response_norm, locally_connected, max_pool, relu, silu, softmax,
+    group_norm, local_response_norm, locally_connected, max_pool, relu, silu, softmax,
 };
 use stages::model::tutorial;
 use stages::reducer::update::trainable;
@@ -118,6 +118,20 @@ fn finite_differences_agree_for_every_layer() {
                          "offset": { "truncated_normal": 1.0 }, "weight_decay": 0.01 }"#,
                 ),
             )],
+        ),
+        (
+            "group_norm",
+            vec![
+                (None, "conv2d", conv(6, 3, 1)),
+                (
+                    None,
+                    "group_norm",
+                    fields::<group_norm::GroupNorm>(
+                        r#"{ "groups": 2, "epsilon": 0.1, "scale": { "truncated_normal": 1.0 },
+                             "offset": { "truncated_normal": 1.0 }, "weight_decay": 0.01 }"#,
+                    ),
+                ),
+            ],
         ),
         ("max_pool", vec![(None, "max_pool", fields::<max_pool::MaxPool>("{}"))]),
         ("avg_pool", vec![(None, "avg_pool", fields::<avg_pool::AvgPool>(r#"{ "kernel": 3 }"#))]),

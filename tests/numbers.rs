@@ -164,6 +164,7 @@ stages:
       layers:
         - conv2d: { channels: 4, kernel: 3, weights: { truncated_normal: 0.1 } }
         - batch_norm: {}
+        - group_norm: { groups: 2 }
         - dense: { units: 10, weight_decay: 0.001 }
         - softmax_cross_entropy: {}
   train: { from: net, reducer: { optimizer: { adam: {} }, learning_rate: 0.001 } }
@@ -184,7 +185,9 @@ stages:
         format!("{layers}.0.conv2d.weight_decay=1e39"),
         format!("{layers}.1.batch_norm.epsilon=1e-50"),
         format!("{layers}.1.batch_norm.momentum=.nan"),
-        format!("{layers}.2.dense.weight_decay=1e-46"),
+        format!("{layers}.2.group_norm.epsilon=1e-50"),
+        format!("{layers}.2.group_norm.weight_decay=1e-46"),
+        format!("{layers}.3.dense.weight_decay=1e-46"),
         "stages.distort.distorter.contrast.upper=1e308".to_owned(),
         "stages.distort.distorter.brightness.max_delta=1e308".to_owned(),
         "stages.colour.color_jitter.saturation.upper=1e39".to_owned(),

@@ -16,6 +16,7 @@ mod dense;
 mod exp;
 mod form;
 mod gelu;
+mod group_norm;
 mod local_response_norm;
 mod locally_connected;
 mod pairs;
@@ -72,6 +73,9 @@ base::registry! {
     pub mod finite_flags;
     pub mod gelu_backward;
     pub mod gelu_forward;
+    pub mod group_norm_backward_input;
+    pub mod group_norm_backward_weights;
+    pub mod group_norm_forward;
     pub mod l2_partials;
     pub mod local_response_norm_backward;
     pub mod local_response_norm_forward;

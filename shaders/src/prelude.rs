@@ -24,6 +24,7 @@ preludes! {
     GEMM_SLICES: "gemm_slices";
     GRADIENT_SCALE: "gradient_scale";
     GRADIENT_UNIT: "gradient_unit";
+    GROUP_NORM: "group_norm";
     LANES: "lanes";
     LINEAR: "linear";
     LOCAL_RESPONSE_NORM: "local_response_norm";

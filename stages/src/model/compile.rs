@@ -300,6 +300,7 @@ mod tests {
             ("batch_norm", "momentum", &["0", "-0.1", "1.1", ".nan"]),
             ("batch_norm", "epsilon", &["0", "-0.001", "1e-50", "2", ".nan"]),
             ("batch_norm", "weight_decay", &["-1"]),
+            ("group_norm", "groups", &["0", "2", "32"]),
         ] {
             for value in values {
                 let found = place(kind, &format!("{{ {field}: {value} }}"));

@@ -18,6 +18,7 @@ base::registry! {
     pub mod dropout;
     pub mod gelu;
     pub mod global_avg_pool;
+    pub mod group_norm;
     pub mod local_response_norm;
     pub mod locally_connected;
     pub mod max_pool;
