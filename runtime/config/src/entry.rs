@@ -31,6 +31,7 @@ pub fn entry<'n>(
     problems: &mut Problems,
 ) -> Option<Entry<'n>> {
     let position = |name: &str| kinds.iter().position(|kind| *kind == name);
+    let one = with_article(what);
     let unknown = |name: &str, path: Path, on_key: bool| Problem {
         path,
         on_key,
@@ -38,7 +39,7 @@ pub fn entry<'n>(
         // Nothing near may be something of one's own, which only one's own program has.
         help: suggest::help(name, kinds).map(|help| match suggest::nearest(name, kinds) {
             Some(_) => help,
-            None => format!("{help}; a {what} of your own crate is known to that crate's program"),
+            None => format!("{help}; {one} of your own crate is known to that crate's program"),
         }),
     };
     let entries = match node {
@@ -54,7 +55,7 @@ pub fn entry<'n>(
             problems.push(Problem {
                 path: path.clone(),
                 on_key: false,
-                message: format!("expected a {what}, found {}", other.describe()),
+                message: format!("expected {one}, found {}", other.describe()),
                 help: Some(format!("write its kind and fields, as in {}", sample(kinds))),
             });
             return None;
@@ -69,8 +70,8 @@ pub fn entry<'n>(
             (Some(_), Some(first)) => problems.push(Problem {
                 path: here,
                 on_key: true,
-                message: format!("a {what} has one kind; this has `{}` too", kinds[first.kind]),
-                help: Some(format!("make `{key}` a {what} of its own")),
+                message: format!("{one} has one kind; this has `{}` too", kinds[first.kind]),
+                help: Some(format!("make `{key}` {one} of its own")),
             }),
             (Some(kind), None) => {
                 let body = if matches!(value, Node::Null) { &NO_FIELDS } else { value };
@@ -90,6 +91,12 @@ pub fn entry<'n>(
         });
     }
     found
+}
+
+/// `an optimizer` for `optimizer`.
+fn with_article(what: &str) -> String {
+    let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {what}")
 }
 
 fn sample(kinds: &[&str]) -> String {
@@ -143,6 +150,7 @@ mod tests {
         );
         assert!(messages(&map(&[("name", Node::Null)]))[0].contains("no kind"));
         assert!(messages(&Node::Int(1))[0].starts_with("expected a layer, found `1`"));
+        assert_eq!(with_article("optimizer"), "an optimizer");
         assert!(messages(&Node::Text("poll".into()))[0].contains("did you mean `pool`?"));
     }
 }

@@ -456,6 +456,10 @@ mod tests {
         }
         assert!(wrong(r#"{ "cosin": {} }"#).contains("cosine"));
         let both = r#"{ "cosine": { "initial": 1 }, "linear": { "initial": 1 } }"#;
-        assert!(wrong(both).contains("a schedule has one kind"), "{}", wrong(both));
+        assert!(
+            wrong(both).contains("expected one schedule, found `cosine` and `linear`"),
+            "{}",
+            wrong(both)
+        );
     }
 }

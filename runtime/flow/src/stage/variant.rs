@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use config::decode::Problems;
+use config::decode::{Problem, Problems};
 use config::entry::entry;
 use config::node::{Node, Path};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -86,6 +86,12 @@ impl<F: ?Sized + 'static> Variant<F> {
         path: &Path,
         problems: &mut Problems,
     ) -> Option<Chosen<F>> {
+        if let Some([(first, _), (second, _), ..]) = node.entries() {
+            let message = format!("expected one {what}, found `{first}` and `{second}`");
+            let help = Some("keep one of them".to_owned());
+            problems.push(Problem { path: path.join(second), on_key: true, message, help });
+            return None;
+        }
         let names: Vec<&str> = family.iter().map(|variant| variant.name).collect();
         let found = entry(node, path, &[], &names, what, problems)?;
         let variant = &family[found.kind];
@@ -188,5 +194,109 @@ impl<F: ?Sized> Serialize for Chosen<F> {
         let mut map = serializer.serialize_map(Some(1))?;
         map.serialize_entry(self.name, &self.fields)?;
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use config::yaml::Document;
+    use serde::Deserialize;
+
+    use super::*;
+
+    trait Shape: Send + Sync {
+        fn area(&self) -> f64;
+    }
+
+    #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Square {
+        #[serde(default = "one")]
+        side: f64,
+    }
+
+    #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Oblong {
+        sides: [f64; 2],
+    }
+
+    fn one() -> f64 {
+        1.0
+    }
+
+    impl Shape for Square {
+        fn area(&self) -> f64 {
+            self.side * self.side
+        }
+    }
+
+    impl Shape for Oblong {
+        fn area(&self) -> f64 {
+            self.sides[0] * self.sides[1]
+        }
+    }
+
+    impl<T: Shape + 'static> Family<T> for dyn Shape {
+        fn of(shape: T) -> Arc<Self> {
+            Arc::new(shape)
+        }
+    }
+
+    fn family() -> Vec<Variant<dyn Shape>> {
+        vec![
+            Variant::of::<Square>("square", "As high as wide.", "{}"),
+            Variant::of::<Oblong>("oblong", "Not so.", "{ sides: [1, 2] }"),
+        ]
+    }
+
+    fn choose(text: &str) -> Result<Chosen<dyn Shape>, Vec<(String, String)>> {
+        let document = Document::parse(&format!("shape: {text}")).expect("YAML");
+        let (path, mut problems) = (Path::default().join("shape"), Problems::new());
+        let node = document.node().get("shape").expect("there");
+        let chosen = Variant::choose(&family(), "shape", node, &path, &mut problems);
+        chosen.ok_or_else(|| {
+            let told = |problem: Problem| (problem.path.to_string(), problem.message);
+            problems.into_iter().map(told).collect()
+        })
+    }
+
+    #[test]
+    fn a_name_alone_and_a_name_with_fields_are_read_and_written() {
+        for (text, area, written) in [
+            ("square", 1.0, r#"{"square":{"side":1.0}}"#),
+            ("{ square: { side: 3 } }", 9.0, r#"{"square":{"side":3.0}}"#),
+            ("{ oblong: { sides: [2, 5] } }", 10.0, r#"{"oblong":{"sides":[2.0,5.0]}}"#),
+        ] {
+            let chosen = choose(text).expect("it is right");
+            assert_eq!(chosen.area(), area, "{text}");
+            assert_eq!(serde_json::to_string(&chosen).expect("JSON"), written);
+            assert_eq!(choose(written).expect("it is read again"), chosen);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        for (text, place, message) in [
+            ("circle", "shape", "there is no shape `circle`"),
+            ("{ circle: {} }", "shape.circle", "there is no shape `circle`"),
+            ("{ square: { sides: 1 } }", "shape.square.sides", "there is no field `sides`"),
+            ("oblong", "shape", "the field `sides` is missing"),
+            ("{ square: {}, oblong: {} }", "shape.oblong", "expected one shape"),
+            ("3", "shape", "expected a shape, found `3`"),
+        ] {
+            let told = choose(text).expect_err(text);
+            assert_eq!(told[0].0, place, "{text}");
+            assert!(told[0].1.starts_with(message), "{text}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn the_schema_takes_a_name_alone_where_no_field_is_required() {
+        let schema = Variant::schema_of(&family(), &mut SchemaGenerator::default());
+        let forms = schema.get("oneOf").and_then(Value::as_array).expect("several forms");
+        assert_eq!(forms.len(), 3);
+        assert_eq!(forms[2], json!({ "enum": ["square"] }));
+        assert_eq!(forms[1]["required"], json!(["oblong"]));
     }
 }
