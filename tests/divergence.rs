@@ -425,7 +425,7 @@ fn a_run_that_goes_on_has_a_loss_only_once_it_has_done_a_step() {
 fn without_a_learning_rate_no_bit_of_a_weight_changes() {
     let place = Place::new();
     let rate = "stages.train.reducer.learning_rate=0";
-    for optimizer in ["sgd", "momentum", "adam", "adamw"] {
+    for optimizer in ["sgd", "momentum", "adam", "adamw", "lion"] {
         let optimizer = format!("stages.train.reducer.optimizer={optimizer}");
         let [first, last] = [1, 60].map(|steps| {
             let name = format!("{}-{steps}", optimizer.rsplit('=').next().expect("a name"));

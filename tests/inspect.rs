@@ -32,6 +32,7 @@ fn what_the_numbers_depend_on_is_said() {
         ("exponential", &["multiplied by the share"]),
         ("adam", &["mean / (1 - beta1^t)", "epsilon` is added to the root after", "as in PyTorch"]),
         ("adamw", &["shrinks their weights by `rate * weight_decay`", "beta1", "1 - beta2^t"]),
+        ("lion", &["sign(beta1 * mean + (1 - beta1) * gradient)", "The sign of 0 is 0"]),
         ("momentum", &["sum = momentum * sum + gradients", "Nesterov"]),
         (
             "batch_norm",

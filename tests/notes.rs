@@ -382,6 +382,7 @@ fn settings_that_few_people_mean_are_told_in_one_line() {
         "adamw_without_decay",
         &["give layers a `weight_decay`"],
     );
+    silent(&[("learning_rate: 0.01", "learning_rate: 0.0001, optimizer: lion")]);
     silent(&[
         ("learning_rate: 0.01", "learning_rate: 0.001, optimizer: adamw"),
         ("units: 16", "units: 16, weight_decay: 0.01"),

@@ -80,7 +80,7 @@ fn read(session: &mut Session, tensor: TensorId) -> Vec<f64> {
 struct Twin {
     /// The matrix and the biases.
     weights: [Vec<f64>; 2],
-    /// Momentum, or Adam's means.
+    /// Momentum, or the means of Adam and Lion.
     first: [Vec<f64>; 2],
     /// Adam's mean squares.
     second: [Vec<f64>; 2],
@@ -156,6 +156,16 @@ impl Twin {
                         let square = *second / (1.0 - 0.999_f64.powf(t));
                         *weight -= rate * mean / (square.sqrt() + 1e-8);
                     }
+                    "lion" => {
+                        let [beta1, beta2] =
+                            ["beta1", "beta2"].map(|beta| fields[beta].as_f64().expect("a number"));
+                        let mean = beta1 * *first + (1.0 - beta1) * gradient;
+                        if of == 0 {
+                            *weight -= rate * decay * *weight;
+                        }
+                        *weight -= rate * mean.signum();
+                        *first = beta2 * *first + (1.0 - beta2) * gradient;
+                    }
                     other => panic!("there is no twin of {other}"),
                 }
             }
@@ -175,6 +185,8 @@ fn every_update_does_what_plain_arithmetic_does() {
         (r#"{ "adam": {} }"#, None, 0.1, 0.0),
         (r#"{ "adamw": {} }"#, None, 0.4, 0.0),
         (r#"{ "adamw": {} }"#, Some(0.2), 0.4, 0.1),
+        (r#"{ "lion": {} }"#, None, 0.4, 0.0),
+        (r#"{ "lion": { "beta1": 0.5, "beta2": 0.75 } }"#, Some(0.2), 0.4, 0.1),
     ];
     for kind in optimizer::all() {
         assert!(cases.iter().any(|(text, ..)| text.contains(kind.name)), "no {}", kind.name);
@@ -237,6 +249,7 @@ fn a_rate_of_0_keeps_every_bit_of_the_weights() {
             r#"{ "momentum": {} }"#,
             r#"{ "momentum": { "nesterov": true } }"#,
             r#"{ "adamw": {} }"#,
+            r#"{ "lion": {} }"#,
         ] {
             let graph = graph(&update(optimizer, None), 0.1, 0.0);
             let mut session = session(adapter.as_ref(), &graph);
@@ -251,6 +264,29 @@ fn a_rate_of_0_keeps_every_bit_of_the_weights() {
                 session.train(&batch, &step(number, 0.0)).expect("it trains");
             }
             assert_eq!(bits(&mut session), before, "{}: {optimizer}", adapter.info().name);
+        }
+    }
+}
+
+/// However little a step depends on how large a gradient is.
+#[test]
+fn a_gradient_that_is_not_finite_is_found_in_the_weights_of_the_same_step() {
+    for adapter in adapters() {
+        for optimizer in optimizer::all().iter().map(|kind| kind.name) {
+            let graph = graph(&update(optimizer, None), 0.1, 0.0);
+            let mut session = session(adapter.as_ref(), &graph);
+            let biases = &graph.parameters[1];
+            for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                session.initialize(1).expect("it starts anew");
+                session.train(&batch(&graph, 0), &step(0, RATE)).expect("it trains");
+                let mut gradients = session.read(biases.gradient).expect("it reads");
+                gradients[CLASSES - 1] = wrong;
+                session.write(biases.gradient, &gradients).expect("it takes gradients");
+                session.update(&step(1, RATE)).expect("it updates");
+                let found = session.outcome().expect("it reads").first_not_finite;
+                let name = &adapter.info().name;
+                assert_eq!(found, Some((1, biases.value)), "{name}: {optimizer}: {wrong}");
+            }
         }
     }
 }

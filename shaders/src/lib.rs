@@ -77,6 +77,7 @@ base::registry! {
     pub mod group_norm_backward_weights;
     pub mod group_norm_forward;
     pub mod l2_partials;
+    pub mod lion_update;
     pub mod local_response_norm_backward;
     pub mod local_response_norm_forward;
     pub mod locally_connected_backward_input;

@@ -122,6 +122,7 @@ mod tests {
             ("reducer", "{ learning_rate: { cosine: { initial: 0.1 } }, optimizer: adamw }"),
             ("reducer", "{ optimizer: { momentum: { nesterov: true } }, clip_norm: 1 }"),
             ("reducer", "{ optimizer: { adamw: { beta1: 0.95 } }, clip_norm: null }"),
+            ("reducer", "{ optimizer: { lion: { beta1: 0.95 } } }"),
         ] {
             assert_eq!(problems(kind, right), Vec::<String>::new(), "{right}");
         }
@@ -170,6 +171,7 @@ mod tests {
             ("reducer", "{ optimizer: sdg }", "optimizer"),
             ("reducer", "{ optimizer: { adam: { beta3: 1 } } }", "optimizer.adam.beta3"),
             ("reducer", "{ optimizer: { adamw: { beta3: 1 } } }", "optimizer.adamw.beta3"),
+            ("reducer", "{ optimizer: { lion: { epsilon: 1 } } }", "optimizer.lion.epsilon"),
         ] {
             let problems = problems(kind, wrong);
             let found = problems.iter().any(|problem| problem.starts_with(&format!("{place}: ")));

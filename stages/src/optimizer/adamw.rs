@@ -34,6 +34,10 @@ impl UpdateRule for AdamW {
         true
     }
 
+    fn without_decay(&self) -> Option<&'static str> {
+        Some("adam")
+    }
+
     fn lower(&self, graph: &mut Extension, parameter: &Parameter) {
         self.0.lower_with(graph, parameter, parameter.weight_decay);
     }

@@ -15,6 +15,7 @@ base::registry! {
     pub mod momentum;
     pub mod adam;
     pub mod adamw;
+    pub mod lion;
 }
 
 /// One kind of optimiser.
@@ -72,6 +73,11 @@ pub trait UpdateRule: Send + Sync {
     /// gradient.
     fn decays(&self) -> bool {
         false
+    }
+
+    /// The optimiser that this is where no layer has a weight decay, if another one says so more plainly.
+    fn without_decay(&self) -> Option<&'static str> {
+        None
     }
 
     /// Adds the step of one parameter to the update.

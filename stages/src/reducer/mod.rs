@@ -206,9 +206,9 @@ impl Config for Reducer {
             )))
         });
         let decay = graph.parameters.iter().any(|parameter| parameter.weight_decay != 0.0);
-        let without_decay = (self.optimizer.decays() && !decay).then(|| {
-            let message = "no layer has a weight decay, and without it this is `adam`";
-            let help = "give layers a `weight_decay`, or write `adam`";
+        let without_decay = self.optimizer.without_decay().filter(|_| !decay).map(|same| {
+            let message = format!("no layer has a weight decay, and without it this is `{same}`");
+            let help = format!("give layers a `weight_decay`, or write `{same}`");
             ADAMW_WITHOUT_DECAY.note(Mismatch::field("optimizer", message).help(help))
         });
         // How many adapters there are, and with them the images of a step, may not be known here.

@@ -38,8 +38,8 @@ pub struct Conv2d {
     /// The first biases.
     #[serde(default = "biases")]
     pub biases: Initializer,
-    /// Adds `weight_decay / 2 * sum of squared weights` to the loss. With the optimiser `adamw` it
-    /// shrinks the weights in each step instead.
+    /// Adds `weight_decay / 2 * sum of squared weights` to the loss. With the optimisers `adamw`
+    /// and `lion` it shrinks the weights in each step instead.
     #[serde(default)]
     pub weight_decay: f64,
 }
