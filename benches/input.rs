@@ -85,7 +85,7 @@ fn plan(workers: usize) -> Result<Plan> {
     let settings = STAGES.iter().filter_map(|(_, setting)| *setting);
     let set: Vec<_> = settings.map(|path| (path.to_owned(), workers.to_string())).collect();
     let base = flow::environment::settings(None);
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     match Plan::load(&kinds, FILE, TEXT, &set, &base) {
         Ok((plan, _)) => Ok(plan),
         Err(problems) => bail!(config::diagnostic::render(&problems, false)),

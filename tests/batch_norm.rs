@@ -290,7 +290,7 @@ fn without_sync_each_adapter_takes_statistics_of_its_own() {
 
 #[test]
 fn check_says_what_it_means_to_be_without_sync() {
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let pipeline = |norm: &str| {
         format!(
             "

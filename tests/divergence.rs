@@ -138,7 +138,7 @@ static POISON_SUM: Kernel = Kernel {
 
 /// The network as a reducer trains it.
 fn graph() -> Graph {
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let loaded = Plan::load(&kinds, "test.yaml", PIPELINE, &[], &RunSettings::default());
     let (plan, _) = loaded.expect("a valid pipeline");
     let trainer = plan.trainer().expect("it trains");

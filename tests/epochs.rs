@@ -158,7 +158,7 @@ fn a_limit_too_short_for_a_batch_and_data_too_small_for_one_are_told() {
 /// Makes of a checkpoint what earlier versions wrote, which counted an epoch by all its images.
 fn as_before(run: &Run, steps: u64) {
     let stored = run.stored(steps);
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let text = run.text("pipeline.yaml");
     let plan = Plan::load(&kinds, "pipeline.yaml", &text, &[], &RunSettings::default());
     let (plan, _) = plan.expect("the run's own pipeline is valid");

@@ -85,7 +85,7 @@ fn export(place: &Place, arguments: &[&str]) -> Said {
 /// The class scores of these images, by the weights of a checkpoint or by their averages.
 fn logits(checkpoint: &Path, images: &[f32], averaged: bool) -> Vec<f32> {
     let stored = checkpoint::read(checkpoint).expect("a checkpoint");
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let text = &stored.about.pipeline;
     let loaded = Plan::load(&kinds, "net.yaml", text, &[], &RunSettings::default());
     let (plan, _) = loaded.expect("a valid pipeline");
@@ -169,9 +169,8 @@ fn prepared(reader: &str, stages: &[&str]) -> Vec<f32> {
         let value: Box<dyn Config> = Box::new(keep.clone());
         Some(Parsed { value, fields: Node::Null })
     });
-    let kind =
-        Kind { name: "keep", parse, ..stages::batcher::kind(&stages::catalog::Catalog::default()) };
-    let kinds = [stages::kinds(&stages::catalog::Catalog::default()), vec![kind]].concat();
+    let kind = Kind { name: "keep", parse, ..stages::batcher::kind(&stages::Catalog::default()) };
+    let kinds = [stages::kinds(&stages::Catalog::default()), vec![kind]].concat();
     let mut text = format!("stages:\n  s0: {{ reader: {reader} }}\n");
     for (at, stage) in stages.iter().enumerate() {
         text += &format!("  s{}: {{ from: s{at}, {stage} }}\n", at + 1);

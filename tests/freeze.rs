@@ -217,7 +217,7 @@ fn what_is_frozen_and_not_in_the_checkpoint_is_told() {
 /// The graph of the pipeline with these frozen, and this in place of the normalisation's fields.
 fn graph(layers: &[&str], norm: &str) -> Arc<Graph> {
     let text = frozen(layers).replace("batch_norm: {}", &format!("batch_norm: {norm}"));
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let plan = Plan::load(&kinds, "net.yaml", &text, &[], &RunSettings::default());
     let (plan, _) = plan.expect("a valid pipeline");
     let trainer = plan.trainer().expect("it trains");

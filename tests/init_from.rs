@@ -81,7 +81,7 @@ fn other_classes_are_told() {
     place.train("first", &["steps=1"]);
     let mut stored = checkpoint::read(&place.run("first").checkpoint(1)).expect("a checkpoint");
     stored.source.classes[3] = "unicorn".to_owned();
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let settings = flow::stage::RunSettings::default();
     let text = &stored.about.pipeline;
     let loaded = flow::plan::Plan::load(&kinds, "net.yaml", text, &[], &settings);

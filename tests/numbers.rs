@@ -92,7 +92,7 @@ fn parse(kind: &Kind, yaml: &str) -> Problems {
 
 #[test]
 fn no_field_takes_a_number_that_32_bits_cannot_hold() {
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let mut count = 0;
     for kind in &kinds {
         for Field { path, yaml } in numeric(kind.schema.as_value()) {

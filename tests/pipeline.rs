@@ -108,7 +108,7 @@ fn kind(name: &'static str, work: Work) -> Kind {
         let value: Box<dyn Config> = Box::new(TestStage(work.clone()));
         Some(Parsed { value, fields: Node::Null })
     });
-    Kind { name, parse, ..stages::batcher::kind(&stages::catalog::Catalog::default()) }
+    Kind { name, parse, ..stages::batcher::kind(&stages::Catalog::default()) }
 }
 
 fn item(
@@ -132,7 +132,7 @@ fn image(
 
 /// The product's stages and those of the test.
 fn load(text: &str, set: &[(&str, &str)], own: Vec<Kind>) -> Plan {
-    let kinds = [stages::kinds(&stages::catalog::Catalog::default()), own].concat();
+    let kinds = [stages::kinds(&stages::Catalog::default()), own].concat();
     let set: Vec<_> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     match Plan::load(&kinds, "test.yaml", text, &set, &RunSettings::default()) {
         Ok((plan, _)) => plan,

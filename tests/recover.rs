@@ -102,8 +102,7 @@ fn run_with(place: &Place, words: &[&str], times: u64, steps: u64, last: u64) ->
         }
         kind
     };
-    let kinds =
-        stages::kinds(&stages::catalog::Catalog::default()).into_iter().map(losing).collect();
+    let kinds = stages::kinds(&stages::Catalog::default()).into_iter().map(losing).collect();
     let golden = stages::golden::GOLDEN;
     let (kernels, probes) = (shaders::ALL, shaders::PROBES);
     let app =

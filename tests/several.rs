@@ -209,7 +209,7 @@ fn on_failing(fault: Fault, after: u32, set: &[(&str, &str)]) -> (Vec<Event>, Re
     let set = [&[("adapter", "'0'")], set].concat();
     let set: Vec<(String, String)> =
         set.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned())).collect();
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let (plan, _) =
         Plan::load(&kinds, "net.yaml", PIPELINE, &set, &base).expect("a valid pipeline");
     let mut events = Vec::new();

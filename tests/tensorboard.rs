@@ -107,7 +107,7 @@ fn tensorboard_reads_what_was_written() {
 fn tensorboard_reads_the_graph() {
     let Some(python) = python::find() else { return };
     let folder = folder("graph");
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let yaml = fs::read_to_string(Path::new(HERE).join("pipeline.yaml")).expect("pipeline.yaml");
     let plan = Plan::load(&kinds, "pipeline.yaml", &yaml, &[], &RunSettings::default());
     let (plan, _) = plan.expect("a valid pipeline");

@@ -8,7 +8,19 @@ use config::diagnostic::{self, Diagnostic};
 /// What a function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. For people, `Debug` writes what `Display` does: it is what a `main` that fails
+/// What can go wrong.
+///
+/// ```
+/// use gradflow::{Error, Pipeline};
+///
+/// let pipeline = Pipeline::from_yaml("mine", "steps: ten\nstages: {}");
+/// match pipeline.check() {
+///     Err(Error::Pipeline(diagnostics)) => assert!(!diagnostics.0.is_empty()),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
+///
+/// For people, `Debug` writes what `Display` does: it is what a `main` that fails
 /// with an error prints.
 #[non_exhaustive]
 pub enum Error {
@@ -23,6 +35,18 @@ pub enum Error {
 }
 
 /// Everything that is wrong with a pipeline, each with its place in the file.
+///
+/// ```
+/// use gradflow::{Error, Pipeline};
+///
+/// let text = "steps: ten\nstages: { read: { raeder: {} } }";
+/// let Err(Error::Pipeline(diagnostics)) = Pipeline::from_yaml("mine", text).check() else {
+///     panic!("two things are wrong");
+/// };
+/// assert_eq!(diagnostics.0.len(), 2);
+/// // As the command prints it: the line, and what to write instead.
+/// assert!(diagnostics.to_string().contains("did you mean `reader`?"));
+/// ```
 #[derive(Clone)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
@@ -52,19 +76,21 @@ impl fmt::Display for Error {
             Self::Pipeline(diagnostics) => fmt::Display::fmt(diagnostics, f),
             Self::Usage(message) => f.write_str(message),
             Self::Interrupted => f.write_str("interrupted"),
-            Self::Failed(error) => write!(f, "{error:#}"),
+            Self::Failed(error) => {
+                fmt::Display::fmt(error, f)?;
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    write!(f, ": {error}")?;
+                    cause = error.source();
+                }
+                Ok(())
+            }
         }
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            Self::Failed(error) => error.source(),
-            Self::Pipeline(_) | Self::Usage(_) | Self::Interrupted => None,
-        }
-    }
-}
+/// Without a source: what caused it is part of the message.
+impl StdError for Error {}
 
 impl From<Vec<Diagnostic>> for Error {
     fn from(diagnostics: Vec<Diagnostic>) -> Self {
@@ -87,5 +113,20 @@ pub(crate) fn failed(error: anyhow::Error) -> Error {
     match error.chain().any(<dyn StdError>::is::<fetch::Interrupted>) {
         true => Error::Interrupted,
         false => Error::Failed(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_with_all_that_caused_it() {
+        let cause = Err::<(), _>(anyhow!("no such file")).context("cannot read a.png");
+        let error = failed(cause.context("stage read").expect_err("it failed"));
+        assert_eq!(error.to_string(), "stage read: cannot read a.png: no such file");
+        assert_eq!(format!("{error:?}"), error.to_string());
     }
 }

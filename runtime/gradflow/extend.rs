@@ -10,4 +10,4 @@ pub use flow::{event, item, lint, picture, port, preprocessing, reports, stage};
 pub use record::sink;
 pub use shaders;
 pub use stages::model::{layer, layers};
-pub use stages::{catalog, data, inputs, optimizer, schedule, workers};
+pub use stages::{Catalog, data, inputs, optimizer, schedule, workers};

@@ -28,7 +28,7 @@ enum Content {
 }
 
 impl Image {
-    /// A PNG or JPEG file. It is read when it is classified.
+    /// A PNG or JPEG file. It is read when it is classified, and an error then if it is not there.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self(Content::File(path.into()))
     }

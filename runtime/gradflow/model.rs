@@ -32,6 +32,16 @@ impl Model {
 
     /// What an image shows. It is cut and scaled to the size of the data set's images.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+    /// let model = run.latest()?.model()?;
+    /// let prediction = model.predict(&gradflow::Image::from_rgb(64, 48, vec![128; 64 * 48 * 3])?)?;
+    /// assert!(model.classes().contains(&prediction.best().0.to_owned()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// If the image cannot be read, or computing fails.
     pub fn predict(&self, image: &Image) -> Result<Prediction> {
@@ -40,6 +50,19 @@ impl Model {
     }
 
     /// What each of some images shows: faster than one after the other.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+    /// use gradflow::Image;
+    ///
+    /// let model = run.latest()?.model()?;
+    /// let shades = [0, 128, 255].map(|shade| Image::from_rgb(32, 32, vec![shade; 32 * 32 * 3]));
+    /// let images = shades.into_iter().collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(model.predict_all(&images)?.len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If an image cannot be read, or computing fails.
@@ -59,6 +82,20 @@ impl Model {
 }
 
 /// What a model takes an image for.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+/// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+/// # let image = gradflow::Image::from_rgb(32, 32, vec![128; 32 * 32 * 3])?;
+/// let prediction = run.latest()?.model()?.predict(&image)?;
+/// let sum: f64 = prediction.probabilities().iter().sum();
+/// assert!((sum - 1.0).abs() < 1e-6);
+/// let three = prediction.top(3);
+/// assert_eq!(three[0], prediction.best());
+/// assert!(three[0].1 >= three[1].1 && three[1].1 >= three[2].1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     probabilities: Vec<f64>,

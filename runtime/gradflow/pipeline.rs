@@ -24,6 +24,22 @@ use crate::{Error, Registry, Result, Run};
 /// A pipeline: what is read, what is done to images, what is trained, and how long.
 ///
 /// Nothing is opened and nothing is checked before [`Pipeline::check`] or [`Pipeline::run`].
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let runs = folder.path();
+/// use gradflow::Pipeline;
+///
+/// let run = Pipeline::load("runtime/gradflow/drawings.yaml")?
+///     .set("steps", 2)?
+///     .adapter("cpu")
+///     .runs(runs)
+///     .named("first")
+///     .run(|_| ())?;
+/// assert!(run.folder().ends_with("first"));
+/// assert_eq!(run.latest()?.steps(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Pipeline {
     registry: Registry,
@@ -41,6 +57,11 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// The pipeline in a YAML file. Relative paths in it start from the folder of the file.
+    ///
+    /// ```
+    /// let missing = gradflow::Pipeline::load("no-such-file.yaml");
+    /// assert!(missing.is_err_and(|error| error.to_string().contains("no-such-file.yaml")));
+    /// ```
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -74,13 +95,22 @@ impl Pipeline {
         }
     }
 
-    /// A pipeline that is put together in code. It goes through the same checks.
+    /// A pipeline that is put together in code: see [`Builder`]. It goes through the same checks.
     pub fn builder(name: impl Into<String>) -> Builder {
         Builder { name: name.into(), settings: Map::new(), stages: Map::new() }
     }
 
     /// Replaces the value at a path of keys with dots between them, such as
     /// `stages.batch.batcher.size`.
+    ///
+    /// ```
+    /// use gradflow::Pipeline;
+    ///
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// assert!(pipeline.clone().set("stages.batch.batcher.size", 10)?.check().is_ok());
+    /// assert!(pipeline.set("stages.batch.batcher.sise", 10)?.check().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the value cannot be written as YAML. Whether the path leads anywhere is known once the
@@ -93,13 +123,33 @@ impl Pipeline {
         Ok(self)
     }
 
-    /// Knows the stages and layers of this registry.
+    /// Knows what this registry has.
+    ///
+    /// ```
+    /// use gradflow::{Pipeline, Registry};
+    ///
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// let told = pipeline.registry(Registry::empty()).check().expect_err("nothing is known");
+    /// assert!(told.to_string().contains("no stage `reader`"), "{told}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = registry;
         self
     }
 
     /// Looks for data in this folder and nowhere else.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// let pipeline = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?
+    ///     .set("stages.read.reader.format", "cifar10")?
+    ///     .data("no-such-folder");
+    /// # let pipeline = pipeline.runs(folder.path());
+    /// let told = pipeline.run(|_| ()).expect_err("there is no data");
+    /// assert!(told.to_string().contains("no-such-folder"), "{told}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data = Some(folder.into());
         self
@@ -126,6 +176,22 @@ impl Pipeline {
     }
 
     /// Ends the run, with its weights kept, once this is asked to stop.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// use gradflow::{Event, Pipeline, Stop};
+    ///
+    /// let stop = Stop::default();
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?.set("steps", 1_000_000)?;
+    /// # let pipeline = pipeline.runs(folder.path());
+    /// let run = pipeline.stop(stop.clone()).run(move |event| {
+    ///     if matches!(event, Event::Step(_)) {
+    ///         stop.stop();
+    ///     }
+    /// })?;
+    /// assert!((1..1_000_000).contains(&run.latest()?.steps()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop(mut self, stop: Stop) -> Self {
         self.stop = stop;
         self
@@ -133,6 +199,17 @@ impl Pipeline {
 
     /// Checks everything that can be checked without opening a file or a GPU. Gives warnings and
     /// notes.
+    ///
+    /// ```
+    /// use gradflow::{Pipeline, Severity};
+    ///
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// assert!(pipeline.check()?.is_empty());
+    /// let told = pipeline.set("stages.read.reader.path", "photos")?.check()?;
+    /// assert_eq!(told[0].severity, Severity::Warning);
+    /// assert!(told[0].message.contains("changes nothing"), "{}", told[0].message);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Everything that is wrong, each with its place.
@@ -160,6 +237,24 @@ impl Pipeline {
     /// that prints: checkpoints, metrics, TensorBoard's files and a report.
     ///
     /// A run that is [stopped](Pipeline::stop) keeps its weights, and is given like one that is done.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// use std::sync::mpsc;
+    ///
+    /// use gradflow::{Event, Pipeline};
+    ///
+    /// let (send, losses) = mpsc::channel();
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?.set("steps", 20)?;
+    /// # let pipeline = pipeline.runs(folder.path());
+    /// pipeline.run(move |event| {
+    ///     if let Event::Step(step) = event {
+    ///         send.send(step.loss).expect("somebody listens");
+    ///     }
+    /// })?;
+    /// assert!(losses.iter().all(f64::is_finite));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the pipeline is wrong or trains nothing, the run's folder is taken, or the run fails.

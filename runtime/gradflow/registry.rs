@@ -6,7 +6,7 @@ use compute::job::Job;
 use compute::kernel::Kernel;
 use flow::stage::Kind;
 use record::sink::Sink;
-use stages::catalog::Catalog;
+use stages::Catalog;
 use stages::data::format::FormatKind;
 use stages::model::layer::LayerKind;
 use stages::optimizer::OptimizerKind;
@@ -45,6 +45,10 @@ impl Default for Registry {
 
 impl Registry {
     /// Nothing: a pipeline can have what is added and nothing else.
+    ///
+    /// ```
+    /// assert!(gradflow::Registry::empty().kinds().is_empty());
+    /// ```
     pub fn empty() -> Self {
         Self {
             catalog: Catalog {
@@ -61,12 +65,41 @@ impl Registry {
     }
 
     /// Adds a kind of stage.
+    ///
+    /// ```
+    /// use gradflow::extend::stage::Kind;
+    /// use gradflow::{Pipeline, Registry};
+    ///
+    /// // A type of your own implements `Config`; here is one that is there already.
+    /// let whitening = Registry::default().kinds().into_iter().find(|kind| kind.name == "whitening");
+    /// let mine = Kind { name: "mine", ..whitening.expect("it comes with Gradflow") };
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?
+    ///     .registry(Registry::default().stage(mine))
+    ///     .set("stages.whiten", serde_json::json!({ "from": "read", "mine": {} }))?;
+    /// assert!(pipeline.check().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stage(mut self, kind: Kind) -> Self {
         self.more_stages.push(kind);
         self
     }
 
     /// Adds a kind of layer, which models of Gradflow's own stage `model` may have.
+    ///
+    /// ```
+    /// use gradflow::extend::layer::LayerKind;
+    /// use gradflow::extend::layers::relu::Relu;
+    /// use gradflow::{Pipeline, Registry};
+    ///
+    /// // A type of your own implements `Layer`; here is one that is there already.
+    /// let kind = LayerKind::of::<Relu>("mine", "As `relu`, under another name.", "{}");
+    /// let layers = serde_json::json!(["mine", { "dense": { "units": 10 } }, "softmax_cross_entropy"]);
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?
+    ///     .registry(Registry::default().layer(kind))
+    ///     .set("stages.gradients.model.layers", layers)?;
+    /// assert!(pipeline.check().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn layer(mut self, kind: LayerKind) -> Self {
         self.catalog.layers.push(kind);
         self
@@ -101,7 +134,7 @@ impl Registry {
     /// let kind = ScheduleKind::of::<Cosine>("mine", "As `cosine`.", "{ initial: 0.1 }");
     /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?
     ///     .registry(Registry::default().schedule(kind))
-    ///     .set("stages.train.reducer.learning_rate.mine.initial", 0.1)?;
+    ///     .set("stages.train.reducer.learning_rate", serde_json::json!({ "mine": { "initial": 0.1 } }))?;
     /// assert!(pipeline.check().is_ok());
     /// # Ok::<(), gradflow::Error>(())
     /// ```
@@ -130,12 +163,51 @@ impl Registry {
     }
 
     /// Adds kernels, which `selftest` then holds against their reference.
+    ///
+    /// ```
+    /// use gradflow::extend::shaders;
+    ///
+    /// let registry = gradflow::Registry::empty().kernels(&[&shaders::relu_forward::KERNEL]);
+    /// # drop(registry);
+    /// ```
     pub fn kernels(mut self, kernels: &[&'static Kernel]) -> Self {
         self.kernels.extend(kernels);
         self
     }
 
     /// Adds what listens to each run.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use gradflow::extend::event::Message;
+    /// use gradflow::extend::sink::{RunState, Sink};
+    /// use gradflow::{Event, Pipeline, Registry};
+    ///
+    /// static STEPS: AtomicU64 = AtomicU64::new(0);
+    ///
+    /// struct Counter;
+    ///
+    /// impl Sink for Counter {
+    ///     fn is_live(&self) -> bool {
+    ///         true
+    ///     }
+    ///
+    ///     fn observe(&mut self, message: &Message, _: &mut RunState) -> anyhow::Result<()> {
+    ///         if let Event::Step(_) = &message.event {
+    ///             STEPS.fetch_add(1, Ordering::Relaxed);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let pipeline = Pipeline::load("runtime/gradflow/drawings.yaml")?.set("steps", 20)?;
+    /// # let pipeline = pipeline.runs(folder.path());
+    /// pipeline.registry(Registry::default().sink(|| Box::new(Counter))).run(|_| ())?;
+    /// assert!(STEPS.load(Ordering::Relaxed) > 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sink(mut self, sink: fn() -> Box<dyn Sink>) -> Self {
         self.sinks.push(sink);
         self

@@ -16,6 +16,19 @@ use crate::error::failed;
 use crate::{Error, Model, Registry, Result};
 
 /// A run's folder.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+/// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+/// # let runs = run.folder().parent().expect("a folder of runs");
+/// use gradflow::Run;
+///
+/// let run = Run::open(runs.join("drawings-001"))?;
+/// assert_eq!(run.best()?.steps(), run.latest()?.steps());
+/// assert!(Run::open(runs).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     folder: PathBuf,
@@ -44,6 +57,16 @@ impl Run {
 
     /// The steps that were logged, and all evaluations.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+    /// let history = run.history()?;
+    /// let last = history.evaluations.last().expect("the end is evaluated");
+    /// assert_eq!((last.step, last.images), (3, 60));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// If they cannot be read.
     pub fn history(&self) -> Result<History> {
@@ -69,6 +92,19 @@ impl Run {
 }
 
 /// Trained weights, with the pipeline that trained them.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+/// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+/// use gradflow::Checkpoint;
+///
+/// let file = run.latest()?.path().to_owned();
+/// let checkpoint = Checkpoint::open(&file)?;
+/// assert_eq!((checkpoint.steps(), checkpoint.classes().len()), (3, 10));
+/// assert_eq!(checkpoint.classes()[0], "disc");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Checkpoint {
     trained: Trained,
     registry: Registry,
@@ -117,7 +153,7 @@ impl Checkpoint {
         &self.trained.stored.source.classes
     }
 
-    /// Knows the stages and layers of this registry.
+    /// Knows what this registry has: a pipeline with stages of its own needs them here as well.
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = registry;
         self
@@ -132,6 +168,17 @@ impl Checkpoint {
     }
 
     /// Takes the weights as they are, instead of their moving averages.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+    /// # let image = gradflow::Image::from_rgb(32, 32, (0..32 * 32 * 3).map(|at| at as u8).collect())?;
+    /// let averaged = run.latest()?.model()?.predict(&image)?;
+    /// let raw = run.latest()?.raw().model()?.predict(&image)?;
+    /// assert_ne!(averaged, raw);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn raw(mut self) -> Self {
         self.changes.push(Change::raw());
         self
@@ -140,6 +187,18 @@ impl Checkpoint {
     /// Hands warnings to a function: of later checkpoints that were passed over as they are damaged, of
     /// weights that were trained on drawings in place of a data set, of the pipeline, and of an adapter
     /// that is lost.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+    /// # use std::sync::mpsc;
+    /// # std::fs::write(run.folder().join("checkpoints/step-000000004.safetensors"), "")?;
+    /// let (send, warnings) = mpsc::channel();
+    /// run.latest()?.on_warning(move |told| send.send(told.to_owned()).expect("heard")).model()?;
+    /// assert!(warnings.try_iter().any(|told| told.contains("step-000000004")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_warning(mut self, warn: impl Fn(&str) + Send + 'static) -> Self {
         self.warn = Box::new(warn);
         self
@@ -148,6 +207,15 @@ impl Checkpoint {
     /// The model with these weights, ready to classify images: what the pipeline's evaluation does to
     /// an image is done to each. Its adapter is opened on threads of the model, and what goes wrong there
     /// is told by the first prediction.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let drawings = gradflow::Pipeline::load("runtime/gradflow/drawings.yaml")?;
+    /// # let run = drawings.set("steps", 3)?.runs(folder.path()).run(|_| ())?;
+    /// let model = run.best()?.adapter("cpu").model()?;
+    /// assert_eq!(model.classes().len(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the pipeline cannot be read any more, evaluates nothing, or reads no images of one or three

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::inputs;
 
 /// Numbers in a batch beyond which a size can only be a mistake: 8 GiB.

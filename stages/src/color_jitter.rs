@@ -12,7 +12,7 @@ use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Prepares, Runner
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::effect::{self, Effect};
 use crate::idle;
 use crate::inputs;

@@ -14,7 +14,7 @@ use onnx::{Attribute, Builder, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::extent::Extent;
 use crate::inputs;
 use crate::mirror;

@@ -14,7 +14,7 @@ use flow::stage::{Config, Context, Kind, Map, Mismatch, Offset, Prepares, Runner
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::idle;
 use crate::inputs;
 use crate::lanes;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use tally::Tally;
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 
 /// Takes scores of one epoch of images after the other and says `precision @ 1`, which is
 /// accuracy, for each, and what there is to know beside it. Every image counts exactly once.

@@ -12,7 +12,7 @@ use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::effect::{self, Effect};
 use crate::idle;
 use crate::inputs;

@@ -3,7 +3,6 @@
 //! [`optimizer::all`], [`schedule::all`], [`data::formats`].
 
 pub mod beta;
-pub mod catalog;
 pub mod channels;
 pub mod data;
 pub mod effect;
@@ -25,8 +24,12 @@ pub mod switch;
 mod testing;
 pub mod workers;
 
-use catalog::Catalog;
+use data::format::FormatKind;
 use flow::stage::Kind;
+use model::layer::LayerKind;
+use model::layers;
+use optimizer::OptimizerKind;
+use schedule::ScheduleKind;
 
 base::registry! {
     /// Every kind of stage, which choose from this catalog.
@@ -47,6 +50,31 @@ base::registry! {
     pub mod model;
     pub mod reducer;
     pub mod evaluator;
+}
+
+/// What the fields of stages choose from by name.
+#[derive(Clone)]
+pub struct Catalog {
+    /// The layers of a `model`.
+    pub layers: Vec<LayerKind>,
+    /// The optimisers of a `reducer`.
+    pub optimizers: Vec<OptimizerKind>,
+    /// The schedules of its learning rate.
+    pub schedules: Vec<ScheduleKind>,
+    /// The formats of a `reader`.
+    pub formats: Vec<FormatKind>,
+}
+
+impl Default for Catalog {
+    /// All that comes with Gradflow.
+    fn default() -> Self {
+        Self {
+            layers: layers::all(),
+            optimizers: optimizer::all(),
+            schedules: schedule::all(),
+            formats: data::formats(),
+        }
+    }
 }
 
 #[cfg(test)]

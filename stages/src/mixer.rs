@@ -12,8 +12,8 @@ use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Catalog;
 use crate::beta::beta;
-use crate::catalog::Catalog;
 use crate::idle;
 use crate::model::train::check_labels;
 use crate::patch::Patch;

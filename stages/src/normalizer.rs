@@ -13,7 +13,7 @@ use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::channels::Channels;
 use crate::inputs;
 use crate::lanes;

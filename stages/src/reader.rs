@@ -26,7 +26,7 @@ use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::data::cifar10::Cifar10;
 use crate::data::dataset::{Dataset, Shared};
 use crate::data::format::{DataFormat, Drawings, Origin};

@@ -12,7 +12,7 @@ use onnx::{Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::extent::Extent;
 use crate::inputs;
 use crate::resample::{Part, resample, weights};

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::data::thousands;
 use crate::inputs;
 use crate::lints::SHORT_QUEUE;

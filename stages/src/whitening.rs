@@ -12,7 +12,7 @@ use onnx::{Attribute, Builder, Tensor, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::inputs;
 use crate::lanes;
 use crate::workers::Workers;

@@ -41,7 +41,7 @@ fn load(set: &[(&str, &str)]) -> Result<Plan, String> {
           score: { from: [test, train], model: {} }
           evaluate: { from: score, evaluator: {} }";
     let set: Vec<_> = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let loaded = Plan::load(&kinds, "test.yaml", text, &set, &RunSettings::default());
     loaded.map(|(plan, _)| plan).map_err(|wrong| diagnostic::render(&wrong, false))
 }

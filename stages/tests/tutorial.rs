@@ -14,7 +14,7 @@ const TEXT: &str = include_str!("../../examples/tutorial.yaml");
 /// What the file makes of itself: a plan without warnings, but for the note that whitening takes the
 /// tutorial's brightness out again.
 fn plan() -> Plan {
-    let kinds = stages::kinds(&stages::catalog::Catalog::default());
+    let kinds = stages::kinds(&stages::Catalog::default());
     let loaded = Plan::load(&kinds, "tutorial.yaml", TEXT, &[], &RunSettings::default());
     let (plan, told) = loaded.expect("a valid pipeline");
     let names: Vec<_> = told.iter().map(|told| (told.severity, told.name)).collect();

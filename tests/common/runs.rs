@@ -271,7 +271,7 @@ impl Run {
     pub(crate) fn rewrite(&self, steps: u64, change: impl FnOnce(&mut About)) {
         let mut stored = self.stored(steps);
         change(&mut stored.about);
-        let kinds = stages::kinds(&stages::catalog::Catalog::default());
+        let kinds = stages::kinds(&stages::Catalog::default());
         let text = self.text("pipeline.yaml");
         let plan = Plan::load(&kinds, "pipeline.yaml", &text, &[], &RunSettings::default());
         let (plan, _) = plan.expect("the run's own pipeline is valid");

@@ -45,7 +45,7 @@ stages:
 pub(crate) fn weights() -> Arc<Weights> {
     static WEIGHTS: OnceLock<Arc<Weights>> = OnceLock::new();
     let train = || {
-        let kinds = stages::kinds(&stages::catalog::Catalog::default());
+        let kinds = stages::kinds(&stages::Catalog::default());
         let settings = RunSettings::default();
         let loaded = Plan::load(&kinds, "test.yaml", PIPELINE, &[], &settings);
         let (plan, _) = loaded.expect("a valid pipeline");

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use compile::{ListedLayer, compile};
 use layer::LayerKind;
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::data::thousands;
 use crate::lints::{
     ACTIVATION_BEFORE_LOSS, BATCH_NORM_MOMENTUM, DROPOUT_BEFORE_LOSS, LINEAR_LAYERS,

@@ -33,7 +33,7 @@ use reduce::Reduce;
 use summary::Summaries;
 use update::Update;
 
-use crate::catalog::Catalog;
+use crate::Catalog;
 use crate::data::thousands;
 use crate::lints::{ADAMW_WITHOUT_DECAY, FROZEN_AS_DRAWN, INIT_FROM_DIFFERS, LONG_WARM_UP};
 use crate::optimizer::Optimizer;
