@@ -31,8 +31,8 @@ fn a_set_on_a_resume_counts_more_than_the_adapters_that_a_run_began_with() {
         // An adapter that is not there is asked for, and missed.
         let nowhere = "stages.train.reducer.adapters=[nothing-of-that-name]";
         let said = place.say(&["--resume", name], &["steps=6", nowhere]);
-        assert_ne!(said.code, Some(0), "{}", said.out);
-        assert!(said.errors.contains("no adapter is called"), "{}", said.errors);
+        assert_ne!(said.status, Some(0), "{}", said.out);
+        assert!(said.told.contains("no adapter is called"), "{}", said.told);
     }
     // What is set says the same as before, and counts all the same.
     place.say(&["net.yaml", "--run", "same", "--adapters", "cpu"], &["steps=2", ADAPTERS]).done();
@@ -48,8 +48,8 @@ fn the_adapter_that_is_set_on_a_resume_is_taken() {
     for begin in ["--adapter", "--adapters"] {
         place.say(&["net.yaml", "--run", &begin[2..], begin, "cpu"], &["steps=2"]).done();
         let said = place.say(&["--resume", &begin[2..]], &["steps=4", "adapter=nothing-like-it"]);
-        assert_ne!(said.code, Some(0), "{begin}: {}", said.out);
-        assert!(said.errors.contains("nothing-like-it"), "{begin}: {}", said.errors);
+        assert_ne!(said.status, Some(0), "{begin}: {}", said.out);
+        assert!(said.told.contains("nothing-like-it"), "{begin}: {}", said.told);
     }
     // So is that of a file.
     let file = PIPELINE.replace("reducer:\n", &format!("reducer:\n      {}\n", "batch: global"));
@@ -57,7 +57,7 @@ fn the_adapter_that_is_set_on_a_resume_is_taken() {
         file.replace("moving_average: 0.9", "moving_average: 0.9\n      adapters: [nowhere]");
     fs::write(place.path().join("other.yaml"), file).expect("written");
     let said = place.say(&["--resume", "adapters", "other.yaml"], &["steps=4", "adapter=cpu"]);
-    assert!(said.errors.contains("nowhere"), "{}", said.errors);
+    assert!(said.told.contains("nowhere"), "{}", said.told);
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn an_adapter_in_passing_says_that_it_replaces_the_pipelines() {
     let said = say(&["--adapter", "cpu"], &[EACH]).done();
     assert!(said.out.contains("a step has 16 images, and 32 with the pipeline's"), "{}", said.out);
     let refused = say(&["--adapter", "cpu", "--strict"], &[]);
-    assert_eq!(refused.code, Some(1), "{}", refused.out);
-    assert!(refused.errors.contains(replaced), "{}", refused.errors);
+    assert_eq!(refused.status, Some(1), "{}", refused.out);
+    assert!(refused.told.contains(replaced), "{}", refused.told);
 
     // `--adapters` means what trains: it says so only where steps are others.
     let said = say(&["--adapters", "cpu", "--strict"], &[]).done();

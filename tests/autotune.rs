@@ -144,7 +144,7 @@ fn what_runs_is_recorded_before_the_first_step() {
     let Some(place) = place() else { return };
     // Less than a batch: it is ready for its first step, but has none.
     let said = place.say(&["net.yaml", "--run", "net"], &["epochs=0.1"]);
-    assert_eq!(said.code, Some(1), "{}", said.errors);
+    assert_eq!(said.status, Some(1), "{}", said.told);
     let run = place.run("net");
     assert!(run.checkpoints().is_empty());
     let record: Value = serde_json::from_str(&run.text("variants.json")).expect("JSON");

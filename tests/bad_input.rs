@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{PATIENCE, within};
+use common::{PATIENCE, runtime, within};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
@@ -44,10 +44,8 @@ fn finish(mut command: Command) -> Ran {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    common::offline(&mut command)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(arguments)
+    let mut command = runtime(Path::new(env!("CARGO_MANIFEST_DIR")), arguments);
+    command
         .env("GRADFLOW_RUNS", concat!(env!("CARGO_TARGET_TMPDIR"), "/runs"))
         .env("RUST_BACKTRACE", "1");
     command

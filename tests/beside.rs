@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use command::{Place, with_settings};
-use common::within;
+use command::Place;
+use common::{with_settings, within};
 use compute::adapter::{Adapter as _, wgpu};
 use record::metrics;
 use record::recorder::metrics_file;

@@ -7,27 +7,18 @@ mod common;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
+
+use common::{Ran, finish};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(folder).args(arguments);
-    common::offline(&mut command);
-    command
-}
-
 /// Runs the command; whatever it is given, it must not panic.
 fn runtime_in(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } =
-        command(folder, arguments).output().expect("the command starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
-    let (out, error) = (text(stdout), text(stderr));
-    assert!(!error.contains("panicked"), "{arguments:?}: {error}");
-    (status.code().expect("an exit status"), out, error)
+    let Ran { status, out, told } = finish(common::runtime(folder, arguments));
+    (status.expect("an exit status"), out, told)
 }
 
 fn runtime(arguments: &[&str]) -> (i32, String, String) {
@@ -213,7 +204,7 @@ fn the_schema_refers_to_nothing_that_is_missing_and_allows_nothing_unknown() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let mut child = command(&root(), &["schema"])
+    let mut child = common::runtime(&root(), &["schema"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

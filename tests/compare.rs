@@ -5,17 +5,15 @@ mod common;
 mod runs;
 
 use std::fs;
-use std::process::Command;
 
 use runs::{PIPELINE, Place, STEPS};
 
+use common::{Ran, finish, runtime};
+
 fn compare(place: &Place, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(place.path()).arg("compare").args(arguments);
-    let output =
-        common::offline(&mut command).env_remove("GRADFLOW_RUNS").output().expect("it starts");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    let Ran { status, out, told } =
+        finish(runtime(place.path(), &[&["compare"], arguments].concat()));
+    (status, out, told)
 }
 
 #[test]

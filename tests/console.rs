@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use command::{PIPELINE, Place};
-use common::within;
+use common::{runtime, with_settings, within};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -32,7 +32,7 @@ impl Drop for AtWork {
 }
 
 fn start(place: &Place, set: &[&str]) -> AtWork {
-    let words = command::with_settings(&["run", "tiny.yaml", "--run", "a"], set);
+    let words = with_settings(&["run", "tiny.yaml", "--run", "a"], set);
     let mut command = place.command(&words);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     AtWork(command.spawn().expect("the command starts"))
@@ -126,9 +126,8 @@ fn words_and_folders_need_not_be_utf_8() {
     fs::write(odd.join("tiny.yaml"), PIPELINE).expect("written");
     let runs: OsString = OsStr::from_bytes(b"r\xff").to_owned();
     let run = |words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        command.current_dir(&odd).arg("run").args(words).arg("--runs").arg(&runs);
-        common::offline(&mut command).env_remove("GRADFLOW_RUNS");
+        let mut command = runtime(&odd, &[&["run"], words].concat());
+        command.arg("--runs").arg(&runs);
         let output = within(PATIENCE, move || command.output()).expect("the command starts");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{told}");

@@ -6,9 +6,8 @@ mod python;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use common::within;
+use common::finish;
 use flow::item::{Pixels, SampleId};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -23,15 +22,10 @@ fn written() -> Option<(TempDir, Value)> {
 
 /// Runs a command in the repository's folder; gives everything it printed.
 fn runtime(folder: &Path, arguments: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
+    let mut command = common::runtime(Path::new(env!("CARGO_MANIFEST_DIR")), arguments);
     command.env("GRADFLOW_RUNS", folder.join("runs"));
-    common::offline(&mut command);
-    let output = within(common::PATIENCE, move || command.output()).expect("the command starts");
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8(text).expect("UTF-8");
-    assert!(!text.contains("panicked"), "{text}");
-    if output.status.success() { Ok(text) } else { Err(text) }
+    let ran = finish(command);
+    if ran.status == Some(0) { Ok(ran.all()) } else { Err(ran.all()) }
 }
 
 /// Two steps and one evaluation of an example on the data of a folder.

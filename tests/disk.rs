@@ -12,12 +12,14 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use command::{PIPELINE, Place, Started, finish, with_settings};
+use command::{PIPELINE, Place, Started};
 use prost::Message as _;
 use record::checkpoint;
 use record::tensorboard::proto::{Event, What};
 use record::tensorboard::record::Records;
 use serde_json::Value;
+
+use common::{finish, with_settings};
 
 /// Longer than any test waits.
 const FOREVER: &str = "steps=1000000000";

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::within;
+use common::{runtime, within};
 use tempfile::TempDir;
 
 /// A server of the files in a folder, which hangs up after so many bytes of the first answer.
@@ -89,10 +89,8 @@ impl Place {
     }
 
     fn command(&self, mirror: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        common::offline(&mut command)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(arguments)
+        let mut command = runtime(Path::new(env!("CARGO_MANIFEST_DIR")), arguments);
+        command
             .env_remove("GRADFLOW_OFFLINE")
             .env("GRADFLOW_CACHE", self.cache())
             .env("GRADFLOW_MIRROR", mirror)

@@ -9,8 +9,10 @@ use flow::plan::Plan;
 use flow::port::Port;
 use flow::stage::RunSettings;
 use record::checkpoint;
-use runs::{Place, Run, Said};
+use runs::{Place, Run};
 use serde_json::Value;
+
+use common::Ran;
 
 const PIPELINE: &str = "
 adapter: cpu
@@ -147,12 +149,12 @@ fn a_limit_too_short_for_a_batch_and_data_too_small_for_one_are_told() {
     let place = Place::new(PIPELINE);
     let set = cut(31, 16, "drop");
     let said = place.say(&["net.yaml"], &with(&set, &["epochs=0.5"]));
-    assert_eq!(said.code, Some(1), "{}", said.errors);
-    assert!(said.errors.contains("the run ends before its first step"), "{}", said.errors);
+    assert_eq!(said.status, Some(1), "{}", said.told);
+    assert!(said.told.contains("the run ends before its first step"), "{}", said.told);
     let set = cut(15, 16, "drop");
     let said = place.say(&["net.yaml"], &with(&set, &["epochs=4"]));
-    assert_eq!(said.code, Some(1), "{}", said.errors);
-    assert!(said.errors.contains("15 images fills no batch of 16"), "{}", said.errors);
+    assert_eq!(said.status, Some(1), "{}", said.told);
+    assert!(said.told.contains("15 images fills no batch of 16"), "{}", said.told);
 }
 
 /// Makes of a checkpoint what earlier versions wrote, which counted an epoch by all its images.
@@ -220,9 +222,9 @@ fn steps_before_an_evaluation_are_in_the_rates() {
 }
 
 /// What is said of a schedule that ends elsewhere.
-fn stretched(said: &Said) -> Vec<&str> {
+fn stretched(said: &Ran) -> Vec<&str> {
     let is_it = |line: &&str| line.contains("learning rate's schedule");
-    said.out.lines().chain(said.errors.lines()).filter(is_it).collect()
+    said.out.lines().chain(said.told.lines()).filter(is_it).collect()
 }
 
 #[test]
@@ -316,7 +318,7 @@ fn a_batch_of_one_image_is_told_where_its_statistics_are_kept() {
     let place = Place::new(PIPELINE);
     let norm = "stages.net.model.layers=[ { dense: { units: 8 } }, { name: norm, batch_norm: {} }, \
                 { dense: { units: 10 } }, { softmax_cross_entropy: {} } ]";
-    let told = |said: &Said| said.out.matches("has a single image, and norm").count();
+    let told = |said: &Ran| said.out.matches("has a single image, and norm").count();
     for (name, set, more, steps, expected) in [
         ("kept", cut(17, 16, "keep"), norm, 6, 1),
         ("single", cut(4, 1, "carry"), norm, 12, 1),

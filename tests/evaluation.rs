@@ -7,7 +7,7 @@ mod trained;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use common::{PATIENCE, within};
 use record::checkpoint;
@@ -241,9 +241,7 @@ struct Watching {
 
 impl Watching {
     fn begin(folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_runtime"))
-            .args(["eval", "--watch", "--json", "run"])
-            .current_dir(folder)
+        let mut child = common::runtime(folder, &["eval", "--watch", "--json", "run"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

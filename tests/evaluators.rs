@@ -6,10 +6,11 @@ mod common;
 mod runs;
 
 use std::fs;
-use std::process::Command;
 
 use runs::Place;
 use serde_json::{Value, json};
+
+use common::{Ran, finish, runtime};
 
 /// The averaged weights and the raw ones, of which the averaged ones lag far behind.
 const PIPELINE: &str = "
@@ -112,10 +113,8 @@ fn every_summary_has_a_row_for_each() {
     assert!(closing[1].starts_with(&(of("evaluate") + " (best ")), "{log}");
     assert_eq!(closing[2], of("evaluate_raw"), "{log}");
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(place.path()).args(["compare", "--csv", "all.csv"]).args(names);
-    let output = common::offline(&mut command).output().expect("it starts");
-    let table = String::from_utf8(output.stdout).expect("text");
+    let arguments = [&["compare", "--csv", "all.csv"], &names[..]].concat();
+    let table = finish(runtime(place.path(), &arguments)).out;
     let found: Vec<&str> = table.lines().filter(|line| line.starts_with("| net-00")).collect();
     assert_eq!(found.len(), 6, "{table}");
     for (at, name) in names.iter().enumerate() {
@@ -159,13 +158,13 @@ fn the_stage_that_is_named_chooses_the_best() {
     // The first, which is said.
     let said = place.say(&["net.yaml", "--run", "first"], &[]).done();
     let told = "2 stages evaluate, and `evaluate`, the first of them, says which checkpoint is";
-    assert!(said.errors.contains(told), "{}", said.errors);
-    assert!(said.errors.contains("best_by: evaluate_raw"), "{}", said.errors);
+    assert!(said.told.contains(told), "{}", said.told);
+    assert!(said.told.contains("best_by: evaluate_raw"), "{}", said.told);
     assert_eq!(found("first"), best("first", "evaluate"));
 
     let by = |stage: &str| format!("checkpoints.best_by={stage}");
     let said = place.say(&["net.yaml", "--run", "raw"], &[&by("evaluate_raw")]).done();
-    assert_eq!(said.errors, "");
+    assert_eq!(said.told, "");
     assert_eq!(found("raw"), best("raw", "evaluate_raw"));
     assert_ne!(found("raw"), found("first"), "the test tells nothing");
 
@@ -198,14 +197,8 @@ fn predictions_and_exports_are_of_the_flow_that_chooses_the_best() {
     for (run, set) in [("averaged", vec![]), ("raw", vec!["checkpoints.best_by=evaluate_raw"])] {
         place.train(run, &set);
         let file = format!("{run}.onnx");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        let exported = common::offline(&mut command)
-            .current_dir(place.path())
-            .args(["export", &format!("runs/{run}"), "--onnx", &file])
-            .output()
-            .expect("the command starts");
-        let [out, told] = [exported.stdout, exported.stderr]
-            .map(|bytes| String::from_utf8(bytes).expect("output is UTF-8"));
+        let arguments = ["export", &format!("runs/{run}"), "--onnx", &file];
+        let Ran { out, told, .. } = finish(runtime(place.path(), &arguments));
         assert!(out.contains(&format!("{run} weights")), "{out}");
         let stage = if run == "raw" { "`score_raw` is taken" } else { "`score` is taken" };
         assert!(told.contains(stage), "{told}");

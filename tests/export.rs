@@ -9,7 +9,6 @@ mod runs;
 use std::fs;
 use std::path::Path;
 use std::pin::Pin;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use base::random::Random;
@@ -23,7 +22,9 @@ use flow::plan::Plan;
 use flow::port::Port;
 use flow::stage::{Config, Context, Kind, Mismatch, Parsed, RunSettings, Runner, Stage};
 use record::checkpoint;
-use runs::{Place, Said};
+use runs::Place;
+
+use common::{Ran, finish, runtime};
 
 const IMAGES: usize = 100;
 
@@ -72,14 +73,8 @@ stages:
   evaluate: { from: score, evaluator: {} }
 ";
 
-fn export(place: &Place, arguments: &[&str]) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(place.path()).arg("export").args(arguments);
-    let output = common::offline(&mut command).output().expect("the command starts");
-    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    let (out, errors) = (text(output.stdout), text(output.stderr));
-    assert!(!errors.contains("panicked"), "{errors}");
-    Said { code: output.status.code(), out, errors }
+fn export(place: &Place, arguments: &[&str]) -> Ran {
+    finish(runtime(place.path(), &[&["export"], arguments].concat()))
 }
 
 /// The class scores of these images, by the weights of a checkpoint or by their averages.
@@ -277,19 +272,19 @@ fn what_cannot_be_exported_is_told_and_nothing_written_over() {
     place.train("net", &[]);
     fs::write(place.path().join("mine.onnx"), "mine").expect("written");
     let said = export(&place, &["runs/net", "--onnx", "mine.onnx"]);
-    assert!(said.code == Some(1) && said.errors.contains("mine.onnx"), "{}", said.errors);
+    assert!(said.status == Some(1) && said.told.contains("mine.onnx"), "{}", said.told);
     assert_eq!(fs::read_to_string(place.path().join("mine.onnx")).expect("it is there"), "mine");
     let random = OTHER_LAYERS.replace("mode: central", "mode: random");
     let other = Place::new(&random);
     other.train("net", &[]);
     let said = export(&other, &["runs/net", "--onnx", "new.onnx", "--from", "centre"]);
-    assert_eq!(said.code, Some(1), "{}", said.errors);
+    assert_eq!(said.status, Some(1), "{}", said.told);
     for part in [
         "stage `centre`, a cropper, cannot be part of the file; `--from` takes a stage behind it: \
          `standard`, `test`",
         "its window is at a random place",
     ] {
-        assert!(said.errors.contains(part), "{part} is not in {}", said.errors);
+        assert!(said.told.contains(part), "{part} is not in {}", said.told);
     }
     assert!(!other.path().join("new.onnx").exists());
     export(&place, &["runs/net", "--onnx", "new.onnx", "--from", "nobody"])
@@ -403,13 +398,13 @@ fn what_cannot_be_part_of_the_file_is_told_to_people() {
     let place = Place::new(&text);
     place.train("net", &[]);
     let said = export(&place, &["runs/net", "--onnx", "new.onnx", "--from", "standard"]);
-    assert_eq!(said.code, Some(1), "{}", said.errors);
+    assert_eq!(said.status, Some(1), "{}", said.told);
     for part in [
         "stage `odd`, a color_jitter, cannot be part of the file; `--from` takes a stage behind it: \
          `test`",
         "what it does to images has no form in ONNX",
     ] {
-        assert!(said.errors.contains(part), "{part} is not in {}", said.errors);
+        assert!(said.told.contains(part), "{part} is not in {}", said.told);
     }
-    assert!(!said.errors.contains("Config::"), "{}", said.errors);
+    assert!(!said.told.contains("Config::"), "{}", said.told);
 }

@@ -18,6 +18,8 @@ use flow::stage::RunSettings;
 use record::checkpoint::Stored;
 use runs::{Place, assert_end_alike};
 
+use common::finish;
+
 /// A small network of all that can be frozen, with all that an update does.
 const PIPELINE: &str = "
 seed: 7
@@ -178,14 +180,7 @@ fn frozen_layers_are_scored_exported_and_shown_like_others() {
     // Averages differ from the weights by nothing where nothing moves.
     let last = run.stored(3);
     assert_eq!(values(&first, "two/weights"), values(&last, "two/weights"));
-    let runtime = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_runtime"));
-        let command = common::offline(&mut command).current_dir(place.path()).args(arguments);
-        let output = command.output().expect("it starts");
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {errors}");
-        String::from_utf8(output.stdout).expect("text")
-    };
+    let runtime = |arguments: &[&str]| finish(common::runtime(place.path(), arguments)).done().out;
     runtime(&["eval", "runs/net"]);
     runtime(&["export", "runs/net", "--onnx", "net.onnx"]);
     assert!(place.path().join("net.onnx").is_file());
@@ -208,7 +203,7 @@ fn what_is_frozen_and_not_in_the_checkpoint_is_told() {
     let (place, _) = after_a_first_run(&["one", "two"]);
     let renamed = "stages.gradients.model.layers.4.name=other";
     let said = place.say(&["net.yaml", "--run", "net"], &["steps=1", FROM, renamed]).done();
-    let all = said.out + &said.errors;
+    let all = said.out + &said.told;
     let told = "has no weights for what is frozen here, which keeps those that were drawn at first: \
                 other\n";
     assert!(all.contains(told), "{all}");

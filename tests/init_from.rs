@@ -34,8 +34,8 @@ fn layers_of_the_same_name_and_shape_begin_where_they_were() {
         let said = place.say(&["net.yaml", "--run", name], &set);
         if taken.is_empty() {
             let told = "no layer of this model is in";
-            assert!(said.code == Some(1) && said.errors.contains(told), "{}", said.errors);
-            assert!(anew.iter().all(|part| said.errors.contains(part)), "{}", said.errors);
+            assert!(said.status == Some(1) && said.told.contains(told), "{}", said.told);
+            assert!(anew.iter().all(|part| said.told.contains(part)), "{}", said.told);
             continue;
         }
         let said = said.done();
@@ -95,7 +95,7 @@ fn other_classes_are_told() {
     checkpoint::write(&file, &weights, &stored.about).expect("written");
     let from = "stages.train.reducer.init_from=other.safetensors";
     let said = place.say(&["net.yaml", "--run", "second"], &["steps=1", from]).done();
-    let all = said.out + &said.errors;
+    let all = said.out + &said.told;
     for part in ["class 3 was `unicorn`", "Only shapes count: layer `top` has the shapes"] {
         assert!(all.contains(part), "{part} is not in {all}");
     }
@@ -119,9 +119,9 @@ fn what_cannot_be_begun_with_is_told() {
     ] {
         let from = format!("stages.train.reducer.init_from={path}");
         let said = place.say(&["net.yaml", "--run", path], &["steps=1", &from]);
-        assert_eq!(said.code, Some(1), "{path}: {}", said.errors);
+        assert_eq!(said.status, Some(1), "{path}: {}", said.told);
         for part in ["init_from", path, part] {
-            assert!(said.errors.contains(part), "{part} is not in {}", said.errors);
+            assert!(said.told.contains(part), "{part} is not in {}", said.told);
         }
     }
 }

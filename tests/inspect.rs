@@ -2,16 +2,17 @@
 
 mod common;
 
-use std::process::Command;
+use std::path::Path;
+
+use common::{finish, runtime};
 
 /// Exit status, and what is printed with its lines joined.
 fn inspect(kind: &str) -> (i32, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    let output = common::offline(command.args(["inspect", kind])).output().expect("it starts");
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8(text).expect("UTF-8");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ran = finish(runtime(here, &["inspect", kind]));
+    let text = ran.all();
     let words: Vec<&str> = text.split_whitespace().collect();
-    (output.status.code().expect("an exit status"), words.join(" "))
+    (ran.status.expect("an exit status"), words.join(" "))
 }
 
 #[test]

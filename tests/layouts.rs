@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use common::within;
+use common::{runtime, within};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
@@ -63,9 +63,7 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        command.current_dir(self.path()).args(arguments);
-        common::offline(&mut command).env_remove("GRADFLOW_RUNS");
+        let mut command = runtime(self.path(), arguments);
         command.env("GRADFLOW_CACHE", self.path().join("cache"));
         command
     }

@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use gradflow::{Error, Event, Image, Pipeline, Run, Stop};
 use serde_json::{Value, json};
+
+use common::runtime;
 
 /// The pipeline of the library's documentation.
 const PIPELINE: &str = include_str!("../runtime/gradflow/drawings.yaml");
@@ -179,8 +182,7 @@ fn pictures_are_predicted_whatever_blocks_their_stages_make() {
     let model = run.latest().and_then(gradflow::Checkpoint::model).expect("it can be evaluated");
     let found = model.predict_all(&photos.clone().map(Image::from_file)).expect("two photos");
     assert_eq!(found.len(), 2);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    common::offline(&mut command).arg("predict").arg(run.folder());
+    let mut command = runtime(folder.path(), &[OsStr::new("predict"), run.folder().as_os_str()]);
     let told = printed(command.args(&photos).output().expect("it starts"));
     assert!(told.contains(found[1].best().0), "{told}");
 }

@@ -1,7 +1,5 @@
 //! A thousand classes, from folders of photos to an exported model, by the real command.
 
-#[path = "common/command.rs"]
-mod command;
 mod common;
 #[path = "common/runs.rs"]
 mod runs;
@@ -9,11 +7,12 @@ mod runs;
 use std::fs;
 use std::path::Path;
 
-use command::{Ran, finish};
 use flow::reports::EvaluationReport;
 use image::{Rgb, RgbImage};
 use runs::Place;
 use serde_json::Value;
+
+use common::{Ran, finish};
 
 const CLASSES: usize = 1_000;
 
@@ -68,10 +67,7 @@ fn place() -> Place {
 }
 
 fn runtime(place: &Place, arguments: &[&str]) -> Ran {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_runtime"));
-    common::offline(&mut command).env_remove("GRADFLOW_RUNS");
-    command.current_dir(place.path()).args(arguments);
-    finish(command).done()
+    finish(common::runtime(place.path(), arguments)).done()
 }
 
 #[test]

@@ -12,9 +12,7 @@ use compute::adapter::Adapter as _;
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
 fn runtime(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(folder).args(arguments);
-    common::offline(&mut command).output().expect("the command starts")
+    common::runtime(folder, arguments).output().expect("the command starts")
 }
 
 #[track_caller]

@@ -9,7 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use command::{Place, Ran, finish};
+use command::Place;
+
+use common::{Ran, finish};
 
 /// Names in a folder, in order.
 fn names(folder: &Path) -> Vec<String> {

@@ -5,9 +5,10 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tempfile::TempDir;
+
+use common::{finish, runtime};
 
 /// A pipeline on which nothing is remarked.
 const GOOD: &str = "
@@ -59,13 +60,8 @@ impl Said {
 }
 
 fn say(folder: &Path, arguments: &[&str]) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(folder).args(arguments).env_remove("GRADFLOW_RUNS");
-    let output = common::offline(&mut command).output().expect("the command starts");
-    let all = [output.stdout, output.stderr].concat();
-    let all = String::from_utf8(all).expect("output is UTF-8");
-    assert!(!all.contains("panicked"), "{arguments:?}: {all}");
-    Said { status: output.status.code(), all }
+    let ran = finish(runtime(folder, arguments));
+    Said { status: ran.status, all: ran.all() }
 }
 
 /// A folder with a pipeline in `p.yaml`.

@@ -3,7 +3,6 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
 
 use config::decode::Problems;
 use config::node::{Node, Path};
@@ -11,6 +10,8 @@ use config::yaml::Document;
 use flow::plan::{Plan, settings_schema};
 use flow::stage::{Kind, RunSettings};
 use serde_json::Value;
+
+use common::{finish, runtime};
 
 /// A field that takes numbers: the keys that lead to it, and the YAML of a body with a number in it.
 struct Field {
@@ -171,10 +172,8 @@ stages:
 ";
     fs::write(folder.path().join("p.yaml"), pipeline).expect("written");
     let check = |set: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        command.current_dir(folder.path()).args(["check", "p.yaml", "--set", set]);
-        let output = common::offline(&mut command).output().expect("the command starts");
-        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+        let ran = finish(runtime(folder.path(), &["check", "p.yaml", "--set", set]));
+        (ran.status, ran.told)
     };
     assert_eq!(check("steps=1").0, Some(0));
     let layers = "stages.net.model.layers";

@@ -9,7 +9,9 @@ use std::fs;
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
-use runs::{Place, Said};
+use runs::Place;
+
+use common::{Ran, finish, runtime};
 
 const PIPELINE: &str = "
 steps: 2
@@ -68,7 +70,7 @@ fn paint(path: &Path, class: usize, number: u32) {
 }
 
 /// The command's answer to `run` with these settings.
-fn run(place: &Place, name: &str, set: &[String]) -> Said {
+fn run(place: &Place, name: &str, set: &[String]) -> Ran {
     let set: Vec<&str> = set.iter().map(String::as_str).collect();
     place.say(&["net.yaml", "--run", name], &set)
 }
@@ -76,9 +78,9 @@ fn run(place: &Place, name: &str, set: &[String]) -> Said {
 /// Asserts that a command failed with all of these, and that no run was begun.
 fn fails(place: &Place, set: &[String], parts: &[&str]) {
     let said = run(place, "refused", set);
-    assert!(matches!(said.code, Some(1 | 2)), "{parts:?}: {}", said.out);
+    assert!(matches!(said.status, Some(1 | 2)), "{parts:?}: {}", said.out);
     for part in parts {
-        assert!(said.errors.contains(part), "no {part:?} in: {}", said.errors);
+        assert!(said.told.contains(part), "no {part:?} in: {}", said.told);
     }
     assert!(place.run("refused").checkpoints().is_empty(), "{parts:?}");
 }
@@ -125,7 +127,7 @@ fn a_damaged_file_in_the_middle_ends_the_run_or_is_counted() {
     let skip = ["read", "read_test"]
         .map(|stage| format!("stages.{stage}.reader.format.images.damaged=skip"));
     let said = run(&place, "skip", &skip).done();
-    let all = said.out + &said.errors;
+    let all = said.all();
     for part in ["2 of 18 images are left out", "bee/3.jpg", "cow/1.jpg", "neither PNG nor JPEG"] {
         assert!(all.contains(part), "no {part:?} in: {all}");
     }
@@ -143,20 +145,16 @@ fn a_run_of_other_classes_is_neither_evaluated_nor_resumed_and_begun_with_only_w
     // As many classes in the same folder, and a cow would be called a bee.
     let other = "class 1 was `bee`, and here it is `cow`";
     let said = place.say(&["--resume", "first"], &["steps=4"]);
-    assert_eq!(said.code, Some(1), "{}", said.errors);
-    assert!(said.errors.contains(other) && said.errors.contains("resumed"), "{}", said.errors);
+    assert_eq!(said.status, Some(1), "{}", said.told);
+    assert!(said.told.contains(other) && said.told.contains("resumed"), "{}", said.told);
     assert_eq!(place.run("first").checkpoints(), [2], "nothing is lost");
 
-    let mut eval = std::process::Command::new(env!("CARGO_BIN_EXE_runtime"));
-    common::offline(&mut eval).current_dir(place.path()).args(["eval", "runs/first"]);
-    let output = eval.output().expect("it starts");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains(other) && told.contains("trained on other classes"), "{told}");
+    finish(runtime(place.path(), &["eval", "runs/first"]))
+        .failed(1, &[other, "trained on other classes"]);
 
     let from = ["stages.train.reducer.init_from=runs/first".to_owned()];
     let said = run(&place, "begun", &from).done();
-    let all = said.out + &said.errors;
+    let all = said.all();
     for part in [other, "Only shapes count: layer `top` has the shapes"] {
         assert!(all.contains(part), "no {part:?} in: {all}");
     }

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::PATIENCE;
-use runs::{PIPELINE, Place, Run, Said, assert_end_alike, assert_same_bits};
+use common::{PATIENCE, Ran, finish};
+use runs::{PIPELINE, Place, Run, assert_end_alike, assert_same_bits};
 
 /// By how much numbers of several processes may differ from those of one after all 24 steps: this part
 /// of the largest number of a tensor. Gradients are the same up to the order of their sums.
@@ -36,17 +36,8 @@ fn command(place: &Place, processes: usize, arguments: &[&str], set: &[&str]) ->
     command
 }
 
-fn say(mut command: Command) -> Said {
-    let output = common::within(PATIENCE, move || command.output()).expect("mpirun starts");
-    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    let said =
-        Said { code: output.status.code(), out: text(output.stdout), errors: text(output.stderr) };
-    assert!(!said.errors.contains("panicked"), "{}", said.errors);
-    said
-}
-
 fn train(place: &Place, processes: usize, name: &str, set: &[&str]) -> Run {
-    say(command(place, processes, &["net.yaml", "--run", name], set)).done();
+    finish(command(place, processes, &["net.yaml", "--run", name], set)).done();
     place.run(name)
 }
 
@@ -102,29 +93,29 @@ fn a_run_goes_on_to_the_bit() {
     for stop in [1, 9] {
         let name = format!("after-{stop}");
         train(&place, 2, &name, &[&format!("steps={stop}")]);
-        let said = say(command(&place, 2, &["--resume", &name], &["steps=24"])).done();
+        let said = finish(command(&place, 2, &["--resume", &name], &["steps=24"])).done();
         assert!(!said.out.contains("warning"), "{}", said.out);
         assert_end_alike(&alone, &place.run(&name), Some(stop));
     }
     // Other processes than before are told.
     train(&place, 2, "stopped", &["steps=5"]);
-    let said = say(command(&place, 4, &["--resume", "stopped"], &["steps=6"])).done();
+    let said = finish(command(&place, 4, &["--resume", "stopped"], &["steps=6"])).done();
     assert!(said.out.contains("on 2 adapters and goes on with 4"), "{}", said.out);
     let two = "stages.train.reducer.adapters=[{ adapter: cpu, replicas: 2 }]";
     let equal = "stages.train.reducer.balance=equal";
     place.train("alone-2", &[two, equal, "steps=5"]);
     let one = "stages.train.reducer.adapters=[cpu]";
-    let said = say(command(&place, 2, &["--resume", "alone-2"], &["steps=6", one])).done();
+    let said = finish(command(&place, 2, &["--resume", "alone-2"], &["steps=6", one])).done();
     assert!(said.out.contains("its 2 adapters were in 1 and are in 2 processes"), "{}", said.out);
 }
 
 /// One process with each of these pipelines.
-fn mixed(place: &Place, files: [&str; 2], rest: [&[&str]; 2]) -> Said {
+fn mixed(place: &Place, files: [&str; 2], rest: [&[&str]; 2]) -> Ran {
     let mut command = launcher(place, &[1]);
     let runtime = env!("CARGO_BIN_EXE_runtime");
     command.args([runtime, "run", files[0]]).args(rest[0]);
     command.args([":", "-n", "1", runtime, "run", files[1]]).args(rest[1]);
-    say(command)
+    finish(command)
 }
 
 #[test]
@@ -133,12 +124,12 @@ fn what_cannot_work_together_is_told_before_the_first_step() {
     let other = PIPELINE.replace("factor: 0.5", "factor: 0.25");
     fs::write(place.path().join("other.yaml"), other).expect("written");
     let begins = || !runs::names(&place.path().join("runs")).is_empty();
-    let failing = |said: Said, code: i32, words: &[&str]| {
-        assert_eq!(said.code, Some(code), "{}\n{}", said.out, said.errors);
+    let failing = |said: Ran, code: i32, words: &[&str]| {
+        assert_eq!(said.status, Some(code), "{}\n{}", said.out, said.told);
         for word in words {
-            assert!(said.errors.contains(word), "no {word:?} in: {}", said.errors);
+            assert!(said.told.contains(word), "no {word:?} in: {}", said.told);
         }
-        assert_eq!(said.errors.matches("error: ").count(), 1, "{}", said.errors);
+        assert_eq!(said.told.matches("error: ").count(), 1, "{}", said.told);
         assert!(!begins(), "it began");
     };
     let said = mixed(&place, ["net.yaml", "other.yaml"], [&[], &[]]);
@@ -149,10 +140,10 @@ fn what_cannot_work_together_is_told_before_the_first_step() {
     let said = mixed(&place, ["net.yaml", "nothing.yaml"], [&[], &[]]);
     failing(said, 2, &["process 1 of 2", "cannot read nothing.yaml"]);
     // The same mistake in all of them is told once.
-    let said = say(command(&place, 2, &["net.yaml"], &["epoch=3"]));
+    let said = finish(command(&place, 2, &["net.yaml"], &["epoch=3"]));
     failing(said, 2, &["there is no field `epoch`"]);
     let size = "stages.batch.batcher.size=3";
-    let said = say(command(&place, 4, &["net.yaml"], &[size]));
+    let said = finish(command(&place, 4, &["net.yaml"], &[size]));
     failing(said, 1, &["a batch of 3 images cannot be split over 4 adapters"]);
     // Other data on another machine, which is found when all stages are built.
     let one = "stages.read.reader.format.synthetic.test=21";
@@ -186,7 +177,7 @@ impl AtWork {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn end(mut self) -> Said {
+    fn end(mut self) -> Ran {
         let out = self.0.stdout.take().expect("a pipe");
         let errors = self.0.stderr.take().expect("a pipe");
         let read = |mut from: Box<dyn std::io::Read + Send>| {
@@ -207,7 +198,7 @@ impl AtWork {
         let text = |thread: std::thread::JoinHandle<std::io::Result<String>>| {
             thread.join().expect("no panic").expect("UTF-8")
         };
-        Said { code, out: text(out), errors: text(errors) }
+        Ran { code, out: text(out), errors: text(errors) }
     }
 }
 
@@ -237,17 +228,17 @@ fn a_process_that_dies_ends_the_job_and_leaves_good_checkpoints() {
     assert_eq!(processes.len(), 2, "{processes:?}");
     signal("-KILL", &processes[1]);
     let said = job.end();
-    assert_ne!(said.code, Some(0));
-    assert!(!said.errors.contains("panicked"), "{}", said.errors);
-    assert!(said.errors.contains("signal 9"), "{}", said.errors);
-    assert_eq!(said.errors.matches("error: ").count(), 0, "{}", said.errors);
+    assert_ne!(said.status, Some(0));
+    assert!(!said.told.contains("panicked"), "{}", said.told);
+    assert!(said.told.contains("signal 9"), "{}", said.told);
+    assert_eq!(said.told.matches("error: ").count(), 0, "{}", said.told);
     // Each checkpoint is whole, and the last one is one to go on from.
     for steps in killed.checkpoints() {
         killed.stored(steps);
     }
     assert_same_bits(&alone.stored(7), &killed.stored(7), "after 7 steps");
     let last = killed.checkpoints().last().copied().expect("checkpoints");
-    say(command(&place, 2, &["--resume", "killed"], &[&format!("steps={}", last + 2)])).done();
+    finish(command(&place, 2, &["--resume", "killed"], &[&format!("steps={}", last + 2)])).done();
 }
 
 #[test]
@@ -260,7 +251,7 @@ fn a_process_that_is_stopped_stops_all_after_the_same_step() {
     job.wait_for(&place.run("stopped").checkpoint(4));
     signal("-TERM", &job.processes()[1]);
     let said = job.end();
-    assert_ne!(said.code, Some(0));
+    assert_ne!(said.status, Some(0));
     assert!(said.out.contains("interrupted; time: "), "{}", said.out);
     let stopped = place.run("stopped");
     let last = stopped.checkpoints().last().copied().expect("checkpoints");
@@ -275,10 +266,10 @@ fn a_failure_of_one_process_is_told_by_the_first() {
     // It has no such adapter, which is found when the stages are built.
     let said =
         mixed(&place, ["net.yaml", "net.yaml"], [&[], &["--adapter", "nothing-of-that-name"]]);
-    assert_ne!(said.code, Some(0), "{}", said.out);
-    assert_eq!(said.errors.matches("error: ").count(), 1, "{}", said.errors);
+    assert_ne!(said.status, Some(0), "{}", said.out);
+    assert_eq!(said.told.matches("error: ").count(), 1, "{}", said.told);
     for word in ["process 1 of 2 (", "no adapter is called", "nothing-of-that-name"] {
-        assert!(said.errors.contains(word), "no {word:?} in: {}", said.errors);
+        assert!(said.told.contains(word), "no {word:?} in: {}", said.told);
     }
     assert!(runs::names(&place.path().join("runs")).is_empty(), "it began");
     // Each may have an adapter of its own.
@@ -295,7 +286,7 @@ fn the_example_of_a_cluster_runs_as_written() {
         "stages.read_test.reader.otherwise={ synthetic: { train: 200, test: 40 } }",
     ];
     let set = [&short[..], &drawn].concat();
-    let said = say(command(&place, 2, &[example, "--run", "example"], &set)).done();
+    let said = finish(command(&place, 2, &[example, "--run", "example"], &set)).done();
     assert!(said.out.contains("over 2 adapters of 2 processes"), "{}", said.out);
     assert!(said.out.contains("precision @ 1 = "), "{}", said.out);
     assert!(said.out.contains("accuracy on 40 images"), "{}", said.out);

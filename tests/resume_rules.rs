@@ -60,8 +60,8 @@ fn settings_that_a_run_cannot_go_on_with_are_not_kept() {
         (&["--adapter", "no-such-adapter"], &["steps=12"]),
     ] {
         let said = place.say(&[&["--resume", "run"], arguments].concat(), set);
-        assert!(said.code == Some(2) || said.code == Some(1), "{set:?}: {}", said.errors);
-        assert!(said.errors.contains("no-such-adapter"), "{}", said.errors);
+        assert!(said.status == Some(2) || said.status == Some(1), "{set:?}: {}", said.told);
+        assert!(said.told.contains("no-such-adapter"), "{}", said.told);
         assert_eq!(kept(), before, "{set:?}");
     }
     // It goes on as if that had not been tried, and then keeps what it went on with.

@@ -98,9 +98,9 @@ fn two_processes_never_work_in_one_folder() {
     let mut first = place.start(&["net.yaml", "--run", "net"], &["steps=100000"]);
     assert!(first.wait_until(|| !run.checkpoints().is_empty()), "it ended by itself");
     let second = place.say(&["--resume", "net"], &[]);
-    assert_eq!(second.code, Some(1), "{}", second.out);
+    assert_eq!(second.status, Some(1), "{}", second.out);
     let told = "another run is at work in";
-    assert!(second.errors.contains(told), "{}", second.errors);
+    assert!(second.told.contains(told), "{}", second.told);
     first.kill();
     place.resume("net", &["steps=1000", "checkpoints.every={}"]);
 }

@@ -161,9 +161,9 @@ fn what_cannot_work_is_told_before_the_first_step() {
     let balance = "stages.train.reducer.balance=shares.jsonl";
     let failing = |set: &[&str], words: &[&str]| {
         let said = place.say(&["net.yaml"], set);
-        assert_ne!(said.code, Some(0), "{}", said.out);
+        assert_ne!(said.status, Some(0), "{}", said.out);
         for word in words {
-            assert!(said.errors.contains(word), "no {word:?} in: {}", said.errors);
+            assert!(said.told.contains(word), "no {word:?} in: {}", said.told);
         }
         assert!(runs::names(&place.path().join("runs")).is_empty(), "it began");
     };
@@ -190,8 +190,8 @@ fn fewer_adapters_than_asked_for_are_told_or_an_error() {
     let said = place.say(&["net.yaml", "--adapters", "99"], &["steps=1"]).done();
     assert!(said.out.contains("warning: 99 adapters were asked for"), "{}", said.out);
     let said = place.say(&["net.yaml", "--adapters", "99", "--strict"], &["steps=1"]);
-    assert_eq!(said.code, Some(1), "{}", said.out);
-    assert!(said.errors.contains("99 adapters were asked for"), "{}", said.errors);
+    assert_eq!(said.status, Some(1), "{}", said.out);
+    assert!(said.told.contains("99 adapters were asked for"), "{}", said.told);
     // What is said on the command line counts more than the pipeline.
     let said = place.say(&["net.yaml", "--run", "one", "--adapter", "cpu"], &[TWO, "steps=1"]);
     assert!(!said.done().out.contains("tower_1"));

@@ -4,10 +4,11 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use stages::data::Split;
 use stages::data::synthetic::Synthetic;
+
+use common::{Ran, finish, runtime};
 
 const PIPELINE: &str = "
 seed: 3
@@ -31,14 +32,9 @@ stages:
 /// Runs the command in a folder with the pipeline.
 fn tap(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     fs::write(folder.join("p.yaml"), PIPELINE).expect("it is written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.args(["tap", "p.yaml"]).args(arguments).current_dir(folder);
-    common::offline(&mut command);
-    let Output { status, stdout, stderr } = command.output().expect("the command starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
-    let (out, told) = (text(stdout), text(stderr));
-    assert!(!told.contains("panicked"), "{arguments:?}: {told}");
-    (status.code().expect("an exit status"), out, told)
+    let Ran { status, out, told } =
+        finish(runtime(folder, &[&["tap", "p.yaml"], arguments].concat()));
+    (status.expect("an exit status"), out, told)
 }
 
 #[test]

@@ -8,7 +8,8 @@ mod python;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+
+use common::{finish, runtime};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -62,14 +63,8 @@ fn every_command_runs() {
         if let Some((_, more)) = SHORTER.iter().find(|(name, _)| *name == arguments[0]) {
             arguments.extend(more.iter().map(|part| (*part).to_owned()));
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        command.current_dir(folder.path()).args(&arguments);
-        let output = common::offline(&mut command)
-            .env("GRADFLOW_DATA", &data)
-            .env_remove("GRADFLOW_RUNS")
-            .output()
-            .expect("the command starts");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "runtime {}: {told}", arguments.join(" "));
+        let mut command = runtime(folder.path(), &arguments);
+        command.env("GRADFLOW_DATA", &data);
+        finish(command).done();
     }
 }

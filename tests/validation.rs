@@ -8,12 +8,13 @@ mod runs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use base::random::Random;
 use image::{Rgb, RgbImage};
-use runs::{Place, Said};
+use runs::Place;
 use serde_json::Value;
+
+use common::{Ran, finish};
 
 const PIPELINE: &str = "
 epochs: 60
@@ -59,27 +60,15 @@ fn place() -> Place {
     place
 }
 
-fn runtime(place: &Place, arguments: &[&str]) -> Said {
+fn runtime(place: &Place, arguments: &[&str]) -> Ran {
     runtime_at(place, arguments, None)
 }
 
 /// The same, where the environment says that data is here.
-fn runtime_at(place: &Place, arguments: &[&str], data: Option<&Path>) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    common::offline(&mut command).env_remove("GRADFLOW_RUNS");
+fn runtime_at(place: &Place, arguments: &[&str], data: Option<&Path>) -> Ran {
+    let mut command = common::runtime(place.path(), arguments);
     command.envs(data.map(|data| ("GRADFLOW_DATA", data)));
-    let output = command.current_dir(place.path()).args(arguments).output();
-    let output = output.expect("the command starts");
-    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    let said =
-        Said { code: output.status.code(), out: text(output.stdout), errors: text(output.stderr) };
-    assert!(!said.errors.contains("panicked"), "{arguments:?}: {}", said.errors);
-    said
-}
-
-/// All that was said.
-fn all(said: &Said) -> String {
-    said.out.clone() + &said.errors
+    finish(command)
 }
 
 /// Evaluates a run: its precision, how many images that is of, and what is said.
@@ -87,7 +76,7 @@ fn eval(place: &Place, run: &str) -> (f64, u64, String) {
     let said = runtime(place, &["eval", run, "--json"]).done();
     let report: Value = serde_json::from_str(&said.out).expect("a line of JSON");
     let number = |field: &str| report[field].as_f64().expect("a number");
-    (number("precision_at_1"), number("images") as u64, said.errors)
+    (number("precision_at_1"), number("images") as u64, said.told)
 }
 
 /// What a run kept of the images that a stage read.
@@ -175,27 +164,27 @@ fn a_run_that_begins_with_weights_says_what_these_have_seen() {
         place.say(&["net.yaml", "--run", name], &set).done()
     };
     let help = "write `validation: { fraction: 0.2, seed: 0 }` in both readers, as it was there";
-    let told = all(&begin("second", "first", &[]));
+    let told = begin("second", "first", &[]).all();
     assert!(told.contains(AMONG) && told.contains("first") && told.contains(help), "{told}");
     assert!(identity(&place, "second", "read_t")["trained_on"].as_u64() > Some(10));
 
     let seed = ["read", "read_t"]
         .map(|stage| format!("stages.{stage}.reader.validation={{ fraction: 0.2, seed: 0 }}"));
     let seed: Vec<&str> = seed.iter().map(String::as_str).collect();
-    let told = all(&begin("third", "first", &seed));
+    let told = begin("third", "first", &seed).all();
     assert!(!told.contains(AMONG), "{told}");
     assert_eq!(eval(&place, "third").0, precision);
     // What the first one has seen is known to whoever begins with the third.
-    let told = all(&begin("fourth", "third", &["seed=2"]));
+    let told = begin("fourth", "third", &["seed=2"]).all();
     assert!(told.contains(AMONG) && told.contains("third"), "{told}");
     // Whatever size the photos are scaled to, they are the same.
     let size =
         ["read", "read_t"].map(|stage| format!("stages.{stage}.reader.format.images.size_px=12"));
     let other: Vec<&str> = size.iter().map(String::as_str).collect();
     let names = ["stages.net.model.layers.0.name=wider"];
-    let told = all(&begin("larger", "first", &[&other[..], &names].concat()));
+    let told = begin("larger", "first", &[&other[..], &names].concat()).all();
     assert!(told.contains(AMONG), "{told}");
-    let told = all(&begin("as large", "first", &[&other[..], &names, &seed].concat()));
+    let told = begin("as large", "first", &[&other[..], &names, &seed].concat()).all();
     assert!(!told.contains(AMONG), "{told}");
 
     // A checkpoint that lies elsewhere cannot say it.
@@ -203,9 +192,9 @@ fn a_run_that_begins_with_weights_says_what_these_have_seen() {
     let file = place.run("first").checkpoint(file);
     fs::copy(file, place.path().join("kept.safetensors")).expect("copied");
     let from = ["stages.train.reducer.init_from=kept.safetensors"];
-    let told = all(&begin("unknown", "first", &from));
+    let told = begin("unknown", "first", &from).all();
     assert!(told.contains("does not say which images it was trained on"), "{told}");
-    let told = all(&begin("known", "first", &[&seed[..], &from].concat()));
+    let told = begin("known", "first", &[&seed[..], &from].concat()).all();
     assert!(!told.contains("does not say which images"), "{told}");
 }
 
@@ -214,7 +203,7 @@ fn a_run_that_goes_on_says_what_it_is_evaluated_on() {
     let place = place();
     place.train("first", &["epochs=2"]);
     let said = place.resume("first", &["epochs=3"]);
-    assert!(!all(&said).contains("warning"), "{}", all(&said));
+    assert!(!said.all().contains("warning"), "{}", said.all());
     // A folder with some of the same photos.
     let noise = place.path().join("noise");
     for class in ["a", "b"] {
@@ -230,7 +219,7 @@ fn a_run_that_goes_on_says_what_it_is_evaluated_on() {
         "epochs=4",
         "stages.read_t.reader={ format: { images: { classes: [a, b], size_px: 8 } }, split: test, path: test }",
     ];
-    let told = all(&place.resume("first", &other));
+    let told = place.resume("first", &other).all();
     assert!(told.contains("of the 60 images that `read_t` evaluates on (test)"), "{told}");
     assert!(told.contains("are among those that `read` trains on"), "{told}");
     assert!(told.contains("read_t reads other images, or other labels, than before"), "{told}");
@@ -241,15 +230,15 @@ fn runs_that_were_evaluated_on_different_images_are_told() {
     let place = place();
     let said = place.say(&["net.yaml", "--seeds", "2"], &["epochs=1"]).done();
     let told = "these were evaluated on different images";
-    assert!(said.errors.contains(told), "{}", all(&said));
-    assert!(said.errors.contains("seed 1: images of") && said.errors.contains("seed: 1 }"));
+    assert!(said.told.contains(told), "{}", said.all());
+    assert!(said.told.contains("seed 1: images of") && said.told.contains("seed: 1 }"));
     let said = runtime(&place, &["compare", "net-001", "net-002"]).done();
     assert!(said.out.contains(told) && said.out.contains("net-002: images of"), "{}", said.out);
     let fixed = ["read", "read_t"]
         .map(|stage| format!("stages.{stage}.reader.validation={{ fraction: 0.2, seed: 7 }}"));
     let set = ["epochs=1", &fixed[0], &fixed[1]];
     let said = place.say(&["net.yaml", "--seeds", "2"], &set).done();
-    assert!(!all(&said).contains(told), "{}", all(&said));
+    assert!(!said.all().contains(told), "{}", said.all());
     let said = runtime(&place, &["compare", "net-003", "net-004"]).done();
     assert!(!said.out.contains(told), "{}", said.out);
 }
@@ -265,7 +254,7 @@ fn copies_of_a_photo_are_on_one_side() {
         copied.expect("copied");
     }
     let said = place.say(&["net.yaml", "--run", "first"], &["epochs=1"]).done();
-    assert!(!all(&said).contains(AMONG), "{}", all(&said));
+    assert!(!said.all().contains(AMONG), "{}", said.all());
     let [kept, trained] = ["read_t", "read"].map(|stage| identity(&place, "first", stage));
     let images = |of: &Value| of["images"].as_u64().expect("a count");
     assert_eq!(images(&kept) + images(&trained), 250);
@@ -276,7 +265,7 @@ fn copies_of_a_photo_are_on_one_side() {
         .map(|stage| format!("stages.{stage}.reader.validation={{ fraction: 0.2, by: count }}"));
     let said =
         place.say(&["net.yaml", "--run", "count"], &["epochs=1", &by_count[0], &by_count[1]]);
-    assert!(all(&said.done()).contains("are among those that `read` trains on"));
+    assert!(said.done().all().contains("are among those that `read` trains on"));
 }
 
 #[test]
@@ -288,7 +277,7 @@ fn every_class_has_its_share_or_is_named() {
     for seed in 0..4 {
         let name = format!("seed-{seed}");
         let said = place.say(&["net.yaml", "--run", &name], &["epochs=1", &format!("seed={seed}")]);
-        assert!(!all(&said.done()).contains("keeps back no image"));
+        assert!(!said.done().all().contains("keeps back no image"));
         let said = runtime(&place, &["eval", &name, "--json"]).done();
         let report: Value = serde_json::from_str(&said.out).expect("a line of JSON");
         let row = |class: usize| {
@@ -301,7 +290,7 @@ fn every_class_has_its_share_or_is_named() {
         fs::remove_file(file(place.path(), "b", &format!("{number:03}"))).expect("removed");
     }
     let said = place.say(&["net.yaml", "--run", "one"], &["epochs=1"]).done();
-    let told = all(&said);
+    let told = said.all();
     assert_eq!(told.matches("keeps back no image of class `b` (1)").count(), 1, "{told}");
 }
 
@@ -348,9 +337,9 @@ fn a_path_in_another_form_is_the_same_data() {
         }
     }
     let said = place.say(&["net.yaml", "--run", "leak"], &[leak, &path("copy")]);
-    assert_eq!(said.code, Some(1), "{}", all(&said));
+    assert_eq!(said.status, Some(1), "{}", said.all());
     for part in ["would be in both", "`read` nothing", "the same `validation` in both readers"] {
-        assert!(said.errors.contains(part), "no {part:?} in {}", said.errors);
+        assert!(said.told.contains(part), "no {part:?} in {}", said.told);
     }
     assert!(place.run("leak").checkpoints().is_empty());
 }
@@ -366,7 +355,7 @@ fn photos_that_are_tested_and_trained_on_are_counted() {
             paint(&folder.join(format!("{split}{number}.png")), number);
         }
     }
-    let told = all(&place.say(&["net.yaml", "--run", "first"], &["epochs=1"]).done());
+    let told = place.say(&["net.yaml", "--run", "first"], &["epochs=1"]).done().all();
     let line = "10 of the 30 images that `read_t` evaluates on (test) are among those that `read` trains on";
     assert_eq!(told.matches(line).count(), 1, "{told}");
     let told = runtime(&place, &["compare", "first"]).done().out;
@@ -412,7 +401,7 @@ fn runs_of_earlier_versions_keep_their_share() {
     let new = eval(&place, "old");
     make_old(&place, "old");
     assert_eq!(eval(&place, "old"), new);
-    let told = all(&place.resume("old", &["epochs=4"]));
+    let told = place.resume("old", &["epochs=4"]).all();
     assert!(!told.contains("warning"), "{told}");
     let [whole, old] = ["whole", "old"].map(|name| place.run(name).stored(40));
     assert_eq!(whole.tensors, old.tensors);
@@ -455,7 +444,7 @@ fn other_labels_of_the_same_images_are_told_and_the_best_is_chosen_anew() {
     assert_eq!(images, before.1);
     assert!((precision + before.0 - 1.0).abs() < 1e-9, "{precision} {}", before.0);
     assert!(told.contains("`read_t` reads other images, or other labels"), "{told}");
-    let told = all(&place.resume("first", &["epochs=8"]));
+    let told = place.resume("first", &["epochs=8"]).all();
     assert!(told.contains("read_t reads other images, or other labels, than before"), "{told}");
     let best = fs::read_to_string(place.run("first").path.join("checkpoints/best.json"));
     let best: Value = serde_json::from_str(&best.expect("there is a best")).expect("JSON");
@@ -469,6 +458,6 @@ fn labels_that_contradict_each_other_are_told() {
     for class in ["a", "b"] {
         paint(&copied(class), 5000);
     }
-    let told = all(&place.say(&["net.yaml", "--run", "copies"], &["epochs=1"]).done());
+    let told = place.say(&["net.yaml", "--run", "copies"], &["epochs=1"]).done().all();
     assert!(told.contains("1 image is in") && told.contains("different labels"), "{told}");
 }

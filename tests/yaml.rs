@@ -5,10 +5,11 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
+
+use common::{Ran, finish, runtime, with_settings};
 
 /// Two readers that share a format, an anchored stage, and maps that merge another.
 const SHARED: &str = "
@@ -47,14 +48,9 @@ impl Place {
 
     /// Exit status, output and errors.
     fn say(&self, arguments: &[&str], set: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        command.current_dir(self.path()).args(arguments);
-        command.args(set.iter().flat_map(|set| ["--set", set]));
-        let output = common::offline(&mut command).output().expect("the command starts");
-        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        let told = text(output.stderr);
-        assert!(!told.contains("panicked"), "{told}");
-        (output.status.code().expect("an exit status"), text(output.stdout), told)
+        let Ran { status, out, told } =
+            finish(runtime(self.path(), &with_settings(arguments, set)));
+        (status.expect("an exit status"), out, told)
     }
 
     /// What `check` says the stages put out, by their names, and its notes.

@@ -4,17 +4,15 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+
+use common::{Ran, finish, runtime};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Status, standard output and standard error of `runtime test` in this folder.
 fn test(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(folder).arg("test").args(arguments);
-    let output = common::offline(&mut command).output().expect("the command starts");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    let Ran { status, out, told } = finish(runtime(folder, &[&["test"], arguments].concat()));
+    (status, out, told)
 }
 
 const STAGES: &str = "

@@ -12,7 +12,7 @@ use record::checkpoint::{self, Stored};
 use record::run_folder;
 use tempfile::TempDir;
 
-use super::common::{PATIENCE, within};
+use super::common::{PATIENCE, Ran, finish, runtime, text, with_settings, within};
 
 /// 60 steps, 6 epochs, 3 evaluations.
 pub(crate) const PIPELINE: &str = "
@@ -47,34 +47,6 @@ stages:
 /// A folder with the pipeline in `tiny.yaml`; runs are below `runs`.
 pub(crate) struct Place(TempDir);
 
-/// What a command did.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    /// `None` if a signal ended it.
-    pub(crate) status: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) told: String,
-}
-
-impl Ran {
-    /// Asserts that it ended well.
-    #[track_caller]
-    pub(crate) fn done(self) -> Self {
-        assert_eq!(self.status, Some(0), "{self:#?}");
-        self
-    }
-
-    /// Asserts that it ended with this status and told all of these on standard error.
-    #[track_caller]
-    pub(crate) fn failed(self, status: i32, parts: &[&str]) -> Self {
-        assert_eq!(self.status, Some(status), "{self:#?}");
-        for part in parts {
-            assert!(self.told.contains(part), "{part:?} is not told: {self:#?}");
-        }
-        self
-    }
-}
-
 impl Place {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -98,9 +70,7 @@ impl Place {
 
     /// A command in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        command.current_dir(self.path()).args(arguments);
-        crate::common::offline(&mut command).env_remove("GRADFLOW_RUNS");
+        let mut command = runtime(self.path(), arguments);
         command.env("GRADFLOW_CACHE", self.cache());
         command
     }
@@ -135,24 +105,6 @@ impl Place {
     pub(crate) fn checkpoint(&self, name: &str, steps: u64) -> PathBuf {
         run_folder::checkpoints(&self.run(name)).join(format!("step-{steps:09}.safetensors"))
     }
-}
-
-pub(crate) fn with_settings<'a>(arguments: &[&'a str], set: &[&'a str]) -> Vec<&'a str> {
-    let set = set.iter().flat_map(|set| ["--set", set]);
-    arguments.iter().copied().chain(set).collect()
-}
-
-/// Runs a command to its end, which must be no panic.
-pub(crate) fn finish(mut command: Command) -> Ran {
-    let output = within(PATIENCE, move || command.output()).expect("the command starts");
-    let [out, told] = [output.stdout, output.stderr].map(text);
-    Ran { status: output.status.code(), out, told }
-}
-
-fn text(bytes: Vec<u8>) -> String {
-    let text = String::from_utf8(bytes).expect("UTF-8");
-    assert!(!text.contains("panicked") && !text.contains("stack backtrace"), "{text}");
-    text
 }
 
 /// A command at work.

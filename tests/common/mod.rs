@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file is a crate of its own and takes what it needs")]
 
+mod ran;
+
 use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -11,6 +13,9 @@ use compute::adapter::Adapter;
 use compute::adapter::host::Cpu;
 use compute::adapter::wgpu::{self, WgpuAdapter};
 use compute::precision::Precision;
+
+#[allow(unused_imports, reason = "each test file takes what it needs")]
+pub(crate) use ran::{Ran, finish, runtime, text, with_settings};
 
 /// Says that a test has nothing to run on. With `GRADFLOW_NO_SKIP=1`, as on a machine that is
 /// known to have everything, that is a failure.

@@ -15,7 +15,7 @@ use record::checkpoint::{self, About, Stored};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::common::PATIENCE;
+use super::common::{PATIENCE, Ran, finish, runtime, with_settings};
 
 /// Everything that could go on wrongly: mixing, random crops and distortions, batches across the
 /// edges of epochs (50 images in batches of 16), optimiser states, averages, a schedule. Epochs end
@@ -59,32 +59,6 @@ stages:
 /// Steps of the pipeline.
 pub(crate) const STEPS: u64 = 24;
 
-/// What a command said.
-pub(crate) struct Said {
-    /// Its exit status; `None` if it was killed.
-    pub(crate) code: Option<i32>,
-    /// Standard output.
-    pub(crate) out: String,
-    /// Standard error.
-    pub(crate) errors: String,
-}
-
-impl Said {
-    /// Asserts that all went well.
-    pub(crate) fn done(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.errors);
-        self
-    }
-
-    /// Asserts that this was refused, with all of these words on standard error.
-    pub(crate) fn refused(self, words: &[&str]) {
-        assert_eq!(self.code, Some(2), "{}\n{}", self.out, self.errors);
-        for word in words {
-            assert!(self.errors.contains(word), "no {word:?} in: {}", self.errors);
-        }
-    }
-}
-
 /// A folder with one pipeline, in which it is run.
 pub(crate) struct Place {
     folder: TempDir,
@@ -112,27 +86,15 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str], set: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-        command.current_dir(self.path()).arg("run").args(arguments);
-        command.args(set.iter().flat_map(|setting| ["--set", setting]));
-        crate::common::offline(&mut command).env_remove("GRADFLOW_RUNS");
-        command.env("GRADFLOW_CACHE", self.cache());
-        command.stdin(Stdio::null());
+        let mut command =
+            runtime(self.path(), &with_settings(&[&["run"], arguments].concat(), set));
+        command.env("GRADFLOW_CACHE", self.cache()).stdin(Stdio::null());
         command
     }
 
     /// `runtime run ARGUMENTS`, each of `set` behind a `--set`, to its end.
-    pub(crate) fn say(&self, arguments: &[&str], set: &[&str]) -> Said {
-        let output = self.command(arguments, set).output().expect("the command starts");
-        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        let said = Said {
-            code: output.status.code(),
-            out: text(output.stdout),
-            errors: text(output.stderr),
-        };
-        // Whatever it is given, it must not panic.
-        assert!(!said.errors.contains("panicked"), "{arguments:?}: {}", said.errors);
-        said
+    pub(crate) fn say(&self, arguments: &[&str], set: &[&str]) -> Ran {
+        finish(self.command(arguments, set))
     }
 
     /// A new run of the pipeline under this name, to its end.
@@ -142,7 +104,7 @@ impl Place {
     }
 
     /// Goes on with a run, to its end.
-    pub(crate) fn resume(&self, name: &str, set: &[&str]) -> Said {
+    pub(crate) fn resume(&self, name: &str, set: &[&str]) -> Ran {
         self.say(&["--resume", name], set).done()
     }
 

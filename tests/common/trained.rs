@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+
 use std::sync::{Arc, OnceLock};
 
 use base::stop::Stop;
@@ -15,6 +15,8 @@ use record::checkpoint::{self, About};
 use stages::data::Split;
 use stages::data::in_memory::InMemory;
 use stages::data::synthetic::Synthetic;
+
+use crate::common::{Ran, finish};
 
 pub(crate) const SIDE: usize = 32;
 pub(crate) const CROP: usize = 24;
@@ -135,12 +137,6 @@ pub(crate) fn probabilities(pixels: &[u8], averaged: bool, views: usize) -> Vec<
 
 /// Runs the command; whatever it is given, it must not panic.
 pub(crate) fn runtime(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
-    command.current_dir(folder).args(arguments);
-    crate::common::offline(&mut command);
-    let Output { status, stdout, stderr } = command.output().expect("the command starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
-    let (out, error) = (text(stdout), text(stderr));
-    assert!(!error.contains("panicked"), "{arguments:?}: {error}");
-    (status.code().expect("an exit status"), out, error)
+    let Ran { status, out, told } = finish(crate::common::runtime(folder, arguments));
+    (status.expect("an exit status"), out, told)
 }
