@@ -198,7 +198,7 @@ impl AtWork {
         let text = |thread: std::thread::JoinHandle<std::io::Result<String>>| {
             thread.join().expect("no panic").expect("UTF-8")
         };
-        Ran { code, out: text(out), errors: text(errors) }
+        Ran { status: code, out: text(out), told: text(errors) }
     }
 }
 

@@ -12,8 +12,8 @@ use stages::model::layer::LayerKind;
 use stages::optimizer::OptimizerKind;
 use stages::schedule::ScheduleKind;
 
-/// What a program has, by name: stages, layers, optimisers, schedules, formats of data, kernels and sinks. Those of Gradflow, unless it begins with
-/// [`Registry::empty`], and its own.
+/// What a program has, by name: stages, layers, optimisers, schedules, formats of data, kernels and
+/// sinks. Those of Gradflow, unless it begins with [`Registry::empty`], and its own.
 ///
 /// ```
 /// use gradflow::Registry;

@@ -1,5 +1,8 @@
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+
+use safetensors::tensor::SafeTensors;
 
 use super::file::{decode, encode};
 use super::store::latest_good_by;
@@ -118,6 +121,36 @@ fn every_flipped_bit_is_noticed() {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(decode(&flipped).is_err(), "bit {bit}");
+    }
+}
+
+/// Of a version that did not count an epoch's images yet, or of one that says more.
+#[test]
+fn headers_of_earlier_and_later_versions_are_read() {
+    let bytes = encode(&weights(3), &about()).expect("it is written");
+    let written = decode(&bytes).expect("it is read");
+    for change in [(r#"},"epoch_images":3"#, "}"), (r#""time":"#, r#""mood":"good","time":"#)] {
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("metadata");
+        let text = metadata.metadata().as_ref().expect("text")["gradflow"].clone();
+        let other = text.replacen(change.0, change.1, 1);
+        assert_ne!(other, text, "{change:?}");
+        let file = SafeTensors::deserialize(&bytes).expect("tensors");
+        let mut tensors = file.tensors();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        let parts = tensors.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data()));
+        let (before, after) = other.split_once(r#""crc32c":"#).expect("a checksum");
+        let (_, after) = after.split_once(',').expect("more fields");
+        let with = |crc: u32| format!(r#"{before}"crc32c":{crc},{after}"#);
+        let mut crc = crc32c::crc32c(with(0).as_bytes());
+        for (name, shape, data) in parts {
+            crc = crc32c::crc32c_append(crc, format!("\n{name} {shape:?}\n").as_bytes());
+            crc = crc32c::crc32c_append(crc, data);
+        }
+        let text = HashMap::from([("gradflow".to_owned(), with(crc))]);
+        let other = safetensors::serialize(tensors, Some(text)).expect("it is written");
+        let read = decode(&other).unwrap_or_else(|error| panic!("{change:?}: {error:#}"));
+        assert_eq!((read.progress.steps, read.tensors.len()), (3, written.tensors.len()));
+        assert_eq!(read.about, written.about);
     }
 }
 
