@@ -188,6 +188,19 @@ fn pictures_are_predicted_whatever_blocks_their_stages_make() {
 }
 
 #[test]
+fn a_model_that_has_failed_tells_why_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipeline = Pipeline::load(pipeline(folder.path())).expect("it is there");
+    let run = pipeline.runs(folder.path()).run(|_| ()).expect("it trains");
+    let model = run.latest().expect("its weights").adapter("nowhere").model().expect("a model");
+    let grey = Image::from_rgb(32, 32, vec![128; 32 * 32 * 3]).expect("an image");
+    for _ in 0..3 {
+        let told = model.predict(&grey).expect_err("there is no such adapter").to_string();
+        assert!(told.contains("nowhere"), "{told}");
+    }
+}
+
+#[test]
 fn what_fails_stops_no_other_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipeline =

@@ -1,10 +1,11 @@
 //! A model that is ready to score pictures, as often as it is asked to.
 
+use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 use async_channel::{Receiver, Sender, bounded};
 
 use base::stop::Stop;
@@ -27,7 +28,37 @@ pub struct Predictor {
     images: Sender<Item>,
     scores: Receiver<Item>,
     stop: Stop,
-    flow: Mutex<Option<JoinHandle<Result<()>>>>,
+    flow: Mutex<Flow>,
+}
+
+/// The threads that score.
+#[derive(Debug)]
+enum Flow {
+    Running(JoinHandle<Result<()>>),
+    /// With why, for whoever asks again.
+    Ended(String),
+}
+
+impl Flow {
+    /// Why it has ended: an error with all that caused it at the first call, and its text after that.
+    fn end(&mut self) -> Error {
+        match mem::replace(self, Self::Ended(String::new())) {
+            Self::Running(thread) => {
+                let error = match thread.join() {
+                    Ok(Err(error)) => error,
+                    Ok(Ok(())) => anyhow!("nothing more is to be scored"),
+                    Err(_) => anyhow!("a stage of the model has panicked"),
+                };
+                *self = Self::Ended(format!("{error:#}"));
+                error
+            }
+            Self::Ended(why) => {
+                let error = anyhow!("the model has stopped: {why}");
+                *self = Self::Ended(why);
+                error
+            }
+        }
+    }
 }
 
 impl Predictor {
@@ -72,7 +103,7 @@ impl Predictor {
             images: images_in,
             scores,
             stop,
-            flow: Mutex::new(Some(flow)),
+            flow: Mutex::new(Flow::Running(flow)),
         })
     }
 
@@ -110,11 +141,7 @@ impl Predictor {
         let mut flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner);
         match self.scored(pictures, is_last) {
             Some(shares) => Ok(shares),
-            None => Err(match flow.take().map(JoinHandle::join) {
-                Some(Ok(Err(error))) => error,
-                Some(Ok(Ok(()))) | None => anyhow!("the model has stopped"),
-                Some(Err(_)) => anyhow!("a stage of the model has panicked"),
-            }),
+            None => Err(flow.end()),
         }
     }
 
@@ -146,7 +173,9 @@ impl Drop for Predictor {
         self.stop.stop();
         let flow = self.flow.get_mut().unwrap_or_else(PoisonError::into_inner);
         // What went wrong at the end cannot be told any more.
-        let _ = flow.take().map(JoinHandle::join);
+        if let Flow::Running(_) = flow {
+            flow.end();
+        }
     }
 }
 
