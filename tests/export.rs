@@ -377,11 +377,12 @@ stages:
         let lines: Vec<&str> = words.lines().collect();
         let begins: Vec<&str> =
             lines.iter().map(|line| line.split(':').next().expect("a name")).collect();
-        assert_eq!(begins, ["read_test", "small", "cut", "large", "scale"]);
+        assert_eq!(begins, ["read_test", "small", "cut", "large", "grey", "scale"]);
         for (line, parts) in lines[1..].iter().zip([
             ["21x26", "all of the image"],
             ["3 pixels are put on each side", "1 rows from the top and 7 pixels from the left"],
             ["26x19", "triangle filter"],
+            ["all three channels are", "0.299 * red + 0.587 * green + 0.114 * blue"],
             ["[125.3, 122.95, 113.87] is subtracted", "divided by [62.99, 62.09, 66.7]"],
         ]) {
             assert!(parts.iter().all(|part| line.contains(part)), "{line}");

@@ -47,7 +47,7 @@ fn the_cpu_forms_match_the_reference_whatever_the_number_of_threads() {
 fn the_cpu_forms_match_the_reference_in_bf16_whatever_the_number_of_threads() {
     let (alone, three) = (common::cpu(1), common::cpu(3));
     if !alone.info().precisions.contains(&Precision::Bf16) {
-        return common::skip("AVX512-BF16");
+        return common::skip_on_this_processor("AVX512-BF16");
     }
     let found = check(&[&alone, &three], shaders::ALL, Precision::Bf16);
     assert_eq!(found[0], found[1]);

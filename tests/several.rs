@@ -101,7 +101,7 @@ fn all_adapters_compute_in_the_precision_of_the_run() {
     ]);
     assert!(runs::names(&place.path().join("runs")).is_empty(), "it began");
     if !common::cpu(1).info().precisions.contains(&Precision::Bf16) {
-        return common::skip("AVX512-BF16");
+        return common::skip_on_this_processor("AVX512-BF16");
     }
     let set = [TWO, EQUAL, "precision=bf16"];
     let alone = place.train("alone", &set);
@@ -272,7 +272,7 @@ fn an_adapter_that_is_lost_while_it_scores_is_replaced() {
     let evaluated = events.iter().filter(|event| matches!(event, Event::Evaluation(_)));
     assert!(evaluated.count() > 2);
     if !common::cpu(1).info().precisions.contains(&Precision::Bf16) {
-        return common::skip("AVX512-BF16");
+        return common::skip_on_this_processor("AVX512-BF16");
     }
     let (events, ran) = on_failing(Fault::Forward, 0, &[scoring, ("precision", "bf16")]);
     ran.expect("it goes on");

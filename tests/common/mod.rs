@@ -24,6 +24,12 @@ pub(crate) fn skip(missing: &str) {
     eprintln!("skipped: no {missing}");
 }
 
+/// Says that the processor lacks instructions that a test is about. That is no failure anywhere: they
+/// cannot be installed.
+pub(crate) fn skip_on_this_processor(missing: &str) {
+    eprintln!("skipped: this processor has no {missing}");
+}
+
 /// Longer than any command of the tests takes, however busy the machine: it only ends what hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
