@@ -98,8 +98,7 @@ fn its_stages_are_the_tutorials_value_by_value() {
         json!({ "synthetic": { "train": 10000, "test": 2000, "seed": 0 }, "epochs": 3.0 });
     let crop = |mode| json!({ "size": 24, "mode": mode, "views": 1, "workers": 0 });
     let whitening = || json!({ "workers": 0 });
-    let reader =
-        |split| json!({ "format": "cifar10", "split": split, "otherwise": stand_in.clone() });
+    let reader = |split| json!({ "format": { "cifar10": {} }, "split": split, "otherwise": stand_in.clone() });
     let expected = [
         ("read", json!(null), "reader", reader("train")),
         (
