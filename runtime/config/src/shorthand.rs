@@ -1,7 +1,6 @@
 //! Values that can be written in several forms, such as a number in place of a map.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
@@ -101,13 +100,13 @@ impl<T, L, M> Shorthand<T, L, M> {
         L: Deserialize<'de>,
         M: Deserialize<'de>,
     {
-        deserializer.deserialize_any(Forms(self, PhantomData))
+        deserializer.deserialize_any(Forms(self))
     }
 }
 
-struct Forms<'a, 'de, T, L, M>(&'a Shorthand<T, L, M>, PhantomData<&'de ()>);
+struct Forms<'a, T, L, M>(&'a Shorthand<T, L, M>);
 
-impl<'de, T, L: Deserialize<'de>, M: Deserialize<'de>> Visitor<'de> for Forms<'_, 'de, T, L, M> {
+impl<'de, T, L: Deserialize<'de>, M: Deserialize<'de>> Visitor<'de> for Forms<'_, T, L, M> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -104,17 +104,18 @@ impl<F: ?Sized + 'static> Variant<F> {
         let mut names = Vec::new();
         let mut forms: Vec<Schema> = Vec::new();
         for Self { name, about, subschema, .. } in family {
+            let body = subschema(generator);
+            let required = inner(&body, generator).get("required").cloned();
+            if required.is_none_or(|required| required == json!([])) {
+                names.push(*name);
+            }
             forms.push(json_schema!({
                 "description": about,
                 "type": "object",
-                "properties": { *name: subschema(generator) },
+                "properties": { *name: body },
                 "required": [name],
                 "additionalProperties": false
             }));
-            let fields = inner(&subschema(generator), generator);
-            if fields.get("required").is_none_or(|required| *required == json!([])) {
-                names.push(*name);
-            }
         }
         forms.push(json_schema!({ "enum": names }));
         json_schema!({ "oneOf": forms })
